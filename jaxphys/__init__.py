@@ -1,0 +1,91 @@
+"""jaxphys: a differentiable simulator of physical networks that learn, and a reader of what they learned."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from jaxphys import diagnostics, solvers
+from jaxphys._checks import InputError
+from jaxphys.equilibrium import Boundary, State, Status, equilibrate, greens_function
+from jaxphys.generators import complete_graph, erdos_renyi, square_lattice, triangular_lattice
+from jaxphys.networks import (
+    AbstractDifferenceNetwork,
+    AbstractNetwork,
+    FlowNetwork,
+    NodeNetwork,
+    SpringNetwork,
+)
+from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
+from jaxphys.solvers import BorderedLU, Dense
+from jaxphys.tasks import (
+    AbstractCost,
+    CosineDistance,
+    CrossEntropy,
+    Response,
+    SquaredError,
+    Task,
+    accuracy,
+    allostery,
+    classification,
+    random_linear,
+    regression,
+    respond,
+    task_cost,
+)
+from jaxphys.topology import Topology, from_edges, from_networkx
+from jaxphys.train import AdaptiveStep, Run, stack, train
+from jaxphys.transforms import bounds, desynchronous, precondition, update_noise
+
+try:
+    __version__ = version("jaxphys")
+except PackageNotFoundError:  # Run from a source tree that was never installed.
+    __version__ = "0+unknown"
+
+__all__ = [
+    "AbstractCost",
+    "AbstractDifferenceNetwork",
+    "AbstractNetwork",
+    "AbstractRule",
+    "AdaptiveStep",
+    "Boundary",
+    "BorderedLU",
+    "CosineDistance",
+    "CoupledLearning",
+    "CrossEntropy",
+    "Dense",
+    "EquilibriumPropagation",
+    "Estimate",
+    "ExactGradient",
+    "FlowNetwork",
+    "InputError",
+    "NodeNetwork",
+    "Response",
+    "Run",
+    "SpringNetwork",
+    "SquaredError",
+    "State",
+    "Status",
+    "Task",
+    "Topology",
+    "accuracy",
+    "allostery",
+    "bounds",
+    "classification",
+    "complete_graph",
+    "desynchronous",
+    "diagnostics",
+    "equilibrate",
+    "erdos_renyi",
+    "from_edges",
+    "from_networkx",
+    "greens_function",
+    "precondition",
+    "random_linear",
+    "regression",
+    "respond",
+    "solvers",
+    "square_lattice",
+    "stack",
+    "task_cost",
+    "train",
+    "triangular_lattice",
+    "update_noise",
+]

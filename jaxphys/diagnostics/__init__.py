@@ -1,0 +1,1 @@
+"""Functionals of a network: what learning leaves behind. One function per quantity."""

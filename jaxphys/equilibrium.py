@@ -1,0 +1,243 @@
+"""Boundary conditions and the states in which a network comes to rest."""
+
+import enum
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxphys._checks import InputError, check_indices, require
+from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork
+from jaxphys.solvers import AbstractSolver, Dense, solve_bordered
+
+
+class Status(enum.IntEnum):
+    """How a computation ended; carried as data, so that one failure does not stop its neighbours."""
+
+    OK = 0
+    NOT_POSITIVE_DEFINITE = 1
+    NOT_FINITE = 2
+    INACCURATE = 3
+    NOT_CONVERGED = 4
+
+
+class Boundary(eqx.Module):
+    """What is held: rows of `C x = d`, beside which the network minimises its energy.
+
+    Held nodes (Dirichlet), held differences between two nodes, grounds and projected free
+    modes are all rows of C; forces or currents (Neumann) need none. Only the first
+    `num_held` rows, those of `held_nodes` and then `held_drops`, have values that a caller
+    chooses; the rest are held at zero.
+
+    **Arguments**
+
+    - `network`: the network that is held (only its graph and geometry matter).
+    - `held_nodes`: nodes whose coordinates are all held (d rows each).
+    - `held_drops`: pairs of nodes whose difference is held: a voltage drop, or for springs the
+      extension along the line between them.
+    - `ground`: nodes held at zero.
+    - `free_modes`: what to do about motions that cost nothing and that no row holds (a floating
+      flow network, rigid motions): `"forbid"` refuses them; `"project"` keeps the state
+      orthogonal to them and balances forces along them evenly (the pseudo-inverse).
+
+    Raises `InputError` on nodes that do not exist, rows that repeat one another, a component of
+    the graph that nothing holds, or a spring network with floppy modes.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> jp.Boundary(network, held_nodes=[0], ground=[2]).rows.tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+
+    rows: Float[Array, "c n"]
+    num_held: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        network: AbstractNetwork,
+        *,
+        held_nodes: Sequence[int] | np.ndarray = (),
+        held_drops: Sequence[tuple[int, int]] | np.ndarray = (),
+        ground: Sequence[int] | np.ndarray = (),
+        free_modes: Literal["forbid", "project"] = "forbid",
+    ):
+        require(
+            free_modes in ("forbid", "project"),
+            "free_modes",
+            'be "forbid" or "project"',
+            f"it is {free_modes!r}",
+        )
+        check_indices("held_nodes", held_nodes, network.num_nodes, "nodes")
+        check_indices("ground", ground, network.num_nodes, "nodes")
+        drops = [network.drop_row(int(a), int(b)) for a, b in held_drops]
+        held = np.concatenate(
+            [network.node_rows(held_nodes), np.reshape(drops, (-1, network.num_coordinates))]
+        )
+        rows = np.concatenate([held, network.node_rows(ground)])
+        if len(rows) and np.linalg.matrix_rank(rows) < len(rows):
+            raise InputError(
+                "Arguments `held_nodes`, `held_drops` and `ground` must hold each coordinate once, "
+                "but one of their conditions repeats or follows from the others."
+            )
+        free = _unheld(network.rigid_motions(), rows)
+        _check_free_modes(network, rows, free, free_modes)
+        self.rows = jnp.asarray(np.concatenate([rows, free]), network.k.dtype)
+        self.num_held = len(held)
+
+
+class State(eqx.Module):
+    """A network at rest.
+
+    - `x`: `(..., n)` coordinates (voltages, displacements).
+    - `reaction`: `(..., c)` Lagrange multipliers λ of `H x + Cᵀ λ = F`: minus the force or current
+      that holding each row takes.
+    - `residual`: backward error of the solution, the largest entry of `H x + Cᵀλ - F` and `C x - d`
+      over the size of the terms that cancel in it; about 1e-16 when all is well in float64.
+    - `status`: a `Status` code.
+    """
+
+    x: Float[Array, "... n"]
+    reaction: Float[Array, "... c"]
+    residual: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+def equilibrate(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    force: Float[Array, "... n"] | None = None,
+    values: Float[Array, "... h"] | None = None,
+    *,
+    solver: AbstractSolver | None = None,
+) -> State:
+    """The state that minimises `E(x; k) - F·x` subject to `C x = d` (paper A, eq. 3; paper B, eqs 2-4).
+
+    One factorisation serves all leading axes of `force` and `values`. Differentiable to any
+    order in `k`, `force` and `values`, through either solver.
+
+    **Arguments**
+
+    - `force`: `(..., n)` forces or currents into the coordinates; none if left out.
+    - `values`: `(..., h)` values of the `boundary.num_held` held rows; zero if left out.
+    - `solver`: `Dense()` (default) or `BorderedLU()`.
+
+    Raises `InputError` on shapes that do not fit. What depends on numbers is in
+    `State.status`: `NOT_POSITIVE_DEFINITE` (then `x` is NaN), `NOT_FINITE`, or `INACCURATE` if
+    `residual` exceeds 1e4 units in the last place.
+
+    >>> import jaxphys as jp
+    >>> divider = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 3.0])
+    >>> held = jp.Boundary(divider, held_nodes=[0], ground=[2])
+    >>> jp.equilibrate(divider, held, values=jax.numpy.array([1.0])).x.round(3).tolist()
+    [1.0, 0.25, 0.0]
+    """
+    dtype = network.k.dtype
+    n, h = network.num_coordinates, boundary.num_held
+    force = jnp.zeros((n,), dtype) if force is None else force
+    values = jnp.zeros((h,), dtype) if values is None else values
+    require(
+        force.shape[-1:] == (n,),
+        "force",
+        f"have {n} entries along its last axis",
+        f"its shape is {force.shape}",
+    )
+    require(
+        values.shape[-1:] == (h,),
+        "values",
+        f"have {h} entries, one per held row",
+        f"its shape is {values.shape}",
+    )
+    batch = jnp.broadcast_shapes(force.shape[:-1], values.shape[:-1])
+    count = math.prod(batch)
+    columns = jnp.broadcast_to(force, (*batch, n)).reshape(count, n).T
+    held = jnp.broadcast_to(values, (*batch, h)).reshape(count, h).T
+    held = jnp.concatenate([held, jnp.zeros((boundary.rows.shape[0] - h, held.shape[1]), dtype)])
+    x, reaction, residual, status = solve_columns(network.hessian(), boundary, columns, held, solver)
+    return State(x.T.reshape(*batch, n), reaction.T.reshape(*batch, len(reaction)), residual, status)
+
+
+def solve_columns(
+    hessian: Float[Array, "n n"],
+    boundary: Boundary,
+    force: Float[Array, "n m"],
+    values: Float[Array, "c m"],
+    solver: AbstractSolver | None = None,
+) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Float[Array, ""], Int[Array, ""]]:
+    """`(x, reaction, residual, status)` for columns of forces and of values of all rows."""
+    rows = boundary.rows
+    x, reaction, definite = solve_bordered(solver or Dense(), hessian, rows, force, values)
+    residual = _backward_error(hessian, rows, x, reaction, force, values)
+    return x, reaction, residual, _status(definite, residual)
+
+
+def greens_function(
+    network: AbstractNetwork, boundary: Boundary, *, solver: AbstractSolver | None = None
+) -> Float[Array, "n n"]:
+    """Response `G_ab` of coordinate a to a unit force at b with every held row at zero: `H⁻¹` without a border."""
+    n, c = network.num_coordinates, boundary.rows.shape[0]
+    identity = jnp.eye(n, dtype=network.k.dtype)
+    nothing = jnp.zeros((c, n), network.k.dtype)
+    return solve_columns(network.hessian(), boundary, identity, nothing, solver)[0]
+
+
+def _backward_error(
+    hessian: Array, rows: Array, x: Array, reaction: Array, force: Array, values: Array
+) -> Array:
+    balance = jnp.max(jnp.abs(hessian @ x + rows.T @ reaction - force), initial=0.0)
+    terms = jnp.max(jnp.abs(hessian) @ jnp.abs(x) + jnp.abs(rows.T) @ jnp.abs(reaction), initial=0.0)
+    scale = terms + jnp.max(jnp.abs(force), initial=0.0)
+    held = jnp.max(jnp.abs(rows @ x - values), initial=0.0)
+    # A held value of zero cancels against the whole state, not against the entries that it reads.
+    size = jnp.max(jnp.abs(rows), initial=0.0) * jnp.max(jnp.abs(x)) + jnp.max(jnp.abs(values), initial=0.0)
+    tiny = jnp.finfo(hessian.dtype).tiny
+    return jnp.maximum(balance / (scale + tiny), held / (size + tiny))
+
+
+def _status(definite: Array, residual: Array) -> Int[Array, ""]:
+    # The comparison is written so that NaN counts as inaccurate.
+    accurate = residual <= 1e4 * jnp.finfo(residual.dtype).eps
+    code = jnp.where(
+        accurate, Status.OK, jnp.where(jnp.isfinite(residual), Status.INACCURATE, Status.NOT_FINITE)
+    )
+    return jnp.where(definite, code, Status.NOT_POSITIVE_DEFINITE).astype(jnp.int32)
+
+
+def _unheld(motions: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Orthonormal combinations of free motions that no row of C sees."""
+    if len(motions) == 0 or len(rows) == 0:
+        return motions
+    _, singular, right = np.linalg.svd(rows @ motions.T)
+    seen = int(np.sum(singular > 1e-10 * max(1.0, singular.max(initial=0.0))))
+    return right[seen:] @ motions
+
+
+def _check_free_modes(network: AbstractNetwork, rows: np.ndarray, free: np.ndarray, policy: str) -> None:
+    if not isinstance(network, AbstractDifferenceNetwork):
+        return
+    components = network.topology.components()
+    if len(free) and components.max() > 0:
+        floating = np.abs(free).max(axis=0).reshape(network.num_nodes, -1).max(axis=1) > 1e-10
+        node = int(np.flatnonzero(floating)[0])
+        raise InputError(
+            "Argument `ground` must hold every connected component of the graph, but the component of "
+            f"node {node} floats; hold one of its nodes or join it to the rest."
+        )
+    if len(free) and policy == "forbid":
+        raise InputError(
+            f'Argument `free_modes` must be "project" where nothing holds a free motion, but it is "forbid" '
+            f"and {len(free)} motion(s) are free; ground a node or project them out."
+        )
+    if isinstance(network, FlowNetwork):
+        return
+    compatibility = np.asarray(network.compatibility(), dtype=float).reshape(-1, network.num_coordinates)
+    floppy = network.num_coordinates - np.linalg.matrix_rank(np.concatenate([compatibility, rows, free]))
+    require(
+        floppy == 0,
+        "network",
+        "be rigid under its boundary",
+        f"it has {floppy} floppy mode(s); add bonds or hold more nodes",
+    )

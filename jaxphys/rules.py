@@ -1,0 +1,197 @@
+"""Learning rules: local estimates of `∂C/∂k`.
+
+A contrastive rule compares a free state with a clamped one, in which an extra force acts on
+the outputs only, and changes every edge by the difference of its own energy,
+`(eᵢ(x_clamped) - eᵢ(x_free)) / η`. In a linear network the clamped state is
+`x_C = x_F + η Σ_o a_o G Aᵀ_o`, so a rule is fully described by the output forces `η a` that it
+applies: minus the cost gradient (equilibrium propagation), that gradient at the nudged state
+(cost added to the energy), or whatever holds the outputs at their clamped values (coupled
+learning). The difference of energies is taken as `eᵢ'(x_F)·δ + eᵢ(δ)` with `δ = x_C - x_F`,
+which loses no digits at small η.
+"""
+
+from abc import abstractmethod
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxphys._checks import require
+from jaxphys.equilibrium import Status
+from jaxphys.networks import AbstractNetwork
+from jaxphys.solvers import AbstractSolver
+from jaxphys.tasks import Response, Task, respond
+
+
+class Estimate(eqx.Module):
+    """What a rule measures in one step.
+
+    - `gradient`: `(M,)` estimate of `∂C/∂k`, to be handed to an optax transformation.
+    - `cost`: the learning cost of the free state.
+    - `residual`, `status`: of the solution, as in `State`.
+    """
+
+    gradient: Float[Array, " M"]
+    cost: Float[Array, ""]
+    residual: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+class AbstractRule(eqx.Module):
+    """A rule `rule(network, task) -> Estimate`; a subclass says which contrasts it measures."""
+
+    @abstractmethod
+    def contrasts(self, response: Response, task: Task) -> tuple[list["Contrast"], Bool[Array, ""]]:
+        """The contrasts whose weighted energy differences make up the estimate, and whether they converged."""
+
+    def __call__(
+        self, network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
+    ) -> Estimate:
+        """Estimate `∂C/∂k` on all samples of `task`; jit, vmap and grad go through.
+
+        >>> import jaxphys as jp
+        >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+        >>> task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.5)
+        >>> jp.ExactGradient()(network, task).gradient.round(3).tolist()
+        [0.0, -0.5]
+        """
+        response = respond(network, task, solver=solver)
+        contrasts, converged = self.contrasts(response, task)
+        gradient = sum(
+            (_energy_difference(network, response, task, contrast) for contrast in contrasts),
+            start=jnp.zeros_like(network.k),
+        )
+        cost = jnp.sum(task.sample_costs(response.outputs))
+        status = jnp.where(converged | (response.status != 0), response.status, Status.NOT_CONVERGED)
+        status = jnp.where((status == 0) & ~jnp.isfinite(cost + jnp.sum(gradient)), Status.NOT_FINITE, status)
+        return Estimate(
+            task.sample_weight * gradient,
+            task.sample_weight * cost,
+            response.residual,
+            status.astype(jnp.int32),
+        )
+
+
+class Contrast(eqx.Module):
+    """One clamped state per sample, under the output forces `nudge * forces`.
+
+    Its energy difference `e(x_C) - e(x_F)` enters the estimate divided by `nudge` and
+    multiplied by `weight`. `nudge = 0` is the limit of small nudges.
+    """
+
+    forces: Float[Array, "R o"]
+    nudge: float = eqx.field(static=True)
+    weight: float = eqx.field(static=True, default=1.0)
+
+
+def _energy_difference(
+    network: AbstractNetwork, response: Response, task: Task, contrast: Contrast
+) -> Float[Array, " M"]:
+    """`weight Σ_r (e(x_C) - e(x_F)) / nudge` over samples, from the second moments of inputs and forces."""
+    drive, adjoint = response.drive, response.adjoint
+    difference = network.edge_moment(drive, adjoint, task.inputs.T @ contrast.forces)
+    if contrast.nudge:
+        moment = (0.5 * contrast.nudge) * contrast.forces.T @ contrast.forces
+        difference = difference + network.edge_moment(adjoint, adjoint, moment)
+    return contrast.weight * difference
+
+
+class ExactGradient(AbstractRule):
+    """`∂C/∂kᵢ = x_Fᵀ Qᵢ G F^O` with `F^O = -∇ₓC`: the limit of small nudges (paper A, eqs 10 and 16)."""
+
+    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Bool[Array, ""]]:
+        return [Contrast(-task.cost_gradients(response.outputs), 0.0)], jnp.array(True)
+
+
+class EquilibriumPropagation(AbstractRule):
+    """Nudge the outputs down the cost gradient (paper A, eqs 5-11).
+
+    **Attributes**
+
+    - `nudge`: η > 0.
+    - `symmetric`: average the estimates at +η and -η instead of +η alone.
+    - `mode`: `"force"` applies the constant output force `-η ∇ₓC(x_F)` of eq. 5; `"energy"` adds
+      `η C` to the energy (eq. 7), so that the force is taken at the clamped state itself,
+      which is found by Newton's method in the outputs.
+
+    The error is O(η) one-sided. Symmetric, it is O(η²) for `"energy"` and vanishes for `"force"`,
+    since the energies are quadratic. An `"energy"` estimate whose Newton iteration does not
+    converge carries `Status.NOT_CONVERGED`. Raises `InputError` if η is not positive.
+    """
+
+    nudge: float = eqx.field(static=True, default=1e-3)
+    symmetric: bool = eqx.field(static=True, default=False)
+    mode: Literal["force", "energy"] = eqx.field(static=True, default="force")
+
+    def __check_init__(self) -> None:
+        _check_nudge(self.nudge)
+        require(self.mode in ("force", "energy"), "mode", 'be "force" or "energy"', f"it is {self.mode!r}")
+
+    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Bool[Array, ""]]:
+        nudges = (self.nudge, -self.nudge) if self.symmetric else (self.nudge,)
+        contrasts, converged = [], jnp.array(True)
+        for nudge in nudges:
+            if self.mode == "force":
+                forces = -task.cost_gradients(response.outputs)
+            else:
+                forces, done = _implicit_forces(response, task, nudge)
+                converged &= done
+            contrasts.append(Contrast(forces, nudge, 1 / len(nudges)))
+        return contrasts, converged
+
+
+class CoupledLearning(AbstractRule):
+    """Hold the outputs at `y_F + η (t - y_F)` (paper B, appendix D).
+
+    As η → 0 this is equilibrium propagation with the error `t - y` replaced by
+    `G_TT⁻¹ (t - y)`, `G_TT` the outputs' block of the Green's function: aligned with the cost
+    gradient, not equal to it, and it needs no cost function to be applied (the targets say it
+    all). Only outputs with nonzero task weight are held. Published code drops the ½ of the
+    energies when its Hessian is `2 Δᵀ k Δ`. Raises `InputError` if η is not positive.
+    """
+
+    nudge: float = eqx.field(static=True, default=1e-3)
+
+    def __check_init__(self) -> None:
+        _check_nudge(self.nudge)
+
+    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Bool[Array, ""]]:
+        errors = task.targets - response.outputs
+        if task.weights is None:
+            forces = jnp.linalg.solve(response.coupling, errors.T).T
+        else:
+            held = (task.weights > 0).astype(errors.dtype)
+            identity = jnp.eye(errors.shape[1], dtype=errors.dtype)
+
+            def hold(error: Array, mask: Array) -> Array:
+                block = mask[:, None] * response.coupling * mask + identity * (1 - mask)
+                return jnp.linalg.solve(block, mask * error)
+
+            forces = jax.vmap(hold)(errors, held)
+        return [Contrast(forces, self.nudge)], jnp.array(True)
+
+
+def _implicit_forces(
+    response: Response, task: Task, nudge: float
+) -> tuple[Float[Array, "R o"], Bool[Array, ""]]:
+    """Output forces `a = -C'(y_C)` at the clamped outputs `y_C = y_F + η A G Aᵀ a` (paper A, eq. 7)."""
+    coupling = response.coupling
+    identity = jnp.eye(coupling.shape[0], dtype=coupling.dtype)
+
+    def newton(_: int, outputs: Array) -> Array:
+        gaps = outputs - response.outputs + nudge * task.cost_gradients(outputs) @ coupling
+        slopes = identity + nudge * coupling @ task.cost_curvatures(outputs)
+        return outputs - jnp.linalg.solve(slopes, gaps[..., None])[..., 0]
+
+    # Quadratic costs are done after one iteration; the others double their digits in each.
+    before = jax.lax.fori_loop(0, 9, newton, response.outputs)
+    outputs = newton(9, before)
+    scale = jnp.max(jnp.abs(response.outputs)) + jnp.max(jnp.abs(outputs))
+    converged = jnp.max(jnp.abs(outputs - before)) <= 1e4 * jnp.finfo(outputs.dtype).eps * scale
+    return -task.cost_gradients(outputs), converged
+
+
+def _check_nudge(nudge: float) -> None:
+    require(nudge > 0, "nudge", "be positive (it is η)", f"it is {nudge}")

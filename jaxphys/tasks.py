@@ -1,0 +1,472 @@
+"""What a network is asked to do: inputs, readout, targets, cost.
+
+Inputs enter through few terminals, so the response of a network to any number of samples
+follows from its response to one unit of each terminal. `respond` computes that, from one
+factorisation, and every learning rule and cost Hessian is built on it.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jaxphys._checks import check_indices, require
+from jaxphys.equilibrium import Boundary, solve_columns
+from jaxphys.networks import AbstractNetwork
+from jaxphys.solvers import AbstractSolver
+
+Terminal = int | tuple[int, int]
+
+
+class AbstractCost(eqx.Module):
+    """The cost of one sample as a function of its outputs. Any differentiable function will do."""
+
+    @abstractmethod
+    def __call__(
+        self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
+    ) -> Float[Array, ""]:
+        """Cost of one sample with `o` outputs."""
+
+
+class SquaredError(AbstractCost):
+    """`½ Σ_o w_o (y_o - t_o)²`: with `reduction="mean"` the MSE of paper A's eq. 4 and paper B's eq. 6."""
+
+    def __call__(
+        self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
+    ) -> Float[Array, ""]:
+        return 0.5 * jnp.sum(weights * (outputs - targets) ** 2)
+
+
+class CrossEntropy(AbstractCost):
+    """`-Σ_o t_o log softmax(β y)_o` with inverse temperature β and one-hot (or soft) targets.
+
+    Physical outputs are small, so β sets the scale on which one output beats another.
+    """
+
+    inverse_temperature: float = eqx.field(static=True, default=100.0)
+
+    def __check_init__(self) -> None:
+        value = self.inverse_temperature
+        require(value > 0, "inverse_temperature", "be positive", f"it is {value}")
+
+    def __call__(
+        self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
+    ) -> Float[Array, ""]:
+        return -jnp.sum(weights * targets * jax.nn.log_softmax(self.inverse_temperature * outputs))
+
+
+class CosineDistance(AbstractCost):
+    """`1 - cos(y, t) = ½ |ŷ - t̂|²`, the angle between outputs and targets (paper B, eq. 23)."""
+
+    def __call__(
+        self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
+    ) -> Float[Array, ""]:
+        inner = jnp.sum(weights * outputs * targets)
+        norms = jnp.sum(weights * outputs**2) * jnp.sum(weights * targets**2)
+        return 1 - inner / jnp.sqrt(norms)
+
+
+class Task(eqx.Module):
+    """Inputs, readout, targets and cost for one network.
+
+    With s terminals, R samples and o outputs, sample r applies the forces
+    `Σ_s inputs[r, s] force[s]` and the held values `Σ_s inputs[r, s] values[s]`, and its
+    outputs are `y_r = readout x_r`. The cost is the sum or mean over r of
+    `cost(y_r, targets[r], weights[r])`.
+
+    **Attributes**
+
+    - `boundary`: what is held; `force` `(s, n)` and `values` `(s, h)`: one unit of each terminal.
+    - `inputs`: `(R, s)`. `readout`: `(o, n)`. `targets`: `(R, o)`.
+    - `weights`: `(R, o)`, or None for all ones. Zero: this output does not belong to this sample.
+    - `cost`: what one sample costs, `SquaredError()` by default.
+    - `reduction`: `"sum"` (gradients of `Σ_r C_r`, as paper A's rules) or `"mean"` (as both papers' costs).
+
+    Raises `InputError` on an empty task, shapes that do not fit, values that are not finite, or an
+    output that is also held.
+    """
+
+    boundary: Boundary
+    force: Float[Array, "s n"]
+    values: Float[Array, "s h"]
+    inputs: Float[Array, "R s"]
+    readout: Float[Array, "o n"]
+    targets: Float[Array, "R o"]
+    weights: Float[Array, "R o"] | None
+    cost: AbstractCost
+    reduction: Literal["sum", "mean"] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        boundary: Boundary,
+        *,
+        readout: Any,
+        targets: Any,
+        inputs: Any = None,
+        force: Any = None,
+        values: Any = None,
+        weights: Any = None,
+        cost: AbstractCost | None = None,
+        reduction: Literal["sum", "mean"] = "sum",
+    ):
+        dtype = boundary.rows.dtype
+        n = boundary.rows.shape[-1]
+        require(force is not None or values is not None, "force", "be given, or `values`", "neither is")
+        if force is None:
+            force = np.zeros((len(values), n))
+        if values is None:
+            values = np.zeros((len(force), boundary.num_held))
+        arrays = {"force": force, "values": values, "readout": readout, "targets": targets}
+        arrays["inputs"] = np.eye(len(force)) if inputs is None else inputs
+        arrays = {name: np.asarray(array, dtype=dtype) for name, array in arrays.items()}
+        if weights is not None:
+            arrays["weights"] = np.asarray(weights, dtype=dtype)
+        _check_task(arrays, n, boundary)
+        require(reduction in ("sum", "mean"), "reduction", 'be "sum" or "mean"', f"it is {reduction!r}")
+        self.boundary = boundary
+        self.force = jnp.asarray(arrays["force"])
+        self.values = jnp.asarray(arrays["values"])
+        self.inputs = jnp.asarray(arrays["inputs"])
+        self.readout = jnp.asarray(arrays["readout"])
+        self.targets = jnp.asarray(arrays["targets"])
+        self.weights = None if weights is None else jnp.asarray(arrays["weights"])
+        self.cost = SquaredError() if cost is None else cost
+        self.reduction = reduction
+
+    @property
+    def num_samples(self) -> int:
+        """R."""
+        return self.inputs.shape[-2]
+
+    def with_samples(
+        self,
+        inputs: Float[Array, "R s"],
+        targets: Float[Array, "R o"],
+        weights: Float[Array, "R o"] | None = None,
+    ) -> "Task":
+        """The same terminals, readout and cost on other samples (a test set, a minibatch)."""
+        return eqx.tree_at(
+            lambda task: (task.inputs, task.targets, task.weights),
+            self,
+            (inputs, targets, weights),
+            is_leaf=lambda leaf: leaf is None,
+        )
+
+    def batch(self, indices: Int[Array, " b"]) -> "Task":
+        """The task on a subset of its samples."""
+        weights = None if self.weights is None else self.weights[indices]
+        return self.with_samples(self.inputs[indices], self.targets[indices], weights)
+
+    def sample_costs(self, outputs: Float[Array, "R o"]) -> Float[Array, " R"]:
+        """Cost of every sample, `(R,)`."""
+        weights = jnp.ones_like(self.targets) if self.weights is None else self.weights
+        return jax.vmap(self.cost)(outputs, self.targets, weights)
+
+    def cost_gradients(self, outputs: Float[Array, "R o"]) -> Float[Array, "R o"]:
+        """`∂C_r/∂y_r` for every sample; the output force on outputs is minus that (paper A, eq. 5)."""
+        weights = jnp.ones_like(self.targets) if self.weights is None else self.weights
+        return jax.vmap(jax.grad(self.cost))(outputs, self.targets, weights)
+
+    def cost_curvatures(self, outputs: Float[Array, "R o"]) -> Float[Array, "R o o"]:
+        """`∂²C_r/∂y_r∂y_r` for every sample."""
+        weights = jnp.ones_like(self.targets) if self.weights is None else self.weights
+        return jax.vmap(jax.hessian(self.cost))(outputs, self.targets, weights)
+
+    @property
+    def sample_weight(self) -> float:
+        """What one sample counts in the cost: 1 for a sum, 1/R for a mean."""
+        return 1.0 if self.reduction == "sum" else 1.0 / self.num_samples
+
+
+class Response(eqx.Module):
+    """A network's answer to one unit of each terminal and one unit force on each output.
+
+    - `drive`: `(s, n)` state for one unit of each input terminal.
+    - `adjoint`: `(o, n)` state for a unit force on each output, everything held at zero: `G Aᵀ`.
+    - `coupling`: `(o, o)` outputs for a unit force on each output: `A G Aᵀ`.
+    - `outputs`: `(R, o)` outputs of every sample.
+    - `residual`, `status`: as in `State`, the worst over all columns.
+    """
+
+    drive: Float[Array, "s n"]
+    adjoint: Float[Array, "o n"]
+    coupling: Float[Array, "o o"]
+    outputs: Float[Array, "R o"]
+    residual: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+def respond(network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None) -> Response:
+    """Solve for all terminals of a task with one factorisation and `s + o` right-hand sides.
+
+    The number of samples does not matter: free states are `inputs @ drive`, and clamped states
+    differ from them by combinations of `adjoint`.
+    """
+    rows = task.boundary.rows
+    force = jnp.concatenate([task.force, task.readout]).T
+    values = jnp.zeros((rows.shape[0], force.shape[1]), rows.dtype)
+    values = values.at[: task.boundary.num_held, : len(task.values)].set(task.values.T)
+    x, _, residual, status = solve_columns(network.hessian(), task.boundary, force, values, solver)
+    drive, adjoint = x.T[: len(task.force)], x.T[len(task.force) :]
+    outputs = task.inputs @ (drive @ task.readout.T)
+    return Response(drive, adjoint, adjoint @ task.readout.T, outputs, residual, status)
+
+
+def task_cost(
+    network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
+) -> Float[Array, ""]:
+    """The learning cost of a network; differentiable to any order in `network.k`.
+
+    >>> import jax, jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.3)
+    >>> round(float(jp.task_cost(network, task)), 3)
+    0.245
+    """
+    outputs = respond(network, task, solver=solver).outputs
+    return task.sample_weight * jnp.sum(task.sample_costs(outputs))
+
+
+def accuracy(
+    network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
+) -> Float[Array, ""]:
+    """Fraction of samples whose largest output is the one with the largest target."""
+    outputs = respond(network, task, solver=solver).outputs
+    return jnp.mean((jnp.argmax(outputs, axis=-1) == jnp.argmax(task.targets, axis=-1)).astype(outputs.dtype))
+
+
+def random_linear(network: AbstractNetwork, num_tasks: int, key: Key[Array, ""]) -> Task:
+    """Random linear constraints `Aᵣ·xᵣ + Bᵣ = 0` under random forces (paper A, eq. A1).
+
+    Every component of `Fᵣ`, `Aᵣ` and `Bᵣ` is drawn from N(0, 1); nothing is held, so the network
+    needs a positive definite Hessian. Sample r is task r. Costs are summed.
+
+    Raises `InputError` if `num_tasks` is not positive.
+    """
+    require(num_tasks > 0, "num_tasks", "be positive", f"it is {num_tasks}")
+    keys = jax.random.split(key, 3)
+    n, dtype = network.num_coordinates, network.k.dtype
+    force, readout = (jax.random.normal(k, (num_tasks, n), dtype) for k in keys[:2])
+    offsets = jax.random.normal(keys[2], (num_tasks,), dtype)
+    return Task(
+        Boundary(network, free_modes="project"),
+        force=force,
+        readout=readout,
+        targets=-np.diag(offsets),
+        weights=np.eye(num_tasks),
+    )
+
+
+def allostery(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    sources: Sequence[Terminal],
+    targets: Sequence[Terminal],
+    *,
+    response: float | Sequence[float],
+    amplitude: float = 1.0,
+    source_directions: np.ndarray | None = None,
+    target_directions: np.ndarray | None = None,
+) -> Task:
+    """A response at each target to an input at its source (paper A, appendix A; paper B, fig. 6).
+
+    A terminal is a node or a pair of nodes. Where the boundary holds nothing that can be driven
+    (`boundary.num_held == 0`), sources take forces or currents: into the node, or into one
+    node of a pair and out of the other. Otherwise every held row is a source in turn, in order,
+    and `sources` must be empty. Task r pairs source r with target r; a single source serves
+    all targets at once. Costs are summed over tasks.
+
+    **Arguments**
+
+    - `response`: wanted output, one for all targets or one each; springs respond along
+      `target_directions`, `(targets, d)` unit vectors (needed for node targets in 2-D and 3-D,
+      and likewise `source_directions`).
+    - `amplitude`: of the force, or of the held value.
+
+    Raises `InputError` on an empty task, nodes that do not exist, or an output that is held.
+    """
+    require(len(targets) > 0, "targets", "name at least one target", "the task is empty")
+    readout = terminal_rows(network, targets, target_directions)
+    if boundary.num_held:
+        require(
+            len(sources) == 0,
+            "sources",
+            "be empty where the boundary holds the inputs",
+            f"it has {len(sources)}",
+        )
+        force, values = None, amplitude * np.eye(boundary.num_held)
+        number = boundary.num_held
+    else:
+        require(len(sources) > 0, "sources", "name at least one source", "the task is empty")
+        force, values = amplitude * terminal_rows(network, sources, source_directions), None
+        number = len(sources)
+    require(
+        number in (1, len(targets)),
+        "sources",
+        f"be one, or one for each of the {len(targets)} targets",
+        f"there are {number}",
+    )
+    wanted = np.broadcast_to(np.asarray(response, dtype=float), (len(targets),))
+    if number == 1:
+        return Task(boundary, force=force, values=values, readout=readout, targets=wanted[None])
+    return Task(
+        boundary, force=force, values=values, readout=readout, targets=np.diag(wanted), weights=np.eye(number)
+    )
+
+
+def regression(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    sources: Sequence[Terminal],
+    targets: Sequence[Terminal],
+    *,
+    matrix: Any,
+    inputs: Any,
+) -> Task:
+    """Outputs that are a linear function of the inputs, `y = matrix @ u` (paper A, eq. A2; paper B, eqs 1, 22).
+
+    **Arguments**
+
+    - `sources`: terminals that take the inputs as forces; empty if the boundary's held rows take
+      them as values. `targets`: terminals read out.
+    - `matrix`: `(o, s)`. `inputs`: `(R, s)` samples.
+
+    The cost is the mean squared error over samples. Raises `InputError` as `Task` does.
+    """
+    inputs, matrix = np.asarray(inputs, dtype=float), np.asarray(matrix, dtype=float)
+    force, values = _drive(network, boundary, sources)
+    number = len(force if values is None else values)
+    require(
+        matrix.shape == (len(targets), number),
+        "matrix",
+        f"have shape ({len(targets)}, {number}), outputs by inputs",
+        f"its shape is {matrix.shape}",
+    )
+    require(
+        inputs.ndim == 2 and inputs.shape[1] == number and len(inputs) > 0,
+        "inputs",
+        f"have shape (samples, {number})",
+        f"its shape is {inputs.shape}",
+    )
+    return Task(
+        boundary,
+        force=force,
+        values=values,
+        inputs=inputs,
+        readout=terminal_rows(network, targets),
+        targets=inputs @ matrix.T,
+        reduction="mean",
+    )
+
+
+def classification(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    sources: Sequence[Terminal],
+    targets: Sequence[Terminal],
+    *,
+    features: Any,
+    labels: Any,
+    cost: AbstractCost | None = None,
+) -> Task:
+    """Classes told by the largest output (paper A, fig. 7c; paper B, fig. 5b).
+
+    **Arguments**
+
+    - `sources`: terminals that take the features as forces; empty if the boundary's held rows
+      take them as values. `targets`: one terminal for each class.
+    - `features`: `(R, s)`. `labels`: `(R,)` class numbers from 0.
+    - `cost`: `CrossEntropy()` by default. Averaged over samples.
+
+    Raises `InputError` as `Task` does, and on a label without an output.
+    """
+    labels = np.asarray(labels)
+    check_indices("labels", labels, len(targets), "classes")
+    force, values = _drive(network, boundary, sources)
+    return Task(
+        boundary,
+        force=force,
+        values=values,
+        inputs=np.asarray(features, dtype=float),
+        readout=terminal_rows(network, targets),
+        targets=np.eye(len(targets))[labels],
+        cost=CrossEntropy() if cost is None else cost,
+        reduction="mean",
+    )
+
+
+def terminal_rows(
+    network: AbstractNetwork, terminals: Sequence[Terminal], directions: np.ndarray | None = None
+) -> np.ndarray:
+    """`(terminals, n)` rows that read (or drive) nodes and pairs of nodes.
+
+    A node of a spring network needs its unit vector in `directions`, `(terminals, d)`.
+    """
+    if directions is not None:
+        directions = np.asarray(directions, dtype=float)
+        shape = (len(terminals), network.dimension)
+        require(
+            directions.shape == shape, "directions", f"have shape {shape}", f"its shape is {directions.shape}"
+        )
+    rows = []
+    for i, terminal in enumerate(terminals):
+        if isinstance(terminal, int | np.integer):
+            require(
+                network.dimension == 1 or directions is not None,
+                "directions",
+                "give a unit vector for each node of a spring network",
+                "there are none",
+            )
+            direction = np.ones((1, 1)) if directions is None else directions[i : i + 1]
+            rows.append(network.node_rows([terminal], direction)[0])
+        else:
+            rows.append(network.drop_row(int(terminal[0]), int(terminal[1])))
+    return np.array(rows).reshape(-1, network.num_coordinates)
+
+
+def _drive(
+    network: AbstractNetwork, boundary: Boundary, sources: Sequence[Terminal]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Unit forces on `sources`, or unit values of the held rows: `(force, values)`, one of them None."""
+    if boundary.num_held:
+        require(
+            len(sources) == 0,
+            "sources",
+            "be empty where the boundary holds the inputs",
+            f"it has {len(sources)}",
+        )
+        return None, np.eye(boundary.num_held)
+    require(len(sources) > 0, "sources", "name at least one source", "the task is empty")
+    return terminal_rows(network, sources), None
+
+
+def _check_task(arrays: dict[str, np.ndarray], n: int, boundary: Boundary) -> None:
+    s, r, o = len(arrays["force"]), len(arrays["inputs"]), len(arrays["readout"])
+    require(r > 0 and o > 0 and s > 0, "inputs", "hold at least one sample", "the task is empty")
+    shapes = {
+        "force": (s, n),
+        "values": (s, boundary.num_held),
+        "inputs": (r, s),
+        "readout": (o, n),
+        "targets": (r, o),
+        "weights": (r, o),
+    }
+    for name, array in arrays.items():
+        require(
+            array.shape == shapes[name], name, f"have shape {shapes[name]}", f"its shape is {array.shape}"
+        )
+        require(np.isfinite(array).all(), name, "be finite", "it holds NaN or infinity")
+    rows = np.asarray(boundary.rows, dtype=float)
+    if len(rows):
+        # What is left of a readout beside the span of the held rows; nothing if it is held.
+        basis = np.linalg.qr(rows.T)[0]
+        readout = arrays["readout"].astype(float)
+        left = np.linalg.norm(readout - readout @ basis @ basis.T, axis=1)
+        held = np.flatnonzero(left <= 1e-6 * np.linalg.norm(readout, axis=1))
+        if held.size:
+            require(False, "readout", "read what is free to move", f"output {held[0]} is also held")

@@ -1,0 +1,226 @@
+"""Who touches whom: edges, positions, components. The only room that knows networkx."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import networkx as nx
+import numpy as np
+import scipy.sparse
+from jaxtyping import Array, Bool, Float, Int
+from scipy.sparse.csgraph import connected_components
+
+from jaxphys._checks import InputError, check_indices, require
+
+
+class Topology(eqx.Module):
+    """The graph of a network: edges between nodes, and where the nodes are.
+
+    Edges and positions are array leaves, so topologies with equal numbers of nodes and
+    edges stack along a leading realization axis (`jaxphys.stack`) and one compiled program
+    serves them all. Only the number of nodes is static.
+
+    **Attributes**
+
+    - `edges`: `(M, 2)` integers; edge i runs from `edges[i, 0]` to `edges[i, 1]`. A row whose
+      two ends are equal is padding: it carries nothing.
+    - `positions`: `(N, d)` coordinates, or None.
+    - `box`: `(d,)` side lengths of a periodic box (bonds take the nearest image), or None.
+    - `num_nodes`: N.
+
+    Build one with `from_edges`, `from_networkx` or a generator.
+    """
+
+    edges: Int[Array, "M 2"]
+    positions: Float[Array, "N d"] | None
+    box: Float[Array, " d"] | None
+    num_nodes: int = eqx.field(static=True)
+
+    @property
+    def num_edges(self) -> int:
+        """M, padding included."""
+        return self.edges.shape[-2]
+
+    @property
+    def edge_mask(self) -> Bool[Array, " M"]:
+        """True for real edges, False for padding."""
+        return self.edges[..., 0] != self.edges[..., 1]
+
+    def differences(self, x: Float[Array, "... N"]) -> Float[Array, "... M"]:
+        """`Δx`: value at the source minus value at the target of every edge (paper A, eq. 14)."""
+        return x[..., self.edges[:, 0]] - x[..., self.edges[:, 1]]
+
+    def bond_vectors(self) -> Float[Array, "M d"]:
+        """Position of the source minus position of the target, nearest periodic image."""
+        require(self.positions is not None, "topology", "have positions", "it has none")
+        assert self.positions is not None
+        return nearest_image(self.positions[self.edges[:, 0]] - self.positions[self.edges[:, 1]], self.box)
+
+    def bond_directions(self) -> Float[Array, "M d"]:
+        """Unit vectors along the bonds; zero for padding."""
+        vectors = self.bond_vectors()
+        lengths = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors / jnp.where(lengths > 0, lengths, 1)
+
+    def components(self) -> np.ndarray:
+        """Number of the connected component of every node, `(N,)`. Runs on the host."""
+        return component_labels(np.asarray(self.edges), self.num_nodes)
+
+    def is_connected(self) -> bool:
+        """Whether every node can be reached from every other. Runs on the host."""
+        return bool(self.components().max(initial=0) == 0)
+
+    def num_floppy_modes(self) -> int:
+        """Zero modes of the central-force spring network on this graph, rigid motions not counted.
+
+        Counted as `N d - rank(B) - (rigid motions)` with the compatibility matrix B of the bonds
+        (translations always count as rigid motions, rotations only without a box). Runs on the host.
+        """
+        directions = np.asarray(self.bond_directions())
+        return floppy_modes(np.asarray(self.edges), directions, self.num_nodes, periodic=self.box is not None)
+
+    def padded(self, num_edges: int) -> "Topology":
+        """The same graph with padding edges up to `num_edges`, so that ragged graphs can be stacked.
+
+        Raises `InputError` if the graph has more edges than that.
+        """
+        extra = num_edges - self.num_edges
+        require(extra >= 0, "num_edges", f"be at least {self.num_edges}", f"it is {num_edges}")
+        padding = jnp.zeros((extra, 2), self.edges.dtype)
+        return Topology(
+            jnp.concatenate([self.edges, padding]), self.positions, self.box, num_nodes=self.num_nodes
+        )
+
+    def to_networkx(self, **edge_attributes: Any) -> nx.Graph:
+        """A networkx graph with nodes `0 … N-1`, their positions as `pos`, and the named edge values.
+
+        >>> import jaxphys as jp
+        >>> jp.from_edges([(0, 1), (1, 2)]).to_networkx(k=[1.0, 2.0]).edges[1, 2]["k"]
+        2.0
+        """
+        graph = nx.Graph()
+        for node in range(self.num_nodes):
+            graph.add_node(node)
+            if self.positions is not None:
+                graph.nodes[node]["pos"] = [float(c) for c in self.positions[node]]
+        columns = {name: np.asarray(values).tolist() for name, values in edge_attributes.items()}
+        for i, (source, target) in enumerate(np.asarray(self.edges).tolist()):
+            if source != target:
+                graph.add_edge(source, target, **{name: values[i] for name, values in columns.items()})
+        return graph
+
+
+def component_labels(edges: np.ndarray, num_nodes: int) -> np.ndarray:
+    """Number of the connected component of every node, `(N,)`."""
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_nodes, num_nodes)
+    )
+    return connected_components(graph, directed=False)[1]
+
+
+def floppy_modes(edges: np.ndarray, directions: np.ndarray, num_nodes: int, *, periodic: bool) -> int:
+    """`N d - rank(B) - (rigid motions)` for bonds along unit `directions`, `(M, d)`."""
+    num_edges, dimension = directions.shape
+    compatibility = np.zeros((num_edges, num_nodes, dimension))
+    compatibility[np.arange(num_edges), edges[:, 0]] += directions
+    compatibility[np.arange(num_edges), edges[:, 1]] -= directions
+    rank = int(np.linalg.matrix_rank(compatibility.reshape(num_edges, -1)))
+    rotations = 0 if periodic else dimension * (dimension - 1) // 2
+    return num_nodes * dimension - rank - dimension - rotations
+
+
+def nearest_image(
+    displacement: Float[Array, "... d"], box: Float[Array, " d"] | None
+) -> Float[Array, "... d"]:
+    """The shortest of a displacement's periodic images (itself where there is no box)."""
+    return displacement if box is None else displacement - box * jnp.round(displacement / box)
+
+
+def from_edges(
+    edges: Sequence[tuple[int, int]] | np.ndarray,
+    *,
+    num_nodes: int | None = None,
+    positions: Any = None,
+    box: Any = None,
+) -> Topology:
+    """Build a `Topology` from node pairs.
+
+    **Arguments**
+
+    - `edges`: `(M, 2)` pairs of node numbers, counted from 0.
+    - `num_nodes`: N; one more than the largest node number if left out.
+    - `positions`: `(N, d)`, optional; `box`: `(d,)` periodic side lengths, optional.
+
+    Raises `InputError` on an empty edge list, an index out of range, a self-loop, or
+    positions that do not fit.
+
+    >>> import jaxphys as jp
+    >>> jp.from_edges([(0, 1), (1, 2), (2, 0)]).num_edges
+    3
+    """
+    array = np.asarray(edges)
+    require(
+        array.ndim == 2 and array.shape[-1] == 2 and len(array) > 0,
+        "edges",
+        "be a non-empty list of node pairs",
+        f"its shape is {array.shape}",
+    )
+    if num_nodes is None:
+        check_indices("edges", array, 2**31 - 1, "nodes")
+        num_nodes = int(array.max()) + 1
+    check_indices("edges", array, num_nodes, "nodes")
+    loops = np.flatnonzero(array[:, 0] == array[:, 1])
+    if loops.size:
+        i = int(loops[0])
+        require(
+            False, "edges", "join two different nodes", f"edge {i} joins node {int(array[i, 0])} to itself"
+        )
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    if positions is not None:
+        positions = np.asarray(positions, dtype=dtype)
+        require(
+            positions.ndim == 2 and len(positions) == num_nodes,
+            "positions",
+            f"have shape ({num_nodes}, d)",
+            f"its shape is {positions.shape}",
+        )
+        require(np.isfinite(positions).all(), "positions", "be finite", "it holds NaN or infinity")
+        positions = jnp.asarray(positions)
+    if box is not None:
+        require(positions is not None, "box", "come with positions", "there are none")
+        box = np.asarray(box, dtype=dtype)
+        require(
+            box.shape == (positions.shape[1],) and (box > 0).all(),
+            "box",
+            f"hold {positions.shape[1]} positive side lengths",
+            f"it is {box}",
+        )
+        box = jnp.asarray(box)
+    return Topology(jnp.asarray(array, dtype=jnp.int32), positions, box, num_nodes=num_nodes)
+
+
+def from_networkx(graph: nx.Graph, *, position: str = "pos") -> Topology:
+    """Build a `Topology` from a networkx graph; node i is `list(graph.nodes)[i]`, edges keep their order.
+
+    Positions are read from the node attribute named by `position` if every node has it.
+    Edge values stay with networkx: `[d["k"] for *_, d in graph.edges(data=True)]` has the
+    order of `edges`.
+
+    Raises `InputError` on a directed graph, a graph without edges, or self-loops.
+
+    >>> import jaxphys as jp, networkx as nx
+    >>> jp.from_networkx(nx.path_graph(4)).num_edges
+    3
+    """
+    if graph.is_directed():
+        raise InputError("Argument `graph` must be undirected, but it is directed; call `.to_undirected()`.")
+    number = {node: i for i, node in enumerate(graph.nodes)}
+    edges = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=int).reshape(-1, 2)
+    positions = [graph.nodes[node].get(position) for node in graph.nodes]
+    return from_edges(
+        edges,
+        num_nodes=len(number),
+        positions=None if any(p is None for p in positions) else np.array(positions, dtype=float),
+    )

@@ -1,0 +1,445 @@
+"""Training: an ensemble of networks, side by side, in one compiled program.
+
+A host loop runs jitted chunks; a chunk scans over records, and between two records a loop of
+steps runs over all realizations at once. Nothing leaves the device but the records.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+from tqdm import tqdm
+
+from jaxphys._checks import InputError, require
+from jaxphys.equilibrium import Status
+from jaxphys.networks import AbstractNetwork
+from jaxphys.rules import AbstractRule, Estimate, ExactGradient
+from jaxphys.solvers import AbstractSolver
+from jaxphys.tasks import Task, task_cost
+
+Functional = Callable[[Any, Any], Any]
+
+# A host loop of this many chunks shows progress often enough and costs nothing next to them.
+_CHUNKS = 50
+
+
+class AdaptiveStep(eqx.Module):
+    """Accept a step only if the cost falls and the Hessian stays positive definite, per realization.
+
+    An accepted step multiplies the rate by `growth`, a refused one by `shrink`; the rate scales
+    the gradient before the optimizer sees it (so it means nothing to optimizers that
+    normalise gradients, such as Adam). For full batches and rules that descend.
+
+    **Attributes**: `initial` rate, `growth` > 1, `shrink` < 1. Raises `InputError` otherwise.
+    """
+
+    initial: float = eqx.field(static=True, default=1.0)
+    growth: float = eqx.field(static=True, default=1.1)
+    shrink: float = eqx.field(static=True, default=0.5)
+
+    def __check_init__(self) -> None:
+        require(self.initial > 0, "initial", "be positive", f"it is {self.initial}")
+        require(self.growth >= 1, "growth", "be at least 1", f"it is {self.growth}")
+        require(0 < self.shrink < 1, "shrink", "lie between 0 and 1", f"it is {self.shrink}")
+
+
+class Run(eqx.Module):
+    """What `train` returns; every array but `steps` leads with the realization axis, R.
+
+    - `network`: the trained networks; `initial_k`: `(R, M)` where they started; `task`: what they learned.
+    - `steps`: `(T,)` steps at which records were taken, the first being 0.
+    - `cost`: `(R, T)` learning cost. `records`: name → `(R, T, …)` values of the functionals.
+    - `status`: `(R,)` `Status` codes; a failed realization stays at its last good state.
+    - `seconds`: time spent compiling and in the first chunk, and in all later chunks.
+    """
+
+    network: Any
+    task: Any
+    initial_k: Float[Array, "R M"]
+    steps: Int[np.ndarray, " T"]
+    cost: Float[np.ndarray, "R T"]
+    records: dict[str, np.ndarray]
+    status: Int[np.ndarray, " R"]
+    seconds: tuple[float, float]
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many realizations failed, by the name of the status; empty when all is well."""
+        codes, counts = np.unique(self.status[self.status != Status.OK], return_counts=True)
+        return {Status(code).name: int(count) for code, count in zip(codes, counts, strict=True)}
+
+
+class _Walker(eqx.Module):
+    """Where one realization stands: its last accepted `k`, what the rule measured there, and its rate."""
+
+    k: Float[Array, " M"]
+    estimate: Estimate
+    optimizer_state: Any
+    rate: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+class _Options(eqx.Module):
+    """Everything of `train` that one compiled step depends on and that realizations share."""
+
+    rule: AbstractRule
+    optimizer: Any
+    solver: AbstractSolver | None
+    adaptive: AdaptiveStep | None
+    functionals: dict[str, Functional]
+    batch_size: int | None = eqx.field(static=True)
+    stop_cost: float = eqx.field(static=True)
+
+
+def stack(realizations: Sequence[Any]) -> Any:
+    """Stack networks, tasks or any pytrees of equal shapes along a new leading realization axis.
+
+    Raises `InputError` if there is none or they differ in structure or shape.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> jp.stack([network] * 5).k.shape
+    (5, 2)
+    """
+    realizations = list(realizations)
+    require(len(realizations) > 0, "realizations", "hold at least one", "it is empty")
+    try:
+        return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *realizations)
+    except ValueError as error:
+        raise InputError(
+            "Argument `realizations` must have equal shapes and settings to be stacked, but they differ "
+            f"({str(error).splitlines()[0]})."
+        ) from None
+
+
+def train(
+    network: Any,
+    task: Any,
+    *,
+    steps: int,
+    rule: AbstractRule | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    adaptive: AdaptiveStep | None = None,
+    key: Key[Array, ""] | None = None,
+    record_every: int | None = None,
+    record_steps: Sequence[int] | None = None,
+    functionals: Mapping[str, Functional] | None = None,
+    batch_size: int | None = None,
+    stop_cost: float = 0.0,
+    solver: AbstractSolver | None = None,
+    progress: bool = False,
+    checkpoint: Path | str | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: bool = False,
+) -> Run:
+    """Train an ensemble of networks, each on its own task.
+
+    **Arguments**
+
+    - `network`, `task`: one of each, or ensembles made with `stack` (graphs, tasks and `k` may all
+      differ between realizations as long as shapes agree).
+    - `steps`: how many. `rule`: `ExactGradient()` by default. `optimizer`: any optax transformation of
+      the estimate of `∂C/∂k`, plain descent `optax.sgd(1.0)` by default; `transforms.bounds` and
+      others chain behind it.
+    - `adaptive`: an `AdaptiveStep`; None for fixed steps.
+    - `key`: for minibatches and random transformations; the key of realization 0 is fixed by default.
+    - `record_every` or `record_steps`: when to record (about a hundred times by default); step 0 and
+      the last one always are. `functionals`: name → function of `(network, task)` recorded then.
+    - `batch_size`: samples per step, drawn without replacement; all by default.
+    - `stop_cost`: a realization rests once its cost is at or below this.
+    - `progress`: show a bar with the median cost and the time left.
+    - `checkpoint`: a file that is replaced every `checkpoint_seconds` (and on the way out of an
+      interruption); with `resume=True` training goes on from it, bit for bit as if it had
+      never stopped.
+
+    Returns a `Run`. A realization whose step leads to a Hessian that is not positive definite, to NaN
+    or to an inaccurate solution is marked in `Run.status` and stays at its last good state.
+    Raises `InputError` on arguments that do not fit together.
+
+    >>> import jax, jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.erdos_renyi(10, 15, jax.random.key(0)))
+    >>> task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [5], response=0.2)
+    >>> run = jp.train(network, task, steps=50, adaptive=jp.AdaptiveStep())
+    >>> bool(run.cost[0, -1] < 1e-3 * run.cost[0, 0])
+    True
+    """
+    require(steps > 0, "steps", "be positive", f"it is {steps}")
+    if network.k.ndim == 1:
+        network, task = stack([network]), stack([task])
+    realizations = network.k.shape[0]
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves((network, task)) if eqx.is_array(leaf)}
+    require(
+        sizes == {(realizations,)},
+        "task",
+        f"have the network's {realizations} realizations",
+        f"leading axes are {sorted(sizes)}",
+    )
+    samples = task.inputs.shape[1]
+    if batch_size is not None:
+        require(
+            0 < batch_size <= samples, "batch_size", f"lie between 1 and {samples}", f"it is {batch_size}"
+        )
+        require(adaptive is None, "adaptive", "be None for minibatches (costs do not compare)", "it is set")
+    schedule = _schedule(steps, record_every, record_steps)
+    options = _Options(
+        rule or ExactGradient(),
+        optax.with_extra_args_support(optax.sgd(1.0) if optimizer is None else optimizer),
+        solver,
+        adaptive,
+        dict(functionals or {}),
+        batch_size,
+        stop_cost,
+    )
+    seed = jax.random.key(0, impl="threefry2x32") if key is None else key
+    keys = jax.random.split(seed, realizations)
+    return _run(network, task, options, keys, schedule, progress, checkpoint, checkpoint_seconds, resume)
+
+
+def _schedule(steps: int, record_every: int | None, record_steps: Sequence[int] | None) -> np.ndarray:
+    """Steps to record at: ascending, from 0 to `steps`."""
+    require(
+        record_every is None or record_steps is None,
+        "record_steps",
+        "be None beside `record_every`",
+        "both are set",
+    )
+    if record_steps is None:
+        record_every = max(1, steps // 100) if record_every is None else record_every
+        require(record_every > 0, "record_every", "be positive", f"it is {record_every}")
+        record_steps = range(0, steps, record_every)
+    chosen = np.unique(np.asarray([0, *record_steps, steps], dtype=int))
+    require(
+        chosen[0] >= 0 and chosen[-1] <= steps,
+        "record_steps",
+        f"lie between 0 and {steps}",
+        f"it reaches {chosen[0] if chosen[0] < 0 else chosen[-1]}",
+    )
+    return chosen
+
+
+def _run(
+    network: Any,
+    task: Any,
+    options: _Options,
+    keys: Key[Array, " R"],
+    schedule: np.ndarray,
+    progress: bool,
+    checkpoint: Path | str | None,
+    checkpoint_seconds: float,
+    resume: bool,
+) -> Run:
+    """The host loop: chunks, progress, checkpoints."""
+    start = time.perf_counter()
+    walkers, first = _start(network, task, options, keys)
+    records = jax.tree.map(lambda value: _room(value, len(schedule)), first)
+    done = 1
+    path = None if checkpoint is None else Path(checkpoint)
+    if resume:
+        require(
+            path is not None and path.exists(),
+            "checkpoint",
+            "name an existing file to resume",
+            f"it is {path}",
+        )
+        assert path is not None
+        walkers, records, done = load_checkpoint(path, walkers, records)
+    length = max(1, -(-(len(schedule) - 1) // _CHUNKS))
+    compiled = saved = time.perf_counter()
+    with tqdm(
+        total=int(schedule[-1]), initial=int(schedule[done - 1]), unit="step", disable=not progress
+    ) as bar:
+        try:
+            while done < len(schedule):
+                stop = min(done + length, len(schedule))
+                # Short last chunks are filled up with records of zero steps, so that one program serves all.
+                marks = np.concatenate(
+                    [schedule[done - 1 : stop], np.full(length - (stop - done), schedule[stop - 1])]
+                )
+                walkers, chunk = _advance(walkers, network, task, options, keys, jnp.asarray(marks))
+                _store(records, chunk, done, stop)
+                if done == 1:
+                    compiled = time.perf_counter()
+                bar.update(int(schedule[stop - 1] - schedule[done - 1]))
+                bar.set_postfix_str(
+                    f"median cost {np.median(records['cost'][:, stop - 1]):.3g}", refresh=False
+                )
+                done = stop
+                if path is not None and time.perf_counter() - saved > checkpoint_seconds:
+                    save_checkpoint(path, walkers, records, done)
+                    saved = time.perf_counter()
+                if not _any_active(walkers, options.stop_cost):
+                    _fill(records, done)
+                    done = len(schedule)
+        except KeyboardInterrupt:
+            if path is not None:
+                save_checkpoint(path, walkers, records, done)
+            raise
+    if path is not None:
+        save_checkpoint(path, walkers, records, done)
+    end = time.perf_counter()
+    trained = jax.vmap(lambda one, k: one.with_k(k))(network, walkers.k)
+    return Run(
+        network=trained,
+        task=task,
+        initial_k=network.k,
+        steps=schedule,
+        cost=records.pop("cost"),
+        records=records,
+        status=np.asarray(walkers.status),
+        seconds=(compiled - start, end - compiled),
+    )
+
+
+@eqx.filter_jit
+def _start(network: Any, task: Any, options: _Options, keys: Array) -> tuple[_Walker, dict[str, Array]]:
+    """Walkers at step 0, and the first records."""
+
+    def one(network: AbstractNetwork, task: Task, key: Array) -> tuple[_Walker, dict[str, Array]]:
+        estimate = options.rule(network, _batch(task, key, 0, options.batch_size), solver=options.solver)
+        rate = 1.0 if options.adaptive is None else options.adaptive.initial
+        walker = _Walker(
+            network.k,
+            estimate,
+            options.optimizer.init(network.k),
+            jnp.asarray(rate, network.k.dtype),
+            estimate.status,
+        )
+        return walker, _record(walker, network, task, options)
+
+    return jax.vmap(one)(network, task, keys)
+
+
+@eqx.filter_jit
+def _advance(
+    walkers: _Walker, network: Any, task: Any, options: _Options, keys: Array, marks: Int[Array, " c"]
+) -> tuple[_Walker, dict[str, Array]]:
+    """Run from step `marks[0]` to `marks[-1]` and record at each of the others."""
+    step = jax.vmap(lambda *state: _step(*state, options), in_axes=(0, 0, 0, 0, None))
+    record = jax.vmap(lambda *state: _record(*state, options))
+
+    def segment(walkers: _Walker, ends: tuple[Array, Array]) -> tuple[_Walker, dict[str, Array]]:
+        body = lambda index, walkers: step(walkers, network, task, keys, index)  # noqa: E731
+        walkers = jax.lax.fori_loop(ends[0], ends[1], body, walkers)
+        return walkers, record(walkers, network, task)
+
+    walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
+    return walkers, jax.tree.map(lambda value: jnp.moveaxis(value, 0, 1), records)
+
+
+def _step(
+    walker: _Walker, network: AbstractNetwork, task: Task, key: Array, index: Array, options: _Options
+) -> _Walker:
+    """One learning step of one realization; rests where it has failed or is good enough."""
+    updates, optimizer_state = options.optimizer.update(
+        walker.rate * walker.estimate.gradient,
+        walker.optimizer_state,
+        walker.k,
+        key=jax.random.fold_in(jax.random.fold_in(key, index), 1),
+    )
+    k = optax.apply_updates(walker.k, updates)
+    batch = _batch(task, key, index + 1, options.batch_size)
+    estimate = options.rule(network.with_k(k), batch, solver=options.solver)
+    good = estimate.status == Status.OK
+    rate, status = walker.rate, walker.status
+    active = _is_active(walker, options.stop_cost)
+    if options.adaptive is None:
+        status = jnp.where(active, estimate.status, status)
+    else:
+        good &= estimate.cost < walker.estimate.cost
+        factor = jnp.where(good, options.adaptive.growth, options.adaptive.shrink).astype(rate.dtype)
+        rate = jnp.where(active, rate * factor, rate)
+    moved = _Walker(k, estimate, optimizer_state, rate, status)
+    rested = _Walker(walker.k, walker.estimate, walker.optimizer_state, rate, status)
+    return jax.tree.map(lambda new, old: jnp.where(active & good, new, old), moved, rested)
+
+
+def _is_active(walker: _Walker, stop_cost: float) -> Bool[Array, "*R"]:
+    return (walker.status == Status.OK) & (walker.estimate.cost > stop_cost)
+
+
+def _any_active(walkers: _Walker, stop_cost: float) -> bool:
+    return bool(jnp.any(_is_active(walkers, stop_cost)))
+
+
+def _batch(task: Task, key: Array, index: Any, batch_size: int | None) -> Task:
+    if batch_size is None:
+        return task
+    order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, index), 0), task.num_samples)
+    return task.batch(order[:batch_size])
+
+
+def _record(walker: _Walker, network: AbstractNetwork, task: Task, options: _Options) -> dict[str, Array]:
+    network = network.with_k(walker.k)
+    cost = walker.estimate.cost
+    if options.batch_size is not None:
+        cost = task_cost(network, task, solver=options.solver)
+    values = {name: functional(network, task) for name, functional in options.functionals.items()}
+    return {"cost": cost, **values}
+
+
+def _room(value: Array, length: int) -> np.ndarray:
+    """Host memory for all records of one functional, `(R, T, …)`, with the first one filled in."""
+    room = np.full(
+        (value.shape[0], length, *value.shape[1:]), np.nan if value.dtype.kind == "f" else 0, value.dtype
+    )
+    room[:, 0] = value
+    return room
+
+
+def _store(records: dict[str, np.ndarray], chunk: dict[str, Array], done: int, stop: int) -> None:
+    for name, value in chunk.items():
+        records[name][:, done:stop] = np.asarray(value)[:, : stop - done]
+
+
+def _fill(records: dict[str, np.ndarray], done: int) -> None:
+    """Everything rests: the remaining records are the last one."""
+    for value in records.values():
+        value[:, done:] = value[:, done - 1 : done]
+
+
+def save_checkpoint(path: Path, walkers: Any, records: dict[str, np.ndarray], done: int) -> None:
+    """Replace `path` by the state of a training run, atomically: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write((json.dumps({"format": "jaxphys checkpoint 1", "done": done}) + "\n").encode())
+            eqx.tree_serialise_leaves(file, (walkers, records))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def load_checkpoint(
+    path: Path, walkers: Any, records: dict[str, np.ndarray]
+) -> tuple[Any, dict[str, np.ndarray], int]:
+    """Read what `save_checkpoint` wrote for a run of the same shapes; raises `InputError` if it does not fit."""
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.readline())
+            require(
+                header.get("format") == "jaxphys checkpoint 1",
+                "checkpoint",
+                "be one of ours",
+                f"{path} is not",
+            )
+            walkers, records = eqx.tree_deserialise_leaves(file, (walkers, records))
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"Checkpoint {path} does not belong to this run or is damaged: {reason}") from None
+    return walkers, records, int(header["done"])
