@@ -177,7 +177,10 @@ def solve_columns(
 def greens_function(
     network: AbstractNetwork, boundary: Boundary, *, solver: AbstractSolver | None = None
 ) -> Float[Array, "n n"]:
-    """Response `G_ab` of coordinate a to a unit force at b with every held row at zero: `H⁻¹` without a border."""
+    """Response `G_ab` of coordinate a to a unit force at b, every held row at zero; `H⁻¹` without a border.
+
+    Shape `(n, n)`, symmetric. NaN where the Hessian is not positive definite (with `Dense`).
+    """
     n, c = network.num_coordinates, boundary.rows.shape[0]
     identity = jnp.eye(n, dtype=network.k.dtype)
     nothing = jnp.zeros((c, n), network.k.dtype)

@@ -63,7 +63,7 @@ class AbstractNetwork(eqx.Module):
 
     @abstractmethod
     def hessian_coupling(self, p: Float[Array, "n n"], g: Float[Array, "n n"]) -> Float[Array, "M M"]:
-        """`T_ij = Σ_r wᵣᵀ Qᵢ G Qⱼ uᵣ` with `P = Σ_r wᵣ uᵣᵀ`: how two edges act one after the other (eq. B4)."""
+        """`T_ij = Σ_r wᵣᵀ Qᵢ G Qⱼ uᵣ` with `P = Σ_r wᵣ uᵣᵀ`: two edges acting in turn (paper A, eq. B4)."""
 
     @abstractmethod
     def rigid_motions(self) -> np.ndarray:

@@ -44,7 +44,7 @@ class AbstractRule(eqx.Module):
 
     @abstractmethod
     def contrasts(self, response: Response, task: Task) -> tuple[list["Contrast"], Bool[Array, ""]]:
-        """The contrasts whose weighted energy differences make up the estimate, and whether they converged."""
+        """The contrasts that make up the estimate, and whether they were found."""
 
     def __call__(
         self, network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None

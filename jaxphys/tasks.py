@@ -328,7 +328,7 @@ def regression(
     matrix: Any,
     inputs: Any,
 ) -> Task:
-    """Outputs that are a linear function of the inputs, `y = matrix @ u` (paper A, eq. A2; paper B, eqs 1, 22).
+    """Outputs linear in the inputs, `y = matrix @ u` (paper A, eq. A2; paper B, eqs 1 and 22).
 
     **Arguments**
 
@@ -340,7 +340,7 @@ def regression(
     """
     inputs, matrix = np.asarray(inputs, dtype=float), np.asarray(matrix, dtype=float)
     force, values = _drive(network, boundary, sources)
-    number = len(force if values is None else values)
+    number = boundary.num_held or len(sources)
     require(
         matrix.shape == (len(targets), number),
         "matrix",

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +315,7 @@ def _start(network: Any, task: Any, options: _Options, keys: Array) -> tuple[_Wa
             jnp.asarray(rate, network.k.dtype),
             estimate.status,
         )
-        return walker, _record(walker, network, task, options)
+        return walker, _record(options, walker, network, task)
 
     return jax.vmap(one)(network, task, keys)
 
@@ -324,12 +325,15 @@ def _advance(
     walkers: _Walker, network: Any, task: Any, options: _Options, keys: Array, marks: Int[Array, " c"]
 ) -> tuple[_Walker, dict[str, Array]]:
     """Run from step `marks[0]` to `marks[-1]` and record at each of the others."""
-    step = jax.vmap(lambda *state: _step(*state, options), in_axes=(0, 0, 0, 0, None))
-    record = jax.vmap(lambda *state: _record(*state, options))
+    step = jax.vmap(partial(_step, options), in_axes=(0, 0, 0, 0, None))
+    record = jax.vmap(partial(_record, options))
 
     def segment(walkers: _Walker, ends: tuple[Array, Array]) -> tuple[_Walker, dict[str, Array]]:
-        body = lambda index, walkers: step(walkers, network, task, keys, index)  # noqa: E731
-        walkers = jax.lax.fori_loop(ends[0], ends[1], body, walkers)
+
+        def one_step(index: Array, walkers: _Walker) -> _Walker:
+            return step(walkers, network, task, keys, index)
+
+        walkers = jax.lax.fori_loop(ends[0], ends[1], one_step, walkers)
         return walkers, record(walkers, network, task)
 
     walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
@@ -337,7 +341,7 @@ def _advance(
 
 
 def _step(
-    walker: _Walker, network: AbstractNetwork, task: Task, key: Array, index: Array, options: _Options
+    options: _Options, walker: _Walker, network: AbstractNetwork, task: Task, key: Array, index: Array
 ) -> _Walker:
     """One learning step of one realization; rests where it has failed or is good enough."""
     updates, optimizer_state = options.optimizer.update(
@@ -378,7 +382,7 @@ def _batch(task: Task, key: Array, index: Any, batch_size: int | None) -> Task:
     return task.batch(order[:batch_size])
 
 
-def _record(walker: _Walker, network: AbstractNetwork, task: Task, options: _Options) -> dict[str, Array]:
+def _record(options: _Options, walker: _Walker, network: AbstractNetwork, task: Task) -> dict[str, Array]:
     network = network.with_k(walker.k)
     cost = walker.estimate.cost
     if options.batch_size is not None:
@@ -408,7 +412,7 @@ def _fill(records: dict[str, np.ndarray], done: int) -> None:
 
 
 def save_checkpoint(path: Path, walkers: Any, records: dict[str, np.ndarray], done: int) -> None:
-    """Replace `path` by the state of a training run, atomically: a reader sees the old file or the new one."""
+    """Replace `path` by the state of a training run: a reader sees the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     try:
@@ -426,7 +430,7 @@ def save_checkpoint(path: Path, walkers: Any, records: dict[str, np.ndarray], do
 def load_checkpoint(
     path: Path, walkers: Any, records: dict[str, np.ndarray]
 ) -> tuple[Any, dict[str, np.ndarray], int]:
-    """Read what `save_checkpoint` wrote for a run of the same shapes; raises `InputError` if it does not fit."""
+    """Read what `save_checkpoint` wrote for a run of the same shapes; raises `InputError` on any other."""
     try:
         with open(path, "rb") as file:
             header = json.loads(file.readline())

@@ -1,1 +1,48 @@
-"""Functionals of a network: what learning leaves behind. One function per quantity."""
+"""Functionals of a network: what learning leaves behind. One function per quantity.
+
+`FUNCTIONALS` names those that `train` can record along a run.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxphys.diagnostics.alignment import force_alignment, response_alignment
+from jaxphys.diagnostics.cost_hessian import cost_hessian, cost_hessian_autodiff
+from jaxphys.diagnostics.response import (
+    effective_conductance,
+    effective_conductance_monte_carlo,
+    effective_dimension,
+    effective_dimension_monte_carlo,
+    participation_ratio,
+)
+from jaxphys.diagnostics.spectrum import Spectrum, eigenvalues, free_subspace, spectrum
+from jaxphys.diagnostics.susceptibility import susceptibility, susceptibility_vectors
+
+FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
+    "k": lambda network, task: network.k,
+    "eigenvalues": lambda network, task: eigenvalues(network, task.boundary),
+    "effective_conductance": lambda network, task: effective_conductance(network, task.boundary),
+    "effective_dimension": lambda network, task: effective_dimension(network, task.boundary),
+    "force_alignment": force_alignment,
+    "response_alignment": response_alignment,
+    "susceptibility": lambda network, task: susceptibility(network, task.boundary),
+}
+
+__all__ = [
+    "FUNCTIONALS",
+    "Spectrum",
+    "cost_hessian",
+    "cost_hessian_autodiff",
+    "effective_conductance",
+    "effective_conductance_monte_carlo",
+    "effective_dimension",
+    "effective_dimension_monte_carlo",
+    "eigenvalues",
+    "force_alignment",
+    "free_subspace",
+    "participation_ratio",
+    "response_alignment",
+    "spectrum",
+    "susceptibility",
+    "susceptibility_vectors",
+]

@@ -30,7 +30,7 @@ class AbstractSolver(eqx.Module):
 
     @abstractmethod
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
-        """Whether the factorisation succeeded (for `Dense`: H is positive definite where C leaves it free)."""
+        """Whether the factorisation succeeded (`Dense`: H is positive definite where C leaves it free)."""
 
 
 class BorderedLU(AbstractSolver):
