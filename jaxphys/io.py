@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from jaxphys._checks import InputError, require
+from jaxphys.equilibrium import Status
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.topology import from_edges
 from jaxphys.train import Run
@@ -244,3 +245,12 @@ def _shared(values: np.ndarray, axes: tuple[str, ...]) -> tuple[tuple[str, ...],
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def typical_realization(dataset: xr.Dataset) -> int:
+    """The realization whose final cost is the median of those that did not fail (0 if all did)."""
+    cost = np.where(dataset["status"].values == Status.OK, dataset["cost"].values[:, -1], np.nan)
+    if np.isnan(cost).all():
+        return 0
+    order = np.argsort(cost)  # NaN last
+    return int(order[(np.isfinite(cost).sum() - 1) // 2])

@@ -18,11 +18,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import require
+from jaxphys._checks import is_concrete, require
 from jaxphys.equilibrium import Status
 from jaxphys.networks import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 from jaxphys.tasks import Response, Task, respond
+
+# A number, or an array to trace: then one compiled program serves all η, and `vmap` sweeps them.
+Nudge = float | Float[Array, ""]
 
 
 class Estimate(eqx.Module):
@@ -78,12 +81,12 @@ class Contrast(eqx.Module):
     """One clamped state per sample, under the output forces `nudge * forces`.
 
     Its energy difference `e(x_C) - e(x_F)` enters the estimate divided by `nudge` and
-    multiplied by `weight`. `nudge = 0` is the limit of small nudges.
+    multiplied by `weight`. `nudge = None` is the limit of small nudges.
     """
 
     forces: Float[Array, "R o"]
-    nudge: float = eqx.field(static=True)
-    weight: float = eqx.field(static=True, default=1.0)
+    nudge: Nudge | None = None
+    weight: float = 1.0
 
 
 def _energy_difference(
@@ -92,7 +95,7 @@ def _energy_difference(
     """`weight Σ_r (e(x_C) - e(x_F)) / nudge` over samples, from the second moments of inputs and forces."""
     drive, adjoint = response.drive, response.adjoint
     difference = network.edge_moment(drive, adjoint, task.inputs.T @ contrast.forces)
-    if contrast.nudge:
+    if contrast.nudge is not None:
         moment = (0.5 * contrast.nudge) * contrast.forces.T @ contrast.forces
         difference = difference + network.edge_moment(adjoint, adjoint, moment)
     return contrast.weight * difference
@@ -102,7 +105,7 @@ class ExactGradient(AbstractRule):
     """`∂C/∂kᵢ = x_Fᵀ Qᵢ G F^O` with `F^O = -∇ₓC`: the limit of small nudges (paper A, eqs 10 and 16)."""
 
     def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Bool[Array, ""]]:
-        return [Contrast(-task.cost_gradients(response.outputs), 0.0)], jnp.array(True)
+        return [Contrast(-task.cost_gradients(response.outputs))], jnp.array(True)
 
 
 class EquilibriumPropagation(AbstractRule):
@@ -110,7 +113,7 @@ class EquilibriumPropagation(AbstractRule):
 
     **Attributes**
 
-    - `nudge`: η > 0.
+    - `nudge`: η > 0, a number or a scalar array.
     - `symmetric`: average the estimates at +η and -η instead of +η alone.
     - `mode`: `"force"` applies the constant output force `-η ∇ₓC(x_F)` of eq. 5; `"energy"` adds
       `η C` to the energy (eq. 7), so that the force is taken at the clamped state itself,
@@ -121,7 +124,7 @@ class EquilibriumPropagation(AbstractRule):
     converge carries `Status.NOT_CONVERGED`. Raises `InputError` if η is not positive.
     """
 
-    nudge: float = eqx.field(static=True, default=1e-3)
+    nudge: Nudge = 1e-3
     symmetric: bool = eqx.field(static=True, default=False)
     mode: Literal["force", "energy"] = eqx.field(static=True, default="force")
 
@@ -152,7 +155,7 @@ class CoupledLearning(AbstractRule):
     energies when its Hessian is `2 Δᵀ k Δ`. Raises `InputError` if η is not positive.
     """
 
-    nudge: float = eqx.field(static=True, default=1e-3)
+    nudge: Nudge = 1e-3
 
     def __check_init__(self) -> None:
         _check_nudge(self.nudge)
@@ -174,7 +177,7 @@ class CoupledLearning(AbstractRule):
 
 
 def _implicit_forces(
-    response: Response, task: Task, nudge: float
+    response: Response, task: Task, nudge: Nudge
 ) -> tuple[Float[Array, "R o"], Bool[Array, ""]]:
     """Output forces `a = -C'(y_C)` at the clamped outputs `y_C = y_F + η A G Aᵀ a` (paper A, eq. 7)."""
     coupling = response.coupling
@@ -193,5 +196,5 @@ def _implicit_forces(
     return -task.cost_gradients(outputs), converged
 
 
-def _check_nudge(nudge: float) -> None:
-    require(nudge > 0, "nudge", "be positive (it is η)", f"it is {nudge}")
+def _check_nudge(nudge: Nudge) -> None:
+    require(not is_concrete(nudge) or nudge > 0, "nudge", "be positive (it is η)", f"it is {nudge}")

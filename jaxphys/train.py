@@ -174,7 +174,6 @@ def train(
     >>> bool(run.cost[0, -1] < 1e-3 * run.cost[0, 0])
     True
     """
-    require(steps > 0, "steps", "be positive", f"it is {steps}")
     if network.k.ndim == 1:
         network, task = stack([network]), stack([task])
     realizations = network.k.shape[0]
@@ -185,13 +184,8 @@ def train(
         f"have the network's {realizations} realizations",
         f"leading axes are {sorted(sizes)}",
     )
-    samples = task.inputs.shape[1]
-    if batch_size is not None:
-        require(
-            0 < batch_size <= samples, "batch_size", f"lie between 1 and {samples}", f"it is {batch_size}"
-        )
-        require(adaptive is None, "adaptive", "be None for minibatches (costs do not compare)", "it is set")
-    schedule = _schedule(steps, record_every, record_steps)
+    schedule = record_schedule(steps, record_every, record_steps)
+    check_batches(task, batch_size, adaptive)
     options = _Options(
         rule or ExactGradient(),
         optax.with_extra_args_support(optax.sgd(1.0) if optimizer is None else optimizer),
@@ -206,8 +200,11 @@ def train(
     return _run(network, task, options, keys, schedule, progress, checkpoint, checkpoint_seconds, resume)
 
 
-def _schedule(steps: int, record_every: int | None, record_steps: Sequence[int] | None) -> np.ndarray:
-    """Steps to record at: ascending, from 0 to `steps`."""
+def record_schedule(
+    steps: int, record_every: int | None = None, record_steps: Sequence[int] | None = None
+) -> np.ndarray:
+    """Steps at which `train` records: ascending, from 0 to `steps`; raises `InputError` as `train` does."""
+    require(steps > 0, "steps", "be positive", f"it is {steps}")
     require(
         record_every is None or record_steps is None,
         "record_steps",
@@ -226,6 +223,15 @@ def _schedule(steps: int, record_every: int | None, record_steps: Sequence[int] 
         f"it reaches {chosen[0] if chosen[0] < 0 else chosen[-1]}",
     )
     return chosen
+
+
+def check_batches(task: Any, batch_size: int | None, adaptive: AdaptiveStep | None) -> None:
+    """Raise `InputError` unless minibatches of `batch_size` can be drawn from a stacked task."""
+    if batch_size is None:
+        return
+    samples = task.inputs.shape[1]
+    require(0 < batch_size <= samples, "batch_size", f"lie between 1 and {samples}", f"it is {batch_size}")
+    require(adaptive is None, "adaptive", "be None for minibatches (costs do not compare)", "it is set")
 
 
 def _run(

@@ -14,8 +14,23 @@ def iris() -> tuple[np.ndarray, np.ndarray, list[str]]:
     >>> features.shape, species
     ((150, 4), ['setosa', 'versicolor', 'virginica'])
     """
-    with files("jaxphys.data").joinpath("iris.csv").open(encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
-    species = sorted({row[-1] for row in rows})
-    labels = np.array([species.index(row[-1]) for row in rows])
-    return np.array([row[:-1] for row in rows], dtype=float), labels, species
+    return labelled_table(files("jaxphys.data").joinpath("iris.csv").read_text(encoding="utf-8"))
+
+
+def labelled_table(text: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Features `(R, s)`, class numbers `(R,)` and class names from CSV text.
+
+    The first line is a header; every other line has numbers and, last, the name of a class.
+    Classes are numbered in alphabetical order. Raises `ValueError` on a line that does not fit.
+    """
+    header, *lines = (line for line in csv.reader(text.splitlines()) if line)
+    features = np.empty((len(lines), len(header) - 1))
+    for i, line in enumerate(lines):
+        if len(line) != len(header):
+            raise ValueError(f"line {i + 2} has {len(line)} columns, the header has {len(header)}")
+        try:
+            features[i] = [float(value) for value in line[:-1]]
+        except ValueError:
+            raise ValueError(f"line {i + 2} has a feature that is no number") from None
+    classes = sorted({line[-1] for line in lines})
+    return features, np.array([classes.index(line[-1]) for line in lines], dtype=int), classes

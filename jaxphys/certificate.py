@@ -1,0 +1,359 @@
+"""The gradient certificate: every rule, network, solver and boundary against independent oracles.
+
+Each check compares what the library computes in closed form with automatic differentiation
+through the reference LU, with a fitted order in the nudge, or with a Monte Carlo average, and
+keeps the measured number beside its bound.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
+
+from jaxphys._checks import require
+from jaxphys.diagnostics import (
+    cost_hessian,
+    cost_hessian_autodiff,
+    effective_conductance,
+    effective_conductance_monte_carlo,
+    effective_dimension,
+    effective_dimension_monte_carlo,
+    eigenvalues,
+)
+from jaxphys.equilibrium import Boundary, greens_function
+from jaxphys.generators import erdos_renyi, host_generator
+from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.rules import CoupledLearning, EquilibriumPropagation, ExactGradient
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense
+from jaxphys.tasks import CosineDistance, CrossEntropy, SquaredError, Task, respond, task_cost
+
+NETWORKS = ("node", "flow", "spring 2-D", "spring 3-D", "spring vector")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the certificate: `measured` must lie between `lowest` and `highest`."""
+
+    name: str
+    network: str
+    boundary: str
+    solver: str
+    measured: float
+    lowest: float
+    highest: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it does (NaN does not)."""
+        return self.lowest <= self.measured <= self.highest
+
+
+@dataclass(frozen=True)
+class System:
+    """A small network with a task on it, named after its kinds of network and boundary."""
+
+    network_name: str
+    boundary_name: str
+    network: AbstractNetwork
+    task: Task
+
+
+def certify(*, seed: int = 0, networks: Sequence[str] | None = None, progress: bool = False) -> list[Check]:
+    """Run all checks in the current precision (float64 for the bounds to hold); takes a minute or two.
+
+    Rows: every rule × kind of network × boundary × solver. `ExactGradient` against `jax.grad` through the
+    reference LU; equilibrium propagation's order in η, one-sided and symmetric; coupled learning
+    against equilibrium propagation with the error `G_TT⁻¹ r`; the cost Hessian, exact and Gauss-Newton,
+    against `jax.hessian`; the spectral laws of conductance and dimension by Monte Carlo.
+    Nearly all of the time is compilation.
+
+    `networks` chooses among `NETWORKS`; all by default. Raises `InputError` on another name.
+    """
+    chosen = NETWORKS if networks is None else tuple(networks)
+    for name in chosen:
+        require(name in NETWORKS, "networks", f"name some of {', '.join(NETWORKS)}", f"it names {name!r}")
+    checks: list[Check] = []
+    selected = [system for system in systems(seed) if system.network_name in chosen]
+    for system in tqdm(selected, disable=not progress, unit="system", leave=False):
+        checks += _learning_checks(system)
+        checks += _hessian_checks(system)
+        if system.boundary_name == "forces, projected":
+            checks += _spectral_checks(system, seed)
+            if system.network_name == "flow":
+                checks += _cost_checks(system, seed)
+    return checks
+
+
+def format_table(checks: list[Check]) -> str:
+    """The checks as text: one line per kind of check and network with the worst case, then every failure."""
+    groups: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        groups.setdefault((check.name, check.network), []).append(check)
+    lines = [f"{'check':54}{'network':16}{'cases':>6}  {'measured':>22}  {'bound':>14}  "]
+    for (name, network), group in groups.items():
+        low, high = min(c.measured for c in group), max(c.measured for c in group)
+        passed = all(check.passed for check in group)
+        one_sided = group[0].lowest == 0
+        measured = f"{high:.1e}" if one_sided else f"{low:.3f} … {high:.3f}"
+        bound = f"≤ {group[0].highest:.0e}" if one_sided else f"{group[0].lowest:g} … {group[0].highest:g}"
+        verdict = "ok" if passed else "FAILED"
+        lines.append(f"{name:54}{network:16}{len(group):6}  {measured:>22}  {bound:>14}  {verdict}")
+    failed = [check for check in checks if not check.passed]
+    lines.append(f"{len(checks) - len(failed)} of {len(checks)} checks passed")
+    lines += [
+        f"failed: {c.name}, {c.network} network, {c.boundary}, {c.solver}: {c.measured:.3g}" for c in failed
+    ]
+    return "\n".join(lines)
+
+
+def systems(seed: int = 0) -> Iterator[System]:
+    """Every kind of network under every kind of boundary, with a task of two outputs and five samples."""
+    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), 5)
+    draw = host_generator(keys[0])
+    flow = erdos_renyi(10, 18, keys[1])
+    plane = erdos_renyi(8, 20, keys[2], dimension=2, rigid=True)
+    space = erdos_renyi(7, 18, keys[3], dimension=3, rigid=True)
+    matrix = draw.standard_normal((7, 7))
+    stiffnesses = [draw.uniform(0.5, 2.0, graph.num_edges) for graph in (flow, plane, space, plane)]
+    networks: tuple[AbstractNetwork, ...] = (
+        NodeNetwork.from_matrix(matrix @ matrix.T + 3 * np.eye(7)),
+        FlowNetwork(flow, stiffnesses[0]),
+        SpringNetwork(plane, stiffnesses[1]),
+        SpringNetwork(space, stiffnesses[2]),
+        SpringNetwork(plane, stiffnesses[3], law="vector"),
+    )
+    for name, network in zip(NETWORKS, networks, strict=True):
+        for boundary_name, boundary in boundaries(network).items():
+            yield System(name, boundary_name, network, _task(network, boundary, draw))
+
+
+def boundaries(network: AbstractNetwork) -> dict[str, Boundary]:
+    """Free modes projected, grounded, held nodes, held drops, and all at once.
+
+    Free motions that a boundary leaves (rotations about one grounded node) are projected out.
+    Where numbers of rows agree, one compiled program serves several boundaries.
+    """
+    held: dict[str, dict[str, Any]] = {
+        "forces, projected": {},
+        "forces, grounded": {"ground": [0]},
+        "held nodes": {"held_nodes": [3, 4] if network.dimension == 1 else [3], "ground": [0]},
+        "held drops": {"held_drops": [(3, 4), (1, 5)], "ground": [0]},
+        "mixture": {"held_nodes": [3], "held_drops": [(4, 5)], "ground": [0]},
+    }
+    return {name: Boundary(network, free_modes="project", **kinds) for name, kinds in held.items()}
+
+
+def _task(network: AbstractNetwork, boundary: Boundary, draw: np.random.Generator, **settings: Any) -> Task:
+    """Random forces and held values, random readouts, some outputs switched off for some samples."""
+    terminals, (samples, outputs) = 3, _WEIGHTS.shape
+    arrays = {
+        "force": draw.standard_normal((terminals, network.num_coordinates)),
+        "values": draw.standard_normal((terminals, boundary.num_held)),
+        "inputs": draw.standard_normal((samples, terminals)),
+        "readout": draw.standard_normal((outputs, network.num_coordinates)),
+        "targets": draw.standard_normal((samples, outputs)),
+        "weights": _WEIGHTS,
+        "reduction": "mean",
+    }
+    return Task(boundary, **{**arrays, **settings})
+
+
+# Some outputs do not belong to some samples, and one counts half.
+_WEIGHTS = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.5], [1.0, 1.0]])
+
+
+def _learning_checks(system: System) -> list[Check]:
+    checks: list[Check] = []
+    gradient, limit, nudges = _learning_oracles(system.network, system.task)
+    for solver in (Dense(), BorderedLU()):
+        names = (system.network_name, system.boundary_name, type(solver).__name__)
+
+        def add(
+            name: str, measured: float, lowest: float, highest: float, names: tuple[str, str, str] = names
+        ) -> None:
+            checks.append(Check(name, *names, measured, lowest, highest))
+
+        exact, forces, force_symmetric, energy, energy_symmetric, coupled = _learning_estimates(
+            system.network, system.task, solver, nudges
+        )
+        add("exact gradient against jax.grad", _relative(exact, gradient), 0, 1e-10)
+        add("equilibrium propagation, force: order in η", _order(forces, gradient, nudges), 0.9, 1.1)
+        add(
+            "equilibrium propagation, force, symmetric: exact", _relative(force_symmetric, gradient), 0, 1e-10
+        )
+        add("equilibrium propagation, energy: order in η", _order(energy, gradient, nudges), 0.9, 1.1)
+        add(
+            "equilibrium propagation, energy, symmetric: order",
+            _order(energy_symmetric, gradient, nudges),
+            1.9,
+            2.1,
+        )
+        add("coupled learning as η → 0 against G_TT⁻¹ r", _relative(coupled, limit), 0, 1e-8)
+    return checks
+
+
+@eqx.filter_jit
+def _learning_oracles(network: AbstractNetwork, task: Task) -> tuple[Array, Array, Array]:
+    """Gradient by autodiff, limit of coupled learning, and nudges that are small for this system."""
+
+    def cost(k: Array) -> Array:
+        return task_cost(network.with_k(k), task, solver=BorderedLU())
+
+    # What has to be small is η times the output's response to a unit force on it.
+    softness = jnp.linalg.norm(respond(network, task, solver=BorderedLU()).coupling)
+    nudges = jnp.array([3e-3, 1e-3, 3e-4], network.k.dtype) / softness
+    return jax.grad(cost)(network.k), _coupled_limit(network, task), nudges
+
+
+@eqx.filter_jit
+def _learning_estimates(
+    network: AbstractNetwork, task: Task, solver: AbstractSolver, nudges: Array
+) -> tuple[Array, ...]:
+    """Exact gradient, four kinds of equilibrium propagation (a row for each nudge), coupled learning."""
+
+    def series(**kind: Any) -> Array:
+        def estimate(nudge: Array) -> Array:
+            return EquilibriumPropagation(nudge, **kind)(network, task, solver=solver).gradient
+
+        return jax.vmap(estimate)(nudges)
+
+    return (
+        ExactGradient()(network, task, solver=solver).gradient,
+        series(),
+        series(symmetric=True),
+        series(mode="energy"),
+        series(symmetric=True, mode="energy"),
+        CoupledLearning(1e-8 * nudges[0])(network, task, solver=solver).gradient,
+    )
+
+
+def _coupled_limit(network: AbstractNetwork, task: Task) -> Float[Array, " M"]:
+    """Equilibrium propagation with the error `r` replaced by `G_TT⁻¹ r`, sample by sample, from G itself."""
+    green = greens_function(network, task.boundary, solver=BorderedLU())
+    response = respond(network, task, solver=BorderedLU())
+    total = jnp.zeros_like(network.k)
+    for sample in range(task.num_samples):
+        held = np.flatnonzero(_WEIGHTS[sample])
+        readout = task.readout[held]
+        error = task.targets[sample, held] - response.outputs[sample, held]
+        force = readout.T @ jnp.linalg.solve(readout @ green @ readout.T, error)
+        total = total + network.edge_form(task.inputs[sample] @ response.drive, green @ force)
+    return task.sample_weight * total
+
+
+def _hessian_checks(system: System) -> list[Check]:
+    names = (system.network_name, system.boundary_name, "Dense")
+
+    exact, oracle, gauss_newton, learned_oracle = _measure_hessians(system.network, system.task)
+    return [
+        Check("cost Hessian against jax.hessian", *names, _relative(exact, oracle), 0, 1e-10),
+        Check(
+            "Gauss-Newton matrix at zero cost against jax.hessian",
+            *names,
+            _relative(gauss_newton, learned_oracle),
+            0,
+            1e-10,
+        ),
+    ]
+
+
+@eqx.filter_jit
+def _measure_hessians(network: AbstractNetwork, task: Task) -> tuple[Array, ...]:
+    """Exact Hessian and its oracle; Gauss-Newton matrix and its oracle where the cost is zero."""
+    learned = task.with_samples(task.inputs, respond(network, task).outputs, task.weights)
+    return (
+        cost_hessian(network, task),
+        cost_hessian_autodiff(network, task, solver=BorderedLU()),
+        cost_hessian(network, learned, kind="gauss_newton"),
+        cost_hessian_autodiff(network, learned, solver=BorderedLU()),
+    )
+
+
+def _cost_checks(system: System, seed: int) -> list[Check]:
+    """Every kind of cost, without weights."""
+    checks = []
+    draw = np.random.default_rng(seed)
+    targets = np.abs(draw.standard_normal((5, 2))) + 0.1
+    for cost in (SquaredError(), CrossEntropy(3.0), CosineDistance()):
+        task = _task(system.network, system.task.boundary, draw, targets=targets, cost=cost, weights=None)
+        oracle = jax.jit(jax.value_and_grad(lambda k, task=task: task_cost(system.network.with_k(k), task)))
+        names = ("flow", system.boundary_name, "Dense")
+        gradient = ExactGradient()(system.network, task).gradient
+        name = type(cost).__name__
+        checks.append(
+            Check(
+                f"{name}, gradient against jax.grad",
+                *names,
+                _relative(gradient, oracle(system.network.k)[1]),
+                0,
+                1e-10,
+            )
+        )
+        closed, slow = cost_hessian(system.network, task), cost_hessian_autodiff(system.network, task)
+        checks.append(
+            Check(f"{name}, Hessian against jax.hessian", *names, _relative(closed, slow), 0, 1e-10)
+        )
+    return checks
+
+
+@eqx.filter_jit
+def _measure_cost(network: AbstractNetwork, task: Task) -> tuple[Array, ...]:
+    """Gradient and Hessian of the cost in closed form, each with its oracle."""
+
+    def cost(k: Array) -> Array:
+        return task_cost(network.with_k(k), task, solver=BorderedLU())
+
+    return (
+        ExactGradient()(network, task).gradient,
+        jax.grad(cost)(network.k),
+        cost_hessian(network, task),
+        jax.hessian(cost)(network.k),
+    )
+
+
+def _spectral_checks(system: System, seed: int) -> list[Check]:
+    """Ratios of Monte Carlo averages to the spectral laws; bounds at about four standard errors."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    names = (system.network_name, system.boundary_name, "Dense")
+    deviation, mean_over_rms, gaussian, unit = map(
+        float, _spectral_ratios(system.network, system.task.boundary, key)
+    )
+    return [
+        Check("conductance sqrt(Σλ⁻²/m), by Green's function", *names, deviation, 0, 1e-10),
+        Check("mean of norms over rms (eq. 26 over 28)", *names, mean_over_rms, 0.8, 1.0),
+        Check("dimension over its law, gaussian forces", *names, gaussian, 0.97, 1.03),
+        Check("dimension over its law, unit forces", *names, unit, 0.97, 1.03),
+    ]
+
+
+@eqx.filter_jit
+def _spectral_ratios(
+    network: AbstractNetwork, boundary: Boundary, key: Key[Array, ""], draws: int = 200_000
+) -> tuple[Array, ...]:
+    """Green's function against eigenvalues; eq. 26 over 28; sampled dimension over its law, twice."""
+    rms = jnp.sqrt(jnp.mean(eigenvalues(network, boundary) ** -2.0))
+    sampled = effective_conductance_monte_carlo(network, boundary, key, num_forces=draws)
+
+    def dimension(forces: Literal["gaussian", "unit"]) -> Array:
+        law = effective_dimension(network, boundary, forces=forces)
+        return effective_dimension_monte_carlo(network, boundary, key, num_forces=draws, forces=forces) / law
+
+    deviation = jnp.abs(effective_conductance(network, boundary) / rms - 1)
+    return deviation, sampled / rms, dimension("gaussian"), dimension("unit")
+
+
+def _relative(actual: Array, expected: Array) -> float:
+    """Largest deviation relative to the largest entry."""
+    return float(jnp.max(jnp.abs(actual - expected)) / jnp.max(jnp.abs(expected)))
+
+
+def _order(estimates: Array, gradient: Array, nudges: Array) -> float:
+    """Slope of log error against log η."""
+    errors = jnp.linalg.norm(estimates - gradient, axis=-1)
+    return float(np.polyfit(np.log(nudges), np.log(errors), 1)[0])

@@ -1,0 +1,223 @@
+"""The command line; thin. Exit status: 0 done, 1 a check failed, 2 the input was wrong."""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxphys._checks import InputError
+
+if TYPE_CHECKING:
+    from jaxphys.config import Ensemble, RunConfig
+    from jaxphys.train import Run
+
+# What a run writes; `--force` removes these and nothing else.
+_OUTPUTS = ("config.toml", "checkpoint", "run.nc", "network.json", "report.html", "figures")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except InputError as error:
+        print(f"jaxphys: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jaxphys: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxphys",
+        description="Simulate physical networks that learn, and read what they learned.",
+        epilog="Exit status: 0 done, 1 a check failed, 2 the input was wrong.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = commands.add_parser(
+        "train",
+        help="train an ensemble of networks",
+        description="Train an ensemble described by a TOML file. Writes config.toml (as resolved), run.nc, "
+        "network.json, figures/, report.html and a checkpoint into the output folder.",
+        epilog="example: jaxphys train examples/iris.toml --out runs/iris --set steps=1000 network.nodes=30",
+    )
+    train.add_argument(
+        "config", metavar="CONFIG.toml", type=Path, help="what to train; see docs/configuration.md"
+    )
+    train.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder")
+    train.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override keys of the config, dotted for tables",
+    )
+    existing = train.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
+    existing.add_argument("--force", action="store_true", help="replace an earlier run in the output folder")
+    train.set_defaults(run=_train)
+    verify = commands.add_parser(
+        "verify",
+        help="certify gradients on this machine",
+        description="Check every rule, network, solver and boundary against automatic differentiation, the "
+        "orders in the nudge, the cost Hessian and the spectral laws. Exit status 1 if any check fails.",
+    )
+    verify.add_argument(
+        "--network",
+        metavar="KIND",
+        nargs="+",
+        help="only these: node, flow, 'spring 2-D', 'spring 3-D', 'spring vector'",
+    )
+    verify.add_argument("--json", metavar="FILE", type=Path, help="also write the table as JSON")
+    verify.set_defaults(run=_verify)
+    return parser
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    import jax
+
+    from jaxphys.config import build, dump_config, load_config
+    from jaxphys.train import train
+
+    config = load_config(parsed.config, parsed.set)
+    jax.config.update("jax_enable_x64", config.precision == "float64")
+    resumable = _check_folder(parsed.out, dump_config(_without_versions(config)), parsed.resume, parsed.force)
+    try:
+        ensemble = build(config)
+    except InputError as error:
+        raise InputError(f"{parsed.config}: {error}") from None
+    _start_folder(parsed.out, config, keep=resumable)
+    network = ensemble.network
+    print(
+        f"{network.k.shape[0]} networks with {network.k.shape[1]} learning degrees of freedom, "
+        f"{config.steps} steps of {config.rule.kind} on {config.task.kind}"
+    )
+    try:
+        run = train(
+            network,
+            ensemble.task,
+            progress=True,
+            checkpoint=parsed.out / "checkpoint",
+            resume=resumable,
+            **ensemble.arguments,
+        )
+    except KeyboardInterrupt:
+        print(
+            f"\nInterrupted; go on with: jaxphys train {parsed.config} --out {parsed.out} --resume",
+            file=sys.stderr,
+        )
+        return 130
+    _write_results(parsed.out, config, ensemble, run)
+    return 1 if len(run.status) == sum(run.failures.values()) else 0
+
+
+def _check_folder(folder: Path, config: str, resume: bool, force: bool) -> bool:
+    """Whether there is a checkpoint to go on from; refuses a folder that holds another run."""
+    found = [name for name in _OUTPUTS if (folder / name).exists()]
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: must be a folder, but it is a file")
+    if not found or force:
+        return False
+    if not resume:
+        raise InputError(
+            f"--out {folder}: already holds a run ({found[0]}); give --resume, --force or another folder"
+        )
+    from jaxphys.config import dump_config, load_config
+
+    before = dump_config(_without_versions(load_config(folder / "config.toml")))
+    if before != config:
+        raise InputError(
+            f"--out {folder}: holds a run of another config; resume it with {folder / 'config.toml'}"
+        )
+    return (folder / "checkpoint").exists()
+
+
+def _start_folder(folder: Path, config: "RunConfig", *, keep: bool) -> None:
+    """Make the output folder with `config.toml` in it, emptied of an earlier run unless that goes on."""
+    from jaxphys.config import dump_config
+    from jaxphys.io import provenance, write_atomically
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if not keep:
+        for name in _OUTPUTS:
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    text = dump_config(_without_versions(config, **provenance()))
+    write_atomically(folder / "config.toml", lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def _without_versions(config: "RunConfig", **versions: str) -> "RunConfig":
+    import dataclasses
+
+    return dataclasses.replace(config, versions=versions)
+
+
+def _write_results(folder: Path, config: "RunConfig", ensemble: "Ensemble", run: "Run") -> None:
+    """Dataset, one network, figures and report; and a few lines for the reader at the terminal."""
+    import jax
+    import numpy as np
+
+    from jaxphys.config import dump_config
+    from jaxphys.io import provenance, run_dataset, save_network, save_run, typical_realization
+    from jaxphys.report import write_report
+    from jaxphys.tasks import accuracy, task_cost
+
+    begin = time.perf_counter()
+    measure, name = (accuracy, "accuracy") if config.task.kind == "classification" else (task_cost, "cost")
+    measured: dict[str, Any] = {}
+    if ensemble.test is not None:
+        measured[f"train_{name}"] = jax.vmap(measure)(run.network, run.task)
+        measured[f"test_{name}"] = jax.vmap(measure)(run.network, ensemble.test)
+    text = dump_config(_without_versions(config))
+    versions = provenance()
+    attributes: dict[str, str | int | float] = {
+        "seed": config.seed,
+        "config": text,
+        "versions": json.dumps(versions),
+    }
+    dataset = run_dataset(run, attributes=attributes, **measured)
+    save_run(dataset, folder / "run.nc")
+    typical = typical_realization(dataset)
+    one = jax.tree.map(lambda leaf: leaf[typical], run.network)
+    save_network(one, folder / "network.json", realization=typical, seed=config.seed)
+    write_report(dataset, folder, config=dump_config(_without_versions(config, **versions)))
+    last = np.median(run.cost[:, -1])
+    print(f"median cost {np.median(run.cost[:, 0]):.3g} -> {last:.3g}")
+    for label, values in measured.items():
+        print(f"{label.replace('_', ' ')} {np.mean(values):.3g} ± {np.std(values):.2g} over networks")
+    if "eigenvalues" in run.records:
+        softest = np.median(run.records["eigenvalues"][:, :, 0], axis=0)
+        print(f"lowest Hessian eigenvalue, median {softest[0]:.3g} -> {softest[-1]:.3g}")
+    if run.failures:
+        counts = ", ".join(f"{count} {name.lower()}" for name, count in run.failures.items())
+        print(f"failed realizations, kept at their last good state: {counts}")
+    first, rest = run.seconds
+    report = time.perf_counter() - begin
+    print(f"{first:.1f} s compile and first chunk, {rest:.1f} s training, {report:.1f} s report")
+    print(f"open {folder / 'report.html'}")
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    import dataclasses
+
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from jaxphys.certificate import certify, format_table
+    from jaxphys.io import provenance, write_atomically
+
+    checks = certify(networks=parsed.network, progress=True)
+    print(format_table(checks))
+    if parsed.json is not None:
+        content = {"provenance": provenance(), "checks": [dataclasses.asdict(check) for check in checks]}
+        write_atomically(parsed.json, lambda to: to.write_text(json.dumps(content, indent=1) + "\n"))
+    return 0 if all(check.passed for check in checks) else 1

@@ -1,0 +1,356 @@
+"""From a `RunConfig` to stacked networks and tasks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Key
+
+from jaxphys import generators, rules, solvers, tasks, transforms
+from jaxphys._checks import InputError, require
+from jaxphys.config import schema
+from jaxphys.config.schema import RunConfig
+from jaxphys.data import iris, labelled_table
+from jaxphys.diagnostics import FUNCTIONALS
+from jaxphys.equilibrium import Boundary
+from jaxphys.io import load_network
+from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.tasks import Task
+from jaxphys.topology import Topology
+from jaxphys.train import AdaptiveStep, check_batches, record_schedule, stack
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A config built into objects: stacked networks and tasks, and what `train` takes beside them.
+
+    `test` is the task on test samples, or None; `arguments` are keyword arguments of `train`.
+    """
+
+    network: Any
+    task: Any
+    test: Any
+    arguments: dict[str, Any]
+
+
+def build(config: RunConfig) -> Ensemble:
+    """Draw all realizations and check that they fit together; raises `InputError` before any compute.
+
+    Uses JAX's current precision; the command line sets it from `config.precision`.
+    """
+    require(config.realizations > 0, "realizations", "be positive", f"it is {config.realizations}")
+    root = jax.random.key(config.seed, impl="threefry2x32")
+    drawn = []
+    for i in range(config.realizations):
+        network_key, task_key = jax.random.split(jax.random.fold_in(root, i))
+        network = _network(config.network, network_key)
+        drawn.append((network, *_task(config.task, network, task_key)))
+    networks, trains, tests = zip(*drawn, strict=True)
+    optimizer, adaptive = _optimizer(config.optimizer, networks[0])
+    task = stack(trains)
+    record_schedule(config.steps, config.record_every)
+    check_batches(task, config.batch_size, adaptive)
+    arguments = {
+        "steps": config.steps,
+        "rule": _rule(config.rule),
+        "optimizer": optimizer,
+        "adaptive": adaptive,
+        "key": jax.random.fold_in(root, config.realizations),
+        "record_every": config.record_every,
+        "functionals": {name: FUNCTIONALS[name] for name in config.record},
+        "batch_size": config.batch_size,
+        "stop_cost": config.stop_cost,
+        "solver": solvers.Dense() if config.solver == "dense" else solvers.BorderedLU(),
+    }
+    return Ensemble(stack(networks), task, None if tests[0] is None else stack(tests), arguments)
+
+
+def _rule(
+    config: schema.ExactGradient | schema.EquilibriumPropagation | schema.CoupledLearning,
+) -> rules.AbstractRule:
+    match config:
+        case schema.ExactGradient():
+            return rules.ExactGradient()
+        case schema.EquilibriumPropagation():
+            return rules.EquilibriumPropagation(config.nudge, config.symmetric, config.mode)
+        case schema.CoupledLearning():
+            return rules.CoupledLearning(config.nudge)
+
+
+def _optimizer(config: schema.Optimizer, network: AbstractNetwork) -> tuple[Any, AdaptiveStep | None]:
+    require(config.rate > 0, "optimizer.rate", "be positive", f"it is {config.rate}")
+    require(
+        not config.adaptive or config.kind == "sgd",
+        "optimizer.adaptive",
+        "be false unless the optimizer is sgd",
+        f"the optimizer is {config.kind}",
+    )
+    chain: list[Any] = []
+    if isinstance(network, NodeNetwork) and config.metric == "frobenius":
+        chain.append(transforms.precondition(network.frobenius_metric))
+    rate = 1.0 if config.adaptive else config.rate
+    makers: dict[str, Callable[[], Any]] = {
+        "sgd": lambda: optax.sgd(rate),
+        "momentum": lambda: optax.sgd(rate, config.momentum),
+        "adam": lambda: optax.adam(rate),
+    }
+    chain.append(makers[config.kind]())
+    if config.noise:
+        chain.append(transforms.update_noise(config.noise))
+    if config.synchronous != 1:
+        chain.append(transforms.desynchronous(config.synchronous))
+    if config.lower is not None or config.upper is not None:
+        chain.append(transforms.bounds(config.lower, config.upper))
+    return optax.chain(*chain), AdaptiveStep(config.rate) if config.adaptive else None
+
+
+def _network(config: schema.Node | schema.Flow | schema.Spring, key: Key[Array, ""]) -> AbstractNetwork:
+    if isinstance(config, schema.Node):
+        require(config.nodes > 0, "network.nodes", "be positive", f"it is {config.nodes}")
+        draws = generators.host_generator(key).standard_normal((config.nodes, config.nodes))
+        shift = config.diagonal * np.sqrt(2 * config.nodes) * np.eye(config.nodes)
+        return NodeNetwork.from_matrix(jnp.asarray((draws + draws.T) / 2 + shift))
+    graph_key, k_key = jax.random.split(key)
+    topology, from_file = _graph(config, graph_key)
+    k = _initial(config.initial, topology.num_edges, k_key, from_file)
+    if isinstance(config, schema.Spring):
+        return SpringNetwork(topology, k, law=config.law)
+    return FlowNetwork(topology, k)
+
+
+def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[Topology, Any]:
+    """The topology, and the `k` that its file gives (or None)."""
+    graph = config.graph
+    match graph:
+        case schema.ErdosRenyi():
+            if isinstance(config, schema.Flow):
+                return generators.erdos_renyi(graph.nodes, graph.edges, key), None
+            rigid = config.law == "central"
+            return generators.erdos_renyi(
+                graph.nodes, graph.edges, key, dimension=config.dimension, rigid=rigid
+            ), None
+        case schema.SquareLattice():
+            return generators.square_lattice(graph.shape, periodic=graph.periodic), None
+        case schema.TriangularLattice():
+            return generators.triangular_lattice(graph.shape, periodic=graph.periodic), None
+        case schema.CompleteGraph():
+            return generators.complete_graph(graph.nodes), None
+        case schema.GraphFile():
+            network = load_network(graph.path)
+            if not isinstance(network, FlowNetwork | SpringNetwork):
+                raise InputError(
+                    f"File {graph.path} must hold a flow or spring network, but it holds another."
+                )
+            return network.topology, network.k
+
+
+def _initial(config: schema.Initial, num_edges: int, key: Key[Array, ""], from_file: Any) -> Any:
+    generator = generators.host_generator(key)
+    match config:
+        case schema.Constant():
+            values = np.full(num_edges, config.value)
+        case schema.Uniform():
+            require(
+                config.low <= config.high, "initial.low", f"be at most {config.high}", f"it is {config.low}"
+            )
+            values = generator.uniform(config.low, config.high, num_edges)
+        case schema.LogNormal():
+            require(config.median > 0, "initial.median", "be positive", f"it is {config.median}")
+            values = config.median * np.exp(config.spread * generator.standard_normal(num_edges))
+        case schema.File():
+            require(
+                from_file is not None, "initial.kind", "be file only for a graph from a file", "it is not"
+            )
+            return from_file
+    return jnp.asarray(values)
+
+
+def _task(
+    config: schema.RandomLinear | schema.Allostery | schema.Regression | schema.Classification,
+    network: AbstractNetwork,
+    key: Key[Array, ""],
+) -> tuple[Task, Task | None]:
+    """The training task of one realization, and the same on its test samples."""
+    if isinstance(config, schema.RandomLinear):
+        return tasks.random_linear(network, config.tasks, key), None
+    generator = generators.host_generator(key)
+    match config:
+        case schema.Allostery():
+            return _allostery(config, network, generator), None
+        case schema.Regression():
+            return _regression(config, network, generator)
+        case schema.Classification():
+            return _classification(config, network, generator)
+
+
+def _allostery(config: schema.Allostery, network: AbstractNetwork, generator: np.random.Generator) -> Task:
+    require(config.tasks > 0, "task.tasks", "be positive", f"it is {config.tasks}")
+    number = config.tasks if config.drive == "force" else 1
+    boundary, sources, targets = _terminals(config, network, generator, number, config.tasks)
+    return tasks.allostery(
+        network,
+        boundary,
+        sources,
+        targets,
+        response=config.response,
+        amplitude=config.amplitude,
+        source_directions=_directions(network, len(sources), generator),
+        target_directions=_directions(network, len(targets), generator),
+    )
+
+
+def _regression(
+    config: schema.Regression, network: AbstractNetwork, generator: np.random.Generator
+) -> tuple[Task, Task]:
+    require(config.samples > 0, "task.samples", "be positive", f"it is {config.samples}")
+    require(config.test_samples > 0, "task.test_samples", "be positive", f"it is {config.test_samples}")
+    widths = {len(row) for row in config.matrix}
+    require(
+        len(widths) == 1 and 0 not in widths,
+        "task.matrix",
+        "have rows of one length",
+        f"it is {config.matrix}",
+    )
+    matrix = np.array(config.matrix)
+    boundary, sources, targets = _terminals(config, network, generator, matrix.shape[1], matrix.shape[0])
+    inputs = generator.standard_normal((config.samples + config.test_samples, matrix.shape[1]))
+    train = tasks.regression(
+        network, boundary, sources, targets, matrix=matrix, inputs=inputs[: config.samples]
+    )
+    unseen = jnp.asarray(inputs[config.samples :], train.inputs.dtype)
+    return train, train.with_samples(unseen, unseen @ jnp.asarray(matrix.T, unseen.dtype))
+
+
+def _classification(
+    config: schema.Classification, network: AbstractNetwork, generator: np.random.Generator
+) -> tuple[Task, Task]:
+    features, labels, classes = _table(config.data)
+    smallest = int(np.bincount(labels).min())
+    require(
+        0 < config.train_per_class < smallest,
+        "task.train_per_class",
+        f"lie between 1 and {smallest - 1} (the smallest class has {smallest} samples)",
+        f"it is {config.train_per_class}",
+    )
+    boundary, sources, targets = _terminals(config, network, generator, features.shape[1], len(classes))
+    chosen = [
+        generator.choice(np.flatnonzero(labels == c), config.train_per_class, replace=False)
+        for c in range(len(classes))
+    ]
+    training = np.concatenate(chosen)
+    testing = np.setdiff1d(np.arange(len(labels)), training)
+    costs: dict[str, tasks.AbstractCost] = {
+        "cross_entropy": tasks.CrossEntropy(config.inverse_temperature),
+        "squared_error": tasks.SquaredError(),
+        "cosine": tasks.CosineDistance(),
+    }
+    train = tasks.classification(
+        network,
+        boundary,
+        sources,
+        targets,
+        features=features[training],
+        labels=labels[training],
+        cost=costs[config.cost],
+    )
+    dtype = train.inputs.dtype
+    unseen = jnp.asarray(features[testing], dtype)
+    return train, train.with_samples(unseen, jnp.eye(len(classes), dtype=dtype)[labels[testing]])
+
+
+def _table(data: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    if data == "iris":
+        return iris()
+    try:
+        features, labels, classes = labelled_table(Path(data).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"File {data} cannot be read as a labelled table: {error}") from None
+    require(len(classes) > 1, "task.data", "have at least two classes", f"{data} has {len(classes)}")
+    return features, labels, classes
+
+
+def _terminals(
+    config: schema.Allostery | schema.Regression | schema.Classification,
+    network: AbstractNetwork,
+    generator: np.random.Generator,
+    num_sources: int,
+    num_targets: int,
+) -> tuple[Boundary, list[tasks.Terminal], list[tasks.Terminal]]:
+    """Boundary, sources (empty where they are held) and targets; random where the config names none."""
+    used = {
+        node for terminal in (*config.sources, *config.targets) for node in np.atleast_1d(terminal).tolist()
+    }
+    if not isinstance(config.ground, str):
+        used |= set(config.ground)
+    order = [node for node in generator.permutation(network.num_nodes).tolist() if node not in used]
+    ground: list[int] = [] if isinstance(config.ground, str) else list(config.ground)
+    if config.ground == "random":
+        require(order, "task.ground", "find a free node", "all nodes are taken")
+        ground = [order.pop()]
+    candidates: list[tasks.Terminal] = list(order)
+    if config.terminals == "edges":
+        candidates = _separate_edges(network, set(order), generator)
+    named = {"sources": (config.sources, num_sources), "targets": (config.targets, num_targets)}
+    found: dict[str, list[tasks.Terminal]] = {}
+    for name, (given, number) in named.items():
+        require(
+            len(given) in (0, number), f"task.{name}", f"be empty or name {number}", f"it names {len(given)}"
+        )
+        if not given:
+            require(
+                len(candidates) >= number,
+                f"task.{name}",
+                f"find {number} free {config.terminals}",
+                f"the network has {len(candidates)} left",
+            )
+            given, candidates = tuple(candidates[:number]), candidates[number:]
+        found[name] = list(given)
+    policy: Literal["project", "forbid"] = "project" if config.ground == "project" else "forbid"
+    if config.drive == "force":
+        return Boundary(network, ground=ground, free_modes=policy), found["sources"], found["targets"]
+    nodes = [terminal for terminal in found["sources"] if isinstance(terminal, int)]
+    drops = [terminal for terminal in found["sources"] if not isinstance(terminal, int)]
+    require(
+        not (nodes and drops),
+        "task.sources",
+        "be all nodes or all pairs where they are held",
+        "they are mixed",
+    )
+    require(
+        not nodes or network.dimension == 1,
+        "task.terminals",
+        'be "edges" for held inputs of a spring network',
+        'it is "nodes"',
+    )
+    held = Boundary(network, held_nodes=nodes, held_drops=drops, ground=ground, free_modes=policy)
+    return held, [], found["targets"]
+
+
+def _separate_edges(
+    network: AbstractNetwork, free: set[int], generator: np.random.Generator
+) -> list[tasks.Terminal]:
+    """Edges in random order, no two of which share a node."""
+    if isinstance(network, FlowNetwork | SpringNetwork):
+        pairs = np.asarray(network.topology.edges)
+    else:
+        pairs = np.stack(np.triu_indices(network.num_nodes, k=1), axis=1)
+    chosen: list[tasks.Terminal] = []
+    left = set(free)
+    for a, b in generator.permutation(pairs).tolist():
+        if a in left and b in left:
+            chosen.append((a, b))
+            left -= {a, b}
+    return chosen
+
+
+def _directions(network: AbstractNetwork, number: int, generator: np.random.Generator) -> np.ndarray | None:
+    """Random unit vectors for node terminals of spring networks."""
+    if network.dimension == 1:
+        return None
+    drawn = generator.standard_normal((number, network.dimension))
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)

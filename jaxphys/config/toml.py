@@ -1,0 +1,194 @@
+"""TOML to a `RunConfig` and back: every key known, every value of the right type."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from jaxphys._checks import InputError
+from jaxphys.config.schema import RunConfig
+from jaxphys.diagnostics import FUNCTIONALS
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a TOML file; `overrides` are `key=value` with dotted keys and TOML values.
+
+    Raises `InputError`, one sentence with file, key and what was expected.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML ({error})") from None
+    for override in overrides:
+        _override(table, override)
+    return parse_config(table, str(path))
+
+
+def parse_config(table: Mapping[str, Any], source: str = "config") -> RunConfig:
+    """A `RunConfig` from nested dictionaries; raises `InputError` that names `source` and the key."""
+    config = _parse(RunConfig, table, source, "")
+    for name in config.record:
+        if name not in FUNCTIONALS:
+            raise InputError(f"{source}: key `record` {_unknown(name, FUNCTIONALS)}")
+    return config
+
+
+def dump_config(config: RunConfig) -> str:
+    """The config as TOML with every key spelt out (those that are None left out)."""
+    return tomli_w.dumps(_plain(config))
+
+
+def describe() -> str:
+    """Every table and key with type, default and meaning, as Markdown."""
+    lines: list[str] = []
+    seen: list[type] = []
+    _describe(RunConfig, "top level", lines, seen)
+    return "\n".join(lines) + "\n"
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not separator or not all(keys):
+        raise InputError(f"--set {override}: expected key=value, as in --set network.nodes=10")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        inner = table.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {override}: `{key}` is a value, not a table")
+        table = inner
+    table[keys[-1]] = value
+
+
+def _parse(cls: Any, table: Any, source: str, prefix: str) -> Any:
+    """A dataclass from a dictionary, key by key."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    types_of = typing.get_type_hints(cls)
+    values = {}
+    for name, value in table.items():
+        if name not in fields:
+            raise InputError(f"{source}: {_unknown(prefix + name, [prefix + known for known in fields])}")
+        values[name] = _convert(types_of[name], value, source, prefix + name, fields[name])
+    return cls(**values)
+
+
+def _convert(wanted: Any, value: Any, source: str, name: str, field: Any = None) -> Any:
+    """`value` as the type `wanted`, or an `InputError` that says what was expected."""
+    options = _options(wanted)
+    tables = [option for option in options if dataclasses.is_dataclass(option)]
+    if tables:
+        return _parse_table(tables, value, source, name, field)
+    for option in options:
+        converted = _fit(option, value)
+        if converted is not _MISFIT:
+            return converted
+    raise InputError(f"{source}: key `{name}` must be {_type_name(wanted)}, but it is {value!r}")
+
+
+def _parse_table(tables: list[Any], value: Any, source: str, name: str, field: Any) -> Any:
+    """One of several kinds of tables, told by its key `kind` (the default's kind if left out)."""
+    if not isinstance(value, dict):
+        raise InputError(f"{source}: key `{name}` must be a table [{name}], but it is {value!r}")
+    kinds = {kind: table for table in tables for kind in _kinds(table)}
+    default = field.default_factory()
+    kind = value.get("kind", default.kind)
+    if kind not in kinds:
+        raise InputError(f"{source}: key `{name}.kind` {_unknown(kind, kinds)}")
+    return _parse(kinds[kind], value, source, name + ".")
+
+
+def _options(wanted: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    if typing.get_origin(wanted) in (types.UnionType, typing.Union):
+        return typing.get_args(wanted)
+    return (wanted,)
+
+
+_MISFIT = object()
+
+
+def _fit(wanted: Any, value: Any) -> Any:
+    """`value` as a plain type, tuple or literal; `_MISFIT` if it is something else."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Literal:
+        # True == 1, so the type is compared as well.
+        return value if any(value == a and type(value) is type(a) for a in arguments) else _MISFIT
+    if origin is tuple and isinstance(value, list | tuple):
+        inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(inner) != len(value):
+            return _MISFIT
+        parts = tuple(_fit_any(part, item) for part, item in zip(inner, value, strict=True))
+        return _MISFIT if any(part is _MISFIT for part in parts) else parts
+    if origin is dict:
+        return dict(value) if isinstance(value, dict) else _MISFIT
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if wanted in (int, str, bool) and type(value) is wanted:
+        return value
+    return _MISFIT
+
+
+def _fit_any(wanted: Any, value: Any) -> Any:
+    options = _options(wanted)
+    fits = (_fit(option, value) for option in options)
+    return next((fit for fit in fits if fit is not _MISFIT), _MISFIT)
+
+
+def _kinds(table: Any) -> tuple[str, ...]:
+    return typing.get_args(typing.get_type_hints(table)["kind"])
+
+
+def _unknown(name: Any, known: Any) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)
+    return (
+        f"unknown name {str(name)!r}; nearest known: {close[0]!r}" if close else f"unknown name {str(name)!r}"
+    )
+
+
+def _type_name(wanted: Any) -> str:
+    if len(_options(wanted)) > 1:
+        return " or ".join(_type_name(option) for option in _options(wanted) if option is not types.NoneType)
+    if typing.get_origin(wanted) is Literal:
+        return " or ".join(repr(option) for option in typing.get_args(wanted))
+    if typing.get_origin(wanted) is tuple:
+        return f"a list of {_type_name(typing.get_args(wanted)[0])}"
+    names = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+    return names.get(wanted, "a table")
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, tuples as lists, None left out."""
+    if dataclasses.is_dataclass(value):
+        items = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _plain(item) for name, item in items.items() if item is not None and item != {}}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _describe(cls: Any, title: str, lines: list[str], seen: list[Any]) -> None:
+    seen.append(cls)
+    lines += [f"## {title}", "", cls.__doc__, "", "| key | type | default | meaning |", "|---|---|---|---|"]
+    types_of = typing.get_type_hints(cls)
+    inner: list[tuple[str, Any]] = []
+    for field in dataclasses.fields(cls):
+        wanted = types_of[field.name]
+        options = _options(wanted)
+        tables = [option for option in options if dataclasses.is_dataclass(option)]
+        inner += [(field.name, table) for table in tables]
+        kind = "table" if tables else _type_name(wanted).replace("|", "or")
+        default = "" if tables or field.default is dataclasses.MISSING else f"`{_plain(field.default)!r}`"
+        lines.append(f"| `{field.name}` | {kind} | {default} | {field.metadata['doc']} |")
+    lines.append("")
+    for name, table in inner:
+        if table not in seen:
+            _describe(table, f"{name}: {' / '.join(_kinds(table))}", lines, seen)
