@@ -129,10 +129,10 @@ def equilibrate(
     `State.status`: `NOT_POSITIVE_DEFINITE` (then `x` is NaN), `NOT_FINITE`, or `INACCURATE` if
     `residual` exceeds 1e4 units in the last place.
 
-    >>> import jaxphys as jp
+    >>> import jax.numpy as jnp, jaxphys as jp
     >>> divider = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 3.0])
     >>> held = jp.Boundary(divider, held_nodes=[0], ground=[2])
-    >>> jp.equilibrate(divider, held, values=jax.numpy.array([1.0])).x.round(3).tolist()
+    >>> jp.equilibrate(divider, held, values=jnp.array([1.0])).x.round(3).tolist()
     [1.0, 0.25, 0.0]
     """
     dtype = network.k.dtype

@@ -226,9 +226,9 @@ class SpringNetwork(AbstractDifferenceNetwork):
     Raises `InputError` on missing or coincident positions, or a spring constant that is not
     positive and finite.
 
-    >>> import jaxphys as jp
+    >>> import jax.numpy as jnp, jaxphys as jp
     >>> bond = jp.from_edges([(0, 1)], positions=[[0.0, 0.0], [2.0, 0.0]])
-    >>> jp.SpringNetwork(bond, k=3.0).energy(jax.numpy.array([0.5, 1.0, 0.0, 0.0])).item()
+    >>> jp.SpringNetwork(bond, k=3.0).energy(jnp.array([0.5, 1.0, 0.0, 0.0])).item()
     0.375
     """
 
@@ -286,8 +286,10 @@ class SpringNetwork(AbstractDifferenceNetwork):
         """Reads the relative displacement of two nodes along the line between them."""
         check_indices("nodes", (source, target), self.num_nodes, "nodes")
         require(source != target, "nodes", "be two different nodes", f"both are {source}")
-        positions = np.asarray(self.topology.positions, dtype=float)
-        bond = np.asarray(nearest_image(positions[source] - positions[target], self.topology.box))
+        positions = self.topology.positions
+        assert positions is not None
+        vector = nearest_image(positions[source] - positions[target], self.topology.box)
+        bond = np.asarray(vector, dtype=float)
         direction = bond / np.linalg.norm(bond)
         row = np.zeros((self.num_nodes, self.dimension))
         row[source], row[target] = direction, -direction
@@ -409,14 +411,15 @@ def _triangle_side(entries: int) -> int:
 
 
 def _as_floating(values: Any) -> Array:
+    """An array of the values' own floating dtype (else the default one), never weakly typed."""
     array = jnp.asarray(values)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+    return jnp.asarray(array, array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float)
 
 
 def _learning_field(k: Any, topology: Topology) -> Float[Array, " M"]:
     array = _as_floating(k)
     if array.ndim == 0:
-        array = jnp.full(topology.num_edges, array)
+        array = jnp.full(topology.num_edges, array, array.dtype)
     require(
         array.shape == (topology.num_edges,),
         "k",

@@ -11,7 +11,7 @@ which loses no digits at small η.
 """
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -60,7 +60,10 @@ class AbstractRule(eqx.Module):
         >>> jp.ExactGradient()(network, task).gradient.round(3).tolist()
         [0.0, -0.5]
         """
-        response = respond(network, task, solver=solver)
+        return self.estimate(network, task, respond(network, task, solver=solver))
+
+    def estimate(self, network: AbstractNetwork, task: Task, response: Response) -> Estimate:
+        """The same from a `Response` at hand, which several rules can share."""
         contrasts, converged = self.contrasts(response, task)
         gradient = sum(
             (_energy_difference(network, response, task, contrast) for contrast in contrasts),
@@ -183,7 +186,7 @@ def _implicit_forces(
     coupling = response.coupling
     identity = jnp.eye(coupling.shape[0], dtype=coupling.dtype)
 
-    def newton(_: int, outputs: Array) -> Array:
+    def newton(_: Any, outputs: Array) -> Array:
         gaps = outputs - response.outputs + nudge * task.cost_gradients(outputs) @ coupling
         slopes = identity + nudge * coupling @ task.cost_curvatures(outputs)
         return outputs - jnp.linalg.solve(slopes, gaps[..., None])[..., 0]

@@ -26,7 +26,7 @@ def effective_conductance(network: AbstractNetwork, boundary: Boundary) -> Float
 
     >>> import jaxphys as jp
     >>> bond = jp.FlowNetwork(jp.from_edges([(0, 1)]), k=2.0)
-    >>> jp.diagnostics.effective_conductance(bond, jp.Boundary(bond, ground=[0])).item()
+    >>> jp.diagnostics.effective_conductance(bond, jp.Boundary(bond, ground=[0])).round(3).item()
     0.5
     """
     green = greens_function(network, boundary)

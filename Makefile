@@ -1,0 +1,38 @@
+# Two commands set everything up on a fresh machine:   make demo     and     make test
+# They need only python3 (3.11 or newer, with venv) and make.
+# PY=python3.12 picks another Python, VENV=... puts the environment elsewhere, and NOVENV=1 uses the
+# current environment as it is (a GPU image without network access, say).
+PY     ?= python3
+VENV   ?= .venv
+OUT    ?= runs/iris
+ifdef NOVENV
+  RUN   := PYTHONPATH=$(CURDIR) $(PY)
+  READY :=
+else
+  RUN   := $(VENV)/bin/python
+  READY := $(VENV)/.ready
+endif
+# A wider thread pool than small machines get: see tests/test_jax_regressions.py.
+export NPROC ?= 16
+
+.PHONY: demo test lint clean
+demo: $(READY)
+	$(RUN) -m jaxphys train examples/iris.toml --out $(OUT) --force
+
+test: lint
+	$(RUN) -m pytest -q -n 2
+	JAXPHYS_TEST_FLOAT32=1 $(RUN) -m pytest -q -n 2
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) runs
+
+$(VENV)/.ready: pyproject.toml
+	@$(PY) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxphys needs Python 3.11 or newer; try: make PY=python3.12 demo")'
+	$(PY) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -q -e '.[test]'
+	@touch $@

@@ -1,0 +1,69 @@
+"""The certificate passes, and fails when something is broken."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import pytest
+from helpers import assert_refused
+
+from jaxphys import certificate, rules
+from jaxphys.certificate import NETWORKS, certify, format_table
+
+pytestmark = pytest.mark.float64
+
+
+def test_everything_passes():
+    checks = certify()
+    assert {check.network for check in checks} == set(NETWORKS)
+    assert {check.solver for check in checks} == {"Dense", "BorderedLU"}
+    assert len({check.boundary for check in checks}) == 5
+    failed = [check for check in checks if not check.passed]
+    assert failed == []
+    assert f"{len(checks)} of {len(checks)} checks passed" in format_table(checks)
+
+
+def forget_compiled_rules(monkeypatch):
+    """Compiled programs know rules by their type, not by their methods: compile anew."""
+    estimates = certificate._learning_estimates.__wrapped__
+    monkeypatch.setattr(certificate, "_learning_estimates", eqx.filter_jit(lambda *state: estimates(*state)))
+
+
+def broken(monkeypatch, rule, change):
+    """Replace a rule's output forces by changed ones, and return the names of the checks that fail."""
+    contrasts = rule.contrasts
+
+    def changed(self, response, task):
+        found, converged = contrasts(self, response, task)
+        return [rules.Contrast(change(c.forces), c.nudge, c.weight) for c in found], converged
+
+    monkeypatch.setattr(rule, "contrasts", changed)
+    forget_compiled_rules(monkeypatch)
+    system = next(s for s in certificate.systems() if s.network_name == "flow")
+    return {check.name for check in certificate._learning_checks(system) if not check.passed}
+
+
+def test_a_rule_that_is_a_thousandth_off_fails(monkeypatch):
+    names = broken(monkeypatch, rules.ExactGradient, lambda forces: 1.001 * forces)
+    assert names == {"exact gradient against jax.grad"}
+
+
+def test_a_nudge_of_the_wrong_order_fails(monkeypatch):
+    names = broken(monkeypatch, rules.EquilibriumPropagation, lambda forces: forces + 1e-3)
+    assert "equilibrium propagation, force: order in η" in names
+    assert "equilibrium propagation, energy, symmetric: order" in names
+    assert "equilibrium propagation, force, symmetric: exact" in names
+
+
+def test_coupled_learning_that_forgets_the_coupling_fails(monkeypatch):
+    names = broken(monkeypatch, rules.CoupledLearning, lambda forces: 1.0001 * forces)
+    assert names == {"coupled learning as η → 0 against G_TT⁻¹ r"}
+
+
+def test_nan_fails():
+    check = certificate.Check("x", "flow", "b", "Dense", float("nan"), 0.0, 1e-10)
+    assert not check.passed
+    assert "FAILED" in format_table([check])
+    assert bool(jnp.isnan(check.measured))
+
+
+def test_networks_are_checked():
+    assert_refused("networks", certify, networks=["tree"])

@@ -1,0 +1,200 @@
+"""The command line: what it writes, what it refuses, and that refusing leaves nothing behind."""
+
+import json
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+import xarray as xr
+from test_certificate import forget_compiled_rules
+
+import jaxphys as jp
+from jaxphys import cli
+
+training = sys.modules["jaxphys.train"]
+
+CONFIG = """
+seed = 1
+realizations = 4
+steps = 40
+record_every = 10
+[network]
+nodes = 8
+[task]
+kind = "classification"
+train_per_class = 5
+[optimizer]
+adaptive = true
+"""
+
+pytestmark = pytest.mark.float64
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_train_writes_a_whole_run(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["train", str(config), "--out", str(out), "--set", "steps=30", "network.nodes=9"]) == 0
+    assert {"config.toml", "run.nc", "network.json", "report.html", "checkpoint"} <= set(files(out))
+    assert any(name.startswith("figures/") and name.endswith(".png") for name in files(out))
+    assert not [name for name in files(out) if name.endswith(".part")]
+    resolved = tomllib.loads((out / "config.toml").read_text())
+    assert (resolved["steps"], resolved["network"]["nodes"], resolved["seed"]) == (30, 9, 1)
+    assert resolved["versions"]["jaxphys"] == jp.__version__
+    with xr.open_dataset(out / "run.nc", engine="h5netcdf") as dataset:
+        assert dataset["cost"].shape == (4, 4)
+        assert dataset["k"].shape == dataset["k_initial"].shape == (4, 45)
+        assert (dataset["cost"].values[:, -1] < dataset["cost"].values[:, 0]).all()
+        assert dataset["test_accuracy"].shape == dataset["train_accuracy"].shape == (4,)
+        assert json.loads(dataset.attrs["versions"])["jaxphys"] == jp.__version__
+        assert tomllib.loads(dataset.attrs["config"])["steps"] == 30
+    assert len(json.loads((out / "network.json").read_text())["nodes"]) == 9
+    printed = capsys.readouterr()
+    assert "test accuracy" in printed.out
+    assert "step/s" in printed.err
+
+
+def test_the_resolved_config_gives_the_same_run(config, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert cli.main(["train", str(config), "--out", str(first)]) == 0
+    assert cli.main(["train", str(first / "config.toml"), "--out", str(second)]) == 0
+    with xr.open_dataset(first / "run.nc") as a, xr.open_dataset(second / "run.nc") as b:
+        np.testing.assert_array_equal(a["k"].values, b["k"].values)
+        np.testing.assert_array_equal(a["cost"].values, b["cost"].values)
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(config, tmp_path, monkeypatch, capsys):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert cli.main(["train", str(config), "--out", str(whole)]) == 0
+    advance, calls = training._advance, []
+
+    def interrupted(*arguments):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(None)
+        return advance(*arguments)
+
+    monkeypatch.setattr(training, "_advance", interrupted)
+    assert cli.main(["train", str(config), "--out", str(broken)]) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert not (broken / "run.nc").exists()
+    monkeypatch.setattr(training, "_advance", advance)
+    assert cli.main(["train", str(config), "--out", str(broken), "--resume"]) == 0
+    with xr.open_dataset(whole / "run.nc") as a, xr.open_dataset(broken / "run.nc") as b:
+        for name in ("k", "cost", "eigenvalues", "status"):
+            np.testing.assert_array_equal(a[name].values, b[name].values)
+
+
+def test_folders_with_a_run_are_not_overwritten(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert cli.main(["train", str(config), "--out", str(out)]) == 0
+    before = (out / "run.nc").read_bytes()
+    assert cli.main(["train", str(config), "--out", str(out)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert (out / "run.nc").read_bytes() == before
+    other = ["train", str(config), "--out", str(out), "--resume", "--set", "steps=41"]
+    assert cli.main(other) == 2
+    assert "another config" in capsys.readouterr().err
+    assert cli.main(["train", str(config), "--out", str(out), "--force", "--set", "steps=20"]) == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    with xr.open_dataset(out / "run.nc") as dataset:
+        assert dataset["step"].values[-1] == 20
+
+
+@pytest.mark.parametrize(
+    ("override", "saying"),
+    [
+        ("stepz=3", "nearest known: 'steps'"),
+        ("steps=0", "`steps` must be positive"),
+        ("steps=soon", "must be an integer"),
+        ("batch_size=1000", "`batch_size`"),
+        ("rule={kind='coupled_learning',nudge=0.0}", "`nudge` must be positive"),
+        ("network={kind='flow',initial={value=-1.0}}", "`k` must be positive"),
+        ("network={kind='spring',graph={kind='square_lattice'}}", "rigid"),
+        ("network.nodes=2", "free nodes"),
+        ("task.data=nowhere.csv", "nowhere.csv"),
+        ("optimizer={kind='adam',adaptive=true}", "optimizer.adaptive"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(override, saying, config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["train", str(config), "--out", str(out), "--set", override]) == 2
+    printed = capsys.readouterr()
+    assert saying in printed.err
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+    assert not out.exists()
+
+
+def test_malformed_toml_and_missing_files(tmp_path, capsys):
+    path = tmp_path / "bad.toml"
+    path.write_text("steps = = 3")
+    for wanted in (path, tmp_path / "missing.toml"):
+        assert cli.main(["train", str(wanted), "--out", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err.startswith(f"jaxphys: {wanted}: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_output_folder(config, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert cli.main(["train", str(config), "--out", str(tmp_path / "out")]) == 2
+    assert "must be a folder" in capsys.readouterr().err
+
+
+def test_a_run_in_which_everything_fails_says_so(config, tmp_path, capsys):
+    diverging = ["--set", "network.diagonal=-5.0", "optimizer.adaptive=false"]
+    assert cli.main(["train", str(config), "--out", str(tmp_path / "out"), *diverging]) == 1
+    assert "4 not_positive_definite" in capsys.readouterr().out
+
+
+def test_single_precision(config, tmp_path):
+    command = [sys.executable, "-m", "jaxphys", "train", str(config), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, "--set", "precision=float32"], capture_output=True, text=True, check=True
+    )
+    assert "accuracy" in done.stdout
+    with xr.open_dataset(tmp_path / "out" / "run.nc") as dataset:
+        assert dataset["k"].dtype == np.float32
+
+
+def test_verify_prints_a_table_and_fails_with_a_broken_rule(tmp_path, monkeypatch, capsys):
+    contrasts = jp.ExactGradient.contrasts
+
+    def doubled(self, response, task):
+        found, converged = contrasts(self, response, task)
+        return found + found, converged
+
+    monkeypatch.setattr(jp.ExactGradient, "contrasts", doubled)
+    forget_compiled_rules(monkeypatch)
+    assert cli.main(["verify", "--network", "flow", "--json", str(tmp_path / "table.json")]) == 1
+    assert "failed: exact gradient against jax.grad, flow network" in capsys.readouterr().out
+    table = json.loads((tmp_path / "table.json").read_text())
+    wrong = {check["name"] for check in table["checks"] if not check["measured"] <= check["highest"]}
+    assert wrong == {"exact gradient against jax.grad"}
+    assert len(table["checks"]) > 50
+
+
+def test_help_names_the_commands(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    assert {"train", "verify"} <= set(capsys.readouterr().out.split())
+
+
+def test_wrong_commands_exit_with_two():
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["trian"])
+    assert caught.value.code == 2

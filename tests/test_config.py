@@ -1,0 +1,220 @@
+"""Configs: every key known and documented, every value of the right type, every kind built."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxphys as jp
+from jaxphys.config import RunConfig, build, describe, dump_config, load_config, parse_config, schema
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_survive_a_round_trip(path):
+    config = load_config(path)
+    assert parse_config(tomllib.loads(dump_config(config))) == config
+
+
+def test_examples_are_there():
+    assert {path.stem for path in EXAMPLES} >= {"iris", "allostery", "regression"}
+
+
+def test_every_key_is_documented():
+    for name, table in vars(schema).items():
+        if dataclasses.is_dataclass(table):
+            for field in dataclasses.fields(table):
+                assert field.metadata["doc"], (name, field.name)
+
+
+def test_documentation_of_keys_is_up_to_date():
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert describe() in page, "write the output of jaxphys.config.describe() into docs/configuration.md"
+
+
+def test_overrides(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("steps = 5\n[network]\nkind = 'flow'\n")
+    overrides = ["steps=7", "network.graph.nodes=12", "network.graph.edges = 20", "task.kind=allostery"]
+    config = load_config(path, overrides)
+    assert config.steps == 7
+    assert config.network == schema.Flow(graph=schema.ErdosRenyi(nodes=12, edges=20))
+    assert config.task == schema.Allostery()
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("stepz = 3", "'stepz'; nearest known: 'steps'"),
+        ("[network]\nnodez = 3", "'network.nodez'; nearest known: 'network.nodes'"),
+        (
+            "[network]\nkind = 'flow'\ngraph = { kind = 'erdos_reny' }",
+            "`network.graph.kind` unknown name 'erdos_reny'",
+        ),
+        ("steps = 'many'", "`steps` must be an integer, but it is 'many'"),
+        ("steps = 3.5", "`steps` must be an integer, but it is 3.5"),
+        ("steps = true", "`steps` must be an integer, but it is True"),
+        ("network = 3", "`network` must be a table"),
+        ("[optimizer]\nrate = 'fast'", "`optimizer.rate` must be a number"),
+        ("[optimizer]\nadaptive = 1", "`optimizer.adaptive` must be true or false"),
+        ("[task]\nkind = 'allostery'\nterminals = 'corners'", "`task.terminals` must be 'nodes' or 'edges'"),
+        ("[task]\nkind = 'allostery'\nsources = ['a']", "`task.sources` must be a list"),
+        ("[task]\nkind = 'regression'\nmatrix = [[1, 'a']]", "`task.matrix` must be a list"),
+        ("record = ['eigenvalue']", "`record` unknown name 'eigenvalue'; nearest known: 'eigenvalues'"),
+        ("steps = ", "not valid TOML"),
+        ("precision = 'double'", "`precision` must be 'float64' or 'float32'"),
+    ],
+)
+def test_wrong_configs_get_one_sentence(text, saying, tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(jp.InputError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path))
+    assert saying in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "steps.x=3", ".=1"])
+def test_wrong_overrides_are_named(override, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("steps = 5\n")
+    with pytest.raises(jp.InputError, match="--set"):
+        load_config(path, [override])
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(jp.InputError, match=r"nowhere\.toml: cannot be read"):
+        load_config(tmp_path / "nowhere.toml")
+    (tmp_path / "junk.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(jp.InputError, match=r"junk\.toml: cannot be read"):
+        load_config(tmp_path / "junk.toml")
+
+
+NETWORKS = {
+    "node": {"kind": "node", "nodes": 8},
+    "flow": {"kind": "flow", "graph": {"kind": "erdos_renyi", "nodes": 12, "edges": 20}},
+    "square": {"kind": "flow", "graph": {"kind": "square_lattice", "shape": [4, 3], "periodic": True}},
+    "complete": {
+        "kind": "flow",
+        "graph": {"kind": "complete", "nodes": 9},
+        "initial": {"kind": "log_normal"},
+    },
+    "spring": {"kind": "spring", "graph": {"kind": "erdos_renyi", "nodes": 9, "edges": 26}},
+    "space": {"kind": "spring", "graph": {"kind": "erdos_renyi", "nodes": 9, "edges": 30}, "dimension": 3},
+    "vector": {
+        "kind": "spring",
+        "graph": {"kind": "triangular_lattice", "shape": [4, 4]},
+        "initial": {"kind": "uniform"},
+        "law": "vector",
+    },
+}
+TASKS = {
+    "random_linear": {"kind": "random_linear", "tasks": 2},
+    "allostery": {"kind": "allostery", "tasks": 2},
+    "held drops": {"kind": "allostery", "tasks": 2, "drive": "held", "terminals": "edges"},
+    "edges": {"kind": "allostery", "terminals": "edges"},
+    "regression": {"kind": "regression", "samples": 5, "test_samples": 4, "terminals": "edges"},
+    "classification": {"kind": "classification", "terminals": "nodes", "train_per_class": 3},
+}
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_every_network_gets_every_task(network, task):
+    spring = NETWORKS[network]["kind"] == "spring"
+    config = parse_config({"realizations": 2, "network": NETWORKS[network], "task": TASKS[task]})
+    if spring and task == "classification":
+        with pytest.raises(jp.InputError, match="directions"):
+            build(config)
+        return
+    if task == "edges" and network == "space":
+        config = dataclasses.replace(config, realizations=1)
+    ensemble = build(config)
+    estimate = jax.vmap(jp.ExactGradient())(ensemble.network, ensemble.task)
+    assert estimate.gradient.shape == ensemble.network.k.shape
+    assert np.isfinite(estimate.gradient).all()
+    assert np.asarray(estimate.status).tolist() == [0] * config.realizations
+
+
+def test_realizations_differ_and_the_seed_fixes_them():
+    config = parse_config({"realizations": 3, "network": NETWORKS["flow"], "task": TASKS["allostery"]})
+    first, again = build(config), build(config)
+    for a, b in zip(jax.tree.leaves(first.task), jax.tree.leaves(again.task), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first.task.force[0], first.task.force[1])
+    other = build(dataclasses.replace(config, seed=1))
+    assert not np.array_equal(first.task.force, other.task.force)
+
+
+def test_training_and_test_samples_of_iris_are_disjoint():
+    ensemble = build(parse_config({"realizations": 2, "task": {"kind": "classification"}}))
+    assert ensemble.task.inputs.shape == (2, 30, 4)
+    assert ensemble.test.inputs.shape == (2, 120, 4)
+    for train, test in zip(np.asarray(ensemble.task.targets), np.asarray(ensemble.test.targets), strict=True):
+        assert train.sum(axis=0).tolist() == [10, 10, 10]
+        assert test.sum(axis=0).tolist() == [40, 40, 40]
+    everything = np.concatenate([ensemble.task.inputs[0], ensemble.test.inputs[0]])
+    features, _, _ = __import__("jaxphys.data", fromlist=["iris"]).iris()
+    np.testing.assert_allclose(np.sort(everything, axis=0), np.sort(features, axis=0), rtol=1e-6)
+
+
+def test_named_terminals_are_used():
+    task = {"kind": "allostery", "sources": [3], "targets": [[5, 6]], "ground": [0], "response": 0.25}
+    ensemble = build(parse_config({"realizations": 1, "network": NETWORKS["flow"], "task": task}))
+    assert np.flatnonzero(ensemble.task.force[0, 0]).tolist() == [3]
+    assert ensemble.task.readout[0, 0, 5:7].tolist() == [1.0, -1.0]
+    assert ensemble.task.boundary.rows[0].tolist() == [[1.0] + [0.0] * 11]
+    assert ensemble.task.targets.tolist() == [[[0.25]]]
+
+
+def test_graphs_and_values_from_a_file(tmp_path):
+    path = tmp_path / "edges.csv"
+    path.write_text("source,target,k\na,b,1.5\nb,c,2.5\nc,a,3.5\n")
+    network = {"kind": "flow", "graph": {"kind": "file", "path": str(path)}, "initial": {"kind": "file"}}
+    ensemble = build(parse_config({"realizations": 2, "network": network, "task": {"kind": "allostery"}}))
+    assert ensemble.network.k.tolist() == [[1.5, 2.5, 3.5]] * 2
+
+
+@pytest.mark.parametrize(
+    ("table", "saying"),
+    [
+        ({"realizations": 0}, "`realizations` must be positive"),
+        ({"steps": 0}, "`steps` must be positive"),
+        ({"batch_size": 2}, "`batch_size` must lie between 1 and 1"),
+        ({"rule": {"kind": "coupled_learning", "nudge": 0.0}}, "`nudge` must be positive"),
+        ({"rule": {"kind": "equilibrium_propagation", "nudge": -1.0}}, "`nudge` must be positive"),
+        ({"task": {"kind": "random_linear", "tasks": 0}}, "`num_tasks` must be positive"),
+        ({"task": {"kind": "allostery", "tasks": 0}}, "`task.tasks` must be positive"),
+        ({"network": {"kind": "flow", "initial": {"value": 0.0}}}, "`k` must be positive"),
+        ({"network": {"kind": "flow", "initial": {"value": float("nan")}}}, "`k` must be positive"),
+        ({"network": {"kind": "flow", "graph": {"edges": 20}}}, "`num_edges` must lie between 39"),
+        ({"network": {"kind": "spring", "graph": {"edges": 60}}}, "`num_edges` must be at least 77"),
+        ({"network": {"kind": "spring", "graph": {"kind": "square_lattice"}}}, "be rigid"),
+        ({"network": {"kind": "spring", "graph": {"kind": "complete"}}}, "have positions"),
+        ({"task": {"kind": "allostery", "sources": [99]}}, "`nodes` must name nodes between 0 and 19"),
+        ({"task": {"kind": "allostery", "sources": [1, 2]}}, "`task.sources` must be empty or name 1"),
+        ({"task": {"kind": "allostery", "drive": "held", "sources": [1], "targets": [1]}}, "also held"),
+        ({"task": {"kind": "classification", "train_per_class": 50}}, "`task.train_per_class`"),
+        ({"optimizer": {"kind": "adam", "adaptive": True}}, "`optimizer.adaptive`"),
+        ({"optimizer": {"rate": 0.0}}, "`optimizer.rate`"),
+        ({"optimizer": {"lower": 2.0, "upper": 1.0}}, "`lower`"),
+        (
+            {"network": {"nodes": 3}, "task": {"kind": "classification"}},
+            "`task.sources` must find 4 free nodes",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_refused(table, saying):
+    with pytest.raises(jp.InputError) as caught:
+        build(parse_config({"realizations": 1, **table}))
+    assert saying in str(caught.value)
+
+
+def test_defaults_are_a_run():
+    assert parse_config({}) == RunConfig()

@@ -1,0 +1,185 @@
+"""Files: exact round trips, and one clear sentence about those that are broken."""
+
+import json
+
+import jax
+import networkx as nx
+import numpy as np
+import pytest
+import xarray as xr
+from helpers import assert_identical
+
+import jaxphys as jp
+from jaxphys.io import (
+    load_network,
+    load_run,
+    provenance,
+    run_dataset,
+    save_network,
+    save_run,
+    typical_realization,
+    write_atomically,
+)
+
+
+def networks():
+    graph = jp.erdos_renyi(8, 20, jax.random.key(1), dimension=2, rigid=True)
+    k = np.random.default_rng(0).uniform(1e-3, 1e3, 20)
+    lattice = jp.triangular_lattice((4, 4), periodic=True)
+    return {
+        "flow": jp.FlowNetwork(graph, k),
+        "spring": jp.SpringNetwork(graph, k),
+        "vector": jp.SpringNetwork(graph, k, law="vector"),
+        "periodic": jp.SpringNetwork(lattice, 0.1),
+        "node": jp.NodeNetwork(np.random.default_rng(1).standard_normal(21)),
+    }
+
+
+@pytest.mark.parametrize("name", list(networks()))
+def test_networks_come_back_exactly(name, tmp_path):
+    network = networks()[name]
+    save_network(network, tmp_path / "network.json", seed=3)
+    assert_identical(load_network(tmp_path / "network.json"), network)
+    assert [path.name for path in tmp_path.iterdir()] == ["network.json"]
+
+
+@pytest.mark.float64
+def test_networkx_reads_our_json(tmp_path):
+    network = networks()["flow"]
+    save_network(network, tmp_path / "network.json")
+    graph = nx.node_link_graph(json.loads((tmp_path / "network.json").read_text()), edges="edges")
+    assert graph.number_of_nodes() == 8
+    for (a, b), k in zip(np.asarray(network.topology.edges).tolist(), network.k.tolist(), strict=True):
+        assert graph.edges[a, b]["k"] == k
+
+
+def test_padding_is_not_written(tmp_path):
+    topology = jp.from_edges([(0, 1), (1, 2)]).padded(4)
+    network = jp.FlowNetwork(topology, [1.0, 2.0, 0.0, 0.0])
+    save_network(network, tmp_path / "network.json")
+    assert load_network(tmp_path / "network.json").k.tolist() == [1.0, 2.0]
+
+
+def test_edge_lists(tmp_path):
+    path = tmp_path / "edges.csv"
+    path.write_text("source,target,k\nleft,middle,2.5\nmiddle,right,0.5\n")
+    network = load_network(path)
+    assert isinstance(network, jp.FlowNetwork)
+    assert network.k.tolist() == [2.5, 0.5]
+    assert np.asarray(network.topology.edges).tolist() == [[0, 1], [1, 2]]
+    path.write_text("source,target\na,b\n")
+    assert load_network(path).k.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "saying"),
+    [
+        ("a.csv", "from,to\n1,2\n", "source and target"),
+        ("a.csv", "source,target,k\n1,2,much\n", "could not convert"),
+        ("a.csv", "source,target\n1,1\n", "itself"),
+        ("a.csv", "source,target,k\n1,2,-1\n", "positive"),
+        ("a.csv", "source,target,k\n1,2,nan\n", "positive"),
+        ("a.csv", "source,target\n", "non-empty"),
+        ("a.json", "{", "a.json"),
+        ("a.json", "[1]", "JSON object"),
+        ("a.json", '{"nodes": [{"id": 0}]}', "'edges'"),
+        ("a.json", '{"nodes": [{"id": 0}], "edges": [{"source": 0, "target": 9, "k": 1}]}', "lacks 9"),
+        ("a.json", '{"graph": {"kind": "tree"}, "nodes": [], "edges": []}', "flow, spring or node"),
+        ("a.txt", "", ".json or .csv"),
+        ("missing.json", None, "cannot be read"),
+    ],
+)
+def test_broken_networks_are_refused(name, text, saying, tmp_path):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(jp.InputError, match=saying) as caught:
+        load_network(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_binary_junk_is_refused(tmp_path):
+    (tmp_path / "a.json").write_bytes(bytes(range(256)))
+    (tmp_path / "run.nc").write_bytes(bytes(range(256)))
+    with pytest.raises(jp.InputError, match=r"a\.json"):
+        load_network(tmp_path / "a.json")
+    with pytest.raises(jp.InputError, match=r"run\.nc"):
+        load_run(tmp_path / "run.nc")
+
+
+def small_run():
+    graphs = [jp.erdos_renyi(8, 12, jax.random.key(i)) for i in range(3)]
+    flows = [jp.FlowNetwork(graph) for graph in graphs]
+    tasks = [jp.allostery(n, jp.Boundary(n, ground=[0]), [1], [2], response=0.4) for n in flows]
+    functionals = {name: jp.diagnostics.FUNCTIONALS[name] for name in ("k", "eigenvalues")}
+    optimizer = jp.bounds(1e-3)
+    return jp.train(
+        jp.stack(flows),
+        jp.stack(tasks),
+        steps=20,
+        record_every=10,
+        functionals=functionals,
+        optimizer=optimizer,
+    )
+
+
+def test_runs_come_back(tmp_path):
+    run = small_run()
+    dataset = run_dataset(run, attributes={"seed": 5}, test_cost=np.arange(3.0))
+    save_run(dataset, tmp_path / "run.nc")
+    with xr.open_dataset(tmp_path / "run.nc", engine="h5netcdf") as opened:
+        assert opened.attrs["seed"] == 5
+    loaded = load_run(tmp_path / "run.nc")
+    xr.testing.assert_identical(loaded, dataset)
+    assert loaded["cost"].dims == ("realization", "record")
+    assert loaded["step"].values.tolist() == [0, 10, 20]
+    assert loaded["k"].dims == loaded["k_initial"].dims == ("realization", "edge")
+    assert loaded["edges"].dims == ("realization", "edge", "end")
+    assert loaded["eigenvalues"].dims == ("realization", "record", "mode")
+    assert loaded["k_history"].dims == ("realization", "record", "edge")
+    np.testing.assert_array_equal(loaded["k_history"].values[:, -1], np.asarray(run.network.k))
+    np.testing.assert_array_equal(loaded["task_boundary"].values, np.asarray(run.task.boundary.rows))
+    assert loaded["test_cost"].values.tolist() == [0, 1, 2]
+
+
+def test_shared_edges_are_written_once():
+    network = jp.NodeNetwork.from_matrix(10 * np.eye(4))
+    run = jp.train(network, jp.random_linear(network, 1, jax.random.key(0)), steps=2)
+    dataset = run_dataset(run)
+    assert dataset["edges"].dims == ("edge", "end")
+    assert dataset["edges"].values[:3].tolist() == [[0, 0], [0, 1], [0, 2]]
+
+
+def test_another_netcdf_is_no_run(tmp_path):
+    xr.Dataset({"cost": ("x", [1.0])}).to_netcdf(tmp_path / "run.nc", engine="h5netcdf")
+    with pytest.raises(jp.InputError, match="lacks edges, k, k_initial, status, step"):
+        load_run(tmp_path / "run.nc")
+
+
+def test_typical_realization_is_the_median_of_those_that_did_not_fail():
+    dataset = xr.Dataset(
+        {
+            "cost": (("realization", "record"), [[9.0, 5.0], [9.0, 1.0], [9.0, 0.1], [9.0, 3.0]]),
+            "status": ("realization", [0, 0, 2, 0]),
+        }
+    )
+    assert typical_realization(dataset) == 3
+
+
+def test_writing_is_all_or_nothing(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def fail(to):
+        to.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_provenance_names_versions_and_device():
+    record = provenance()
+    assert record["jax"] == jax.__version__
+    assert {"jaxphys", "python", "numpy", "device", "platform"} <= set(record)
