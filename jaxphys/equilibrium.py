@@ -167,7 +167,11 @@ def solve_columns(
     values: Float[Array, "c m"],
     solver: AbstractSolver | None = None,
 ) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Float[Array, ""], Int[Array, ""]]:
-    """`(x, reaction, residual, status)` for columns of forces and of values of all rows."""
+    """`equilibrate` for m columns: `(x, reaction, residual, status)` from one factorisation.
+
+    `values` covers all rows of the boundary, `(c, m)`, not only those that are held at a choice.
+    Units and status as in `State`.
+    """
     rows = boundary.rows
     x, reaction, definite = solve_bordered(solver or Dense(), hessian, rows, force, values)
     residual = _backward_error(hessian, rows, x, reaction, force, values)

@@ -119,7 +119,10 @@ def run_dataset(
 
 
 def save_run(dataset: xr.Dataset, path: Path | str) -> None:
-    """Write a dataset of `run_dataset` as compressed netCDF, whole or not at all."""
+    """Write a dataset of `run_dataset` as compressed netCDF (HDF5), whole or not at all.
+
+    Read it with `load_run` or `xarray.open_dataset(path)`.
+    """
     encoding = {
         name: {"zlib": True, "complevel": 4}
         for name, variable in dataset.variables.items()

@@ -235,7 +235,10 @@ def task_cost(
 def accuracy(
     network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
 ) -> Float[Array, ""]:
-    """Fraction of samples whose largest output is the one with the largest target."""
+    """Fraction of samples whose largest output is the one with the largest target, between 0 and 1.
+
+    Not differentiable. Ties go to the first output.
+    """
     outputs = respond(network, task, solver=solver).outputs
     return jnp.mean((jnp.argmax(outputs, axis=-1) == jnp.argmax(task.targets, axis=-1)).astype(outputs.dtype))
 

@@ -104,8 +104,12 @@ def _optimizer(config: schema.Optimizer, network: AbstractNetwork) -> tuple[Any,
         chain.append(transforms.update_noise(config.noise))
     if config.synchronous != 1:
         chain.append(transforms.desynchronous(config.synchronous))
-    if config.lower is not None or config.upper is not None:
-        chain.append(transforms.bounds(config.lower, config.upper))
+    # A conductance or spring constant that passes through zero would no longer be one.
+    lower = config.lower
+    if lower is None and not isinstance(network, NodeNetwork):
+        lower = 1e-6
+    if lower is not None or config.upper is not None:
+        chain.append(transforms.bounds(lower, config.upper))
     return optax.chain(*chain), AdaptiveStep(config.rate) if config.adaptive else None
 
 

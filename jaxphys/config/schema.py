@@ -217,7 +217,9 @@ class Optimizer:
     metric: Literal["frobenius", "independent"] = _key(
         "frobenius", "node networks: eq. 13's gradient, or that of the independent entries"
     )
-    lower: float | None = _key(None, "smallest k allowed")
+    lower: float | None = _key(
+        None, "smallest k allowed; if left out, 1e-6 for flow and spring networks, none for node networks"
+    )
     upper: float | None = _key(None, "largest k allowed")
     noise: float = _key(0.0, "standard deviation of Gaussian noise in every update")
     synchronous: float = _key(1.0, "fraction of edges that take part in each step, drawn at random")

@@ -55,5 +55,8 @@ def cost_hessian(
 def cost_hessian_autodiff(
     network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
 ) -> Float[Array, "M M"]:
-    """The same by `jax.hessian` through the implicit solve: the slow oracle for `cost_hessian`."""
+    """The exact `(M, M)` cost Hessian by `jax.hessian` through the implicit solve.
+
+    The slow oracle for `cost_hessian`, equal to it to rounding; costs M solves where the closed form needs few.
+    """
     return jax.hessian(lambda k: task_cost(network.with_k(k), task, solver=solver))(network.k)

@@ -36,7 +36,11 @@ def effective_conductance(network: AbstractNetwork, boundary: Boundary) -> Float
 def effective_conductance_monte_carlo(
     network: AbstractNetwork, boundary: Boundary, key: Key[Array, ""], *, num_forces: int = 500
 ) -> Float[Array, ""]:
-    """Mean of the responses' norms to random unit forces (paper A, eq. 26), from `num_forces` draws."""
+    """Mean of the responses' norms to random unit forces (paper A, eq. 26), from `num_forces` draws.
+
+    At most `effective_conductance`, the root mean square of the same norms. Units of 1/k; the standard
+    error falls as `num_forces**-0.5`. Raises `InputError` unless `num_forces` is positive.
+    """
     projections, eigenvalues = _mode_amplitudes(network, boundary, key, num_forces, "unit")
     return jnp.mean(jnp.linalg.norm(projections / eigenvalues, axis=-1))
 
@@ -63,7 +67,11 @@ def effective_dimension_monte_carlo(
     num_forces: int = 500,
     forces: Forces = "gaussian",
 ) -> Float[Array, ""]:
-    """Eq. 30 as it stands, `⟨Σ P²⟩² / ⟨Σ P⁴⟩` over `num_forces` draws; P are amplitudes of modes."""
+    """Eq. 30 as it stands, `⟨Σ_a P_a²⟩² / ⟨Σ_a P_a⁴⟩` over `num_forces` draws of random forces.
+
+    `P_a` is the amplitude of mode a in the response. Converges to `effective_dimension` with the same
+    kind of forces. Raises `InputError` unless `num_forces` is positive.
+    """
     projections, eigenvalues = _mode_amplitudes(network, boundary, key, num_forces, forces)
     amplitudes = projections / eigenvalues
     return jnp.mean(jnp.sum(amplitudes**2, axis=-1)) ** 2 / jnp.mean(jnp.sum(amplitudes**4, axis=-1))
@@ -72,7 +80,11 @@ def effective_dimension_monte_carlo(
 def participation_ratio(
     network: AbstractNetwork, boundary: Boundary, key: Key[Array, ""], *, num_forces: int = 500
 ) -> Float[Array, ""]:
-    """Mean of `D_m = (Σ_a P_a²)² / Σ_a P_a⁴` over random forces (paper A, eq. 29); between 1 and m."""
+    """Mean of `D_m = (Σ_a P_a²)² / Σ_a P_a⁴` over random forces (paper A, eq. 29); between 1 and m.
+
+    Unlike `effective_dimension` the ratio is taken before the average, force by force, so that the norm of
+    the forces does not matter. Raises `InputError` unless `num_forces` is positive.
+    """
     projections, eigenvalues = _mode_amplitudes(network, boundary, key, num_forces, "unit")
     amplitudes = projections / eigenvalues
     return jnp.mean(jnp.sum(amplitudes**2, axis=-1) ** 2 / jnp.sum(amplitudes**4, axis=-1))

@@ -46,7 +46,10 @@ def spectrum(network: AbstractNetwork, boundary: Boundary) -> Spectrum:
 
 
 def eigenvalues(network: AbstractNetwork, boundary: Boundary) -> Float[Array, " m"]:
-    """The eigenvalues of `spectrum` alone, `(n - c,)`, ascending; cheaper than with modes."""
+    """The eigenvalues of `spectrum` alone, `(n - c,)`, ascending, in units of `k`.
+
+    Cheaper than with modes. A negative one means that the network is unstable.
+    """
     if boundary.rows.shape[0] == 0:
         return jnp.linalg.eigvalsh(network.hessian())
     basis = free_subspace(boundary)

@@ -31,5 +31,9 @@ def susceptibility_vectors(network: AbstractNetwork, boundary: Boundary) -> Floa
 
 
 def susceptibility(network: AbstractNetwork, boundary: Boundary) -> Float[Array, " M"]:
-    """`|s_i|²` of every edge, `(M,)` (paper B, eq. 18); errors as `susceptibility_vectors`."""
+    """`|s_i|²` of every edge, `(M,)` (paper B, eq. 18), four times paper B's.
+
+    Sums squared strains over unit forces at all coordinates, held ones included (which give none).
+    Raises `InputError` as `susceptibility_vectors` does.
+    """
     return jnp.sum(susceptibility_vectors(network, boundary) ** 2, axis=-1)
