@@ -57,6 +57,6 @@ def cost_hessian_autodiff(
 ) -> Float[Array, "M M"]:
     """The exact `(M, M)` cost Hessian by `jax.hessian` through the implicit solve.
 
-    The slow oracle for `cost_hessian`, equal to it to rounding; costs M solves where the closed form needs few.
+    The slow oracle for `cost_hessian`, equal to it to rounding, at the price of M solves.
     """
     return jax.hessian(lambda k: task_cost(network.with_k(k), task, solver=solver))(network.k)
