@@ -75,7 +75,7 @@ def erdos_renyi(
         if rigid and positions is not None:
             bonds = positions[edges[:, 0]] - positions[edges[:, 1]]
             directions = bonds / np.linalg.norm(bonds, axis=1, keepdims=True)
-            if floppy_modes(edges, directions, num_nodes, periodic=False) > 0:
+            if floppy_modes(edges, directions, positions, False) > 0:
                 continue
         return from_edges(edges, num_nodes=num_nodes, positions=positions)
     kind = "connected and rigid" if rigid else "connected"

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import check_indices, check_positive, is_concrete, require
-from jaxphys.topology import Topology, nearest_image
+from jaxphys.topology import Topology, nearest_image, rigid_motions
 
 
 class AbstractNetwork(eqx.Module):
@@ -271,16 +271,8 @@ class SpringNetwork(AbstractDifferenceNetwork):
 
     def rigid_motions(self) -> np.ndarray:
         """Translations; for central forces without a box also rotations about the centre of mass."""
-        positions = np.asarray(self.topology.positions, dtype=float)
-        motions = [np.tile(axis, self.num_nodes) for axis in np.eye(self.dimension)]
-        if self.law == "central" and self.topology.box is None:
-            centred = positions - positions.mean(axis=0)
-            for a in range(self.dimension):
-                for b in range(a):
-                    rotation = np.zeros_like(centred)
-                    rotation[:, a], rotation[:, b] = -centred[:, b], centred[:, a]
-                    motions.append(rotation.ravel())
-        return np.linalg.qr(np.array(motions).T)[0].T
+        turning = self.law == "central" and self.topology.box is None
+        return rigid_motions(np.asarray(self.topology.positions, dtype=float), rotations=turning)
 
     def drop_row(self, source: int, target: int) -> np.ndarray:
         """Reads the relative displacement of two nodes along the line between them."""

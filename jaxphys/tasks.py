@@ -20,7 +20,8 @@ from jaxphys.equilibrium import Boundary, solve_columns
 from jaxphys.networks import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 
-Terminal = int | tuple[int, int]
+# A node, or a pair of nodes.
+Terminal = int | np.integer | tuple[int, int]
 
 
 class AbstractCost(eqx.Module):
@@ -57,7 +58,10 @@ class CrossEntropy(AbstractCost):
     def __call__(
         self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
     ) -> Float[Array, ""]:
-        return -jnp.sum(weights * targets * jax.nn.log_softmax(self.inverse_temperature * outputs))
+        # Outputs without weight take no part in the competition.
+        logits = jnp.where(weights > 0, self.inverse_temperature * outputs, -jnp.inf)
+        shares = jnp.where(weights > 0, jax.nn.log_softmax(logits), 0)
+        return -jnp.sum(weights * targets * shares)
 
 
 class CosineDistance(AbstractCost):

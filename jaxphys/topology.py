@@ -75,11 +75,13 @@ class Topology(eqx.Module):
     def num_floppy_modes(self) -> int:
         """Zero modes of the central-force spring network on this graph, rigid motions not counted.
 
-        Counted as `N d - rank(B) - (rigid motions)` with the compatibility matrix B of the bonds
-        (translations always count as rigid motions, rotations only without a box). Runs on the host.
+        `N d - rank(B) - (rigid motions)` with the compatibility matrix B of the bonds. Runs on the host;
+        raises `InputError` without positions.
         """
         directions = np.asarray(self.bond_directions())
-        return floppy_modes(np.asarray(self.edges), directions, self.num_nodes, periodic=self.box is not None)
+        return floppy_modes(
+            np.asarray(self.edges), directions, np.asarray(self.positions), self.box is not None
+        )
 
     def padded(self, num_edges: int) -> "Topology":
         """The same graph with padding edges up to `num_edges`, so that ragged graphs can be stacked.
@@ -96,11 +98,14 @@ class Topology(eqx.Module):
     def to_networkx(self, **edge_attributes: Any) -> nx.Graph:
         """A networkx graph with nodes `0 … N-1`, their positions as `pos`, and the named edge values.
 
+        A `MultiGraph` where edges run side by side, else a `Graph`; padding is left out.
+
         >>> import jaxphys as jp
         >>> jp.from_edges([(0, 1), (1, 2)]).to_networkx(k=[1.0, 2.0]).edges[1, 2]["k"]
         2.0
         """
-        graph = nx.Graph()
+        pairs = np.sort(np.asarray(self.edges)[np.asarray(self.edge_mask)], axis=1)
+        graph = nx.Graph() if len(np.unique(pairs, axis=0)) == len(pairs) else nx.MultiGraph()
         for node in range(self.num_nodes):
             graph.add_node(node)
             if self.positions is not None:
@@ -120,15 +125,31 @@ def component_labels(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def floppy_modes(edges: np.ndarray, directions: np.ndarray, num_nodes: int, *, periodic: bool) -> int:
+def floppy_modes(edges: np.ndarray, directions: np.ndarray, positions: np.ndarray, periodic: bool) -> int:
     """`N d - rank(B) - (rigid motions)` for bonds along unit `directions`, `(M, d)`."""
     num_edges, dimension = directions.shape
-    compatibility = np.zeros((num_edges, num_nodes, dimension))
+    compatibility = np.zeros((num_edges, len(positions), dimension))
     compatibility[np.arange(num_edges), edges[:, 0]] += directions
     compatibility[np.arange(num_edges), edges[:, 1]] -= directions
     rank = int(np.linalg.matrix_rank(compatibility.reshape(num_edges, -1)))
-    rotations = 0 if periodic else dimension * (dimension - 1) // 2
-    return num_nodes * dimension - rank - dimension - rotations
+    return positions.size - rank - len(rigid_motions(positions, rotations=not periodic))
+
+
+def rigid_motions(positions: np.ndarray, *, rotations: bool) -> np.ndarray:
+    """Orthonormal translations and infinitesimal rotations of points, `(z, N d)`, node by node.
+
+    Points on a line turn about it without moving: such a rotation does not count.
+    """
+    num_nodes, dimension = positions.shape
+    motions = [np.tile(axis, num_nodes) for axis in np.eye(dimension)]
+    centred = positions - positions.mean(axis=0)
+    for a in range(dimension if rotations else 0):
+        for b in range(a):
+            rotation = np.zeros_like(centred)
+            rotation[:, a], rotation[:, b] = -centred[:, b], centred[:, a]
+            motions.append(rotation.ravel())
+    _, singular, right = np.linalg.svd(np.array(motions), full_matrices=False)
+    return right[singular > 1e-6 * singular.max()]
 
 
 def nearest_image(

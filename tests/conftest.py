@@ -1,0 +1,50 @@
+"""Settings that must hold before JAX starts, and the two precision legs.
+
+The suite runs in double precision. `JAXPHYS_TEST_FLOAT32=1 pytest` runs it in single precision,
+without the tests marked `float64`.
+"""
+
+import os
+
+# Some JAX versions deadlock on machines with few cores; a larger thread pool is a belt against that.
+# It is read when the first backend starts, so it must be set before any array exists.
+os.environ.setdefault("NPROC", "16")
+
+import jax
+import numpy as np
+import pytest
+
+import jaxphys as jp
+
+SINGLE_PRECISION = os.environ.get("JAXPHYS_TEST_FLOAT32") == "1"
+
+jax.config.update("jax_enable_x64", not SINGLE_PRECISION)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+pytest.register_assert_rewrite("helpers", "oracles", "systems")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not SINGLE_PRECISION:
+        return
+    doubles = [item for item in items if item.get_closest_marker("float64")]
+    config.hook.pytest_deselected(items=doubles)
+    items[:] = [item for item in items if not item.get_closest_marker("float64")]
+
+
+@pytest.fixture(params=["dense", "bordered_lu"])
+def solver(request):
+    """Both solvers, one after the other."""
+    return {"dense": jp.Dense(), "bordered_lu": jp.BorderedLU()}[request.param]
+
+
+@pytest.fixture
+def random():
+    """A NumPy generator with a fixed seed."""
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture
+def key():
+    """A JAX random key with a fixed seed."""
+    return jax.random.key(7)

@@ -1,0 +1,213 @@
+"""Graphs: components, bonds, rigidity counts, padding, and the way to networkx and back."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import networkx as nx
+import numpy as np
+import pytest
+from helpers import assert_close, assert_identical, ulps
+
+import jaxphys as jp
+
+SQUARE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
+SIDES = [(0, 1), (1, 2), (2, 3), (3, 0)]
+CUBE = list(itertools.product([0.0, 1.0], repeat=3))
+CUBE_EDGES = [
+    (a, b) for a, b in itertools.combinations(range(8), 2) if sum(np.abs(np.subtract(CUBE[a], CUBE[b]))) == 1
+]
+
+
+def test_sizes():
+    topology = jp.from_edges([(0, 1), (1, 4)])
+    assert (topology.num_nodes, topology.num_edges) == (5, 2)
+    assert jp.from_edges([(0, 1)], num_nodes=9).num_nodes == 9
+    assert topology.edges.dtype == jnp.int32
+    assert topology.positions is None
+    assert topology.box is None
+
+
+def test_edges_and_positions_are_leaves_and_the_number_of_nodes_is_not():
+    topology = jp.from_edges(SIDES, positions=SQUARE, box=[5.0, 5.0])
+    assert len(jax.tree.leaves(topology)) == 3
+    assert eqx.tree_equal(jax.tree.map(lambda leaf: leaf, topology), topology)
+
+
+def test_differences_run_from_source_to_target(random):
+    edges = [(0, 1), (3, 1), (2, 0)]
+    x = random.normal(size=(6, 4))
+    expected = np.stack([x[:, a] - x[:, b] for a, b in edges], axis=1)
+    assert_close(jp.from_edges(edges).differences(jnp.asarray(x)), expected, relative=ulps(4))
+
+
+def test_components():
+    pieces = jp.from_edges([(0, 2), (2, 4), (1, 3)], num_nodes=6)
+    labels = pieces.components()
+    assert labels[0] == labels[2] == labels[4]
+    assert labels[1] == labels[3]
+    assert len({labels[0], labels[1], labels[5]}) == 3
+    assert not pieces.is_connected()
+    assert jp.from_edges([(0, 2), (2, 1)]).is_connected()
+    assert not jp.from_edges([(0, 1)], num_nodes=3).is_connected()
+
+
+def test_components_agree_with_networkx(random):
+    for _ in range(5):
+        edges = np.array([random.choice(30, 2, replace=False) for _ in range(20)])
+        topology = jp.from_edges(edges, num_nodes=30)
+        labels = topology.components()
+        ours = {frozenset(np.flatnonzero(labels == label).tolist()) for label in set(labels.tolist())}
+        theirs = {frozenset(nodes) for nodes in nx.connected_components(topology.to_networkx())}
+        assert ours == theirs
+
+
+def test_bonds_point_from_target_to_source():
+    topology = jp.from_edges([(1, 0), (2, 0)], positions=[[0.0, 0.0], [3.0, 4.0], [0.0, -2.0]])
+    assert_close(topology.bond_vectors(), [[3.0, 4.0], [0.0, -2.0]], relative=ulps(4))
+    assert_close(topology.bond_directions(), [[0.6, 0.8], [0.0, -1.0]], relative=ulps(4))
+
+
+def test_bonds_take_the_nearest_image():
+    positions = [[0.1, 0.2], [2.9, 3.7], [1.5, 2.0]]
+    topology = jp.from_edges([(0, 1), (0, 2)], positions=positions, box=[3.0, 4.0])
+    assert_close(topology.bond_vectors(), [[0.2, 0.5], [-1.4, -1.8]], relative=ulps(20))
+
+
+@pytest.mark.parametrize(
+    ("positions", "edges", "floppy"),
+    [
+        ([[0.0, 0.0], [1.0, 0.0]], [(0, 1)], 0),
+        (SQUARE, SIDES, 1),
+        (SQUARE, [*SIDES, (0, 2)], 0),
+        (SQUARE, [*SIDES, (0, 2), (1, 3)], 0),
+        # A chain on a line: its inner node moves sideways for free, in each direction across.
+        ([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [(0, 1), (1, 2)], 1),
+        ([[0.0, 0.0], [1.0, 0.0], [2.0, 0.5]], [(0, 1), (1, 2)], 1),
+        # A cube has 24 coordinates, 12 bonds and 6 rigid motions.
+        (CUBE, CUBE_EDGES, 6),
+        (CUBE, list(itertools.combinations(range(8), 2)), 0),
+        ([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]], [(0, 1)], 0),
+        ([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [(0, 1), (1, 2), (2, 0)], 0),
+    ],
+    ids=[
+        "bond",
+        "square",
+        "braced square",
+        "twice braced square",
+        "straight chain",
+        "bent chain",
+        "cube",
+        "fully braced cube",
+        "bond in space",
+        "triangle in space",
+    ],
+)
+def test_floppy_modes(positions, edges, floppy):
+    assert jp.from_edges(edges, positions=positions).num_floppy_modes() == floppy
+
+
+def test_floppy_modes_of_periodic_lattices():
+    """Square: every line of bonds can shear by itself, `rows + columns` modes of which 2 are translations."""
+    assert jp.square_lattice((4, 5), periodic=True).num_floppy_modes() == 4 + 5 - 2
+    assert jp.triangular_lattice((4, 4), periodic=True).num_floppy_modes() == 0
+
+
+def test_floppy_modes_do_not_see_padding_or_translation():
+    topology = jp.from_edges(SIDES, positions=SQUARE)
+    moved = jp.from_edges(SIDES, positions=np.add(SQUARE, 17.0))
+    assert topology.padded(9).num_floppy_modes() == moved.num_floppy_modes() == 1
+
+
+def test_padding_is_masked():
+    topology = jp.from_edges(SIDES, positions=SQUARE).padded(7)
+    assert topology.num_edges == 7
+    assert np.asarray(topology.edge_mask).tolist() == [True] * 4 + [False] * 3
+    assert_identical(topology.bond_directions()[4:], jnp.zeros((3, 2)))
+    assert topology.is_connected()
+    assert topology.padded(7).num_edges == 7
+    assert topology.to_networkx().number_of_edges() == 4
+
+
+@eqx.filter_jit
+def everything(network, task, x):
+    """What must not depend on padding: Hessian, energy, and the estimate of a learning rule."""
+    return network.hessian(), network.energy(x), jp.EquilibriumPropagation(nudge=0.1)(network, task)
+
+
+@pytest.mark.parametrize("kind", ["flow", "central", "vector"])
+def test_padding_changes_nothing(kind, random):
+    """Same Hessian, energy, rigid motions, state and gradient, and nothing asked of the padding's own k."""
+    topology = jp.from_edges([*SIDES, (0, 2)], positions=SQUARE)
+    k = random.uniform(1.0, 2.0, 5)
+
+    def network(topology, k):
+        return jp.FlowNetwork(topology, k) if kind == "flow" else jp.SpringNetwork(topology, k, law=kind)
+
+    plain = network(topology, k)
+    x = jnp.asarray(random.normal(size=plain.num_coordinates))
+    force = random.normal(size=(1, plain.num_coordinates))
+    results = []
+    for one in (plain, *(network(topology.padded(8), np.concatenate([k, [f] * 3])) for f in (0.0, 7.0))):
+        assert_identical(one.rigid_motions(), plain.rigid_motions())
+        boundary = jp.Boundary(one, free_modes="project")
+        assert_identical(boundary, jp.Boundary(plain, free_modes="project"))
+        task = jp.Task(boundary, force=force, readout=one.node_rows([1])[:1], targets=[[0.3]])
+        results.append(everything(one, task, x))
+    (hessian, energy, estimate), *padded = results
+    for padded_hessian, padded_energy, padded_estimate in padded:
+        assert_identical(padded_hessian, hessian)
+        assert_close(padded_energy, energy, relative=ulps(8))
+        assert_close(padded_estimate.cost, estimate.cost, relative=ulps(50))
+        assert_close(padded_estimate.gradient[:5], estimate.gradient, relative=ulps(200))
+        assert_identical(padded_estimate.gradient[5:], jnp.zeros(3))
+
+
+def test_networkx_round_trip_keeps_nodes_edges_order_and_positions():
+    topology = jp.erdos_renyi(12, 20, jax.random.key(4), dimension=3)
+    back = jp.from_networkx(topology.to_networkx())
+    assert back.num_nodes == topology.num_nodes
+    # networkx walks edges by their first node, as our generators do.
+    assert_identical(back, topology)
+
+
+def test_networkx_edge_values_follow_the_edges():
+    graph = nx.Graph()
+    graph.add_edge("tea", "pot", k=2.5)
+    graph.add_edge("cup", "tea", k=0.5)
+    topology = jp.from_networkx(graph)
+    assert np.asarray(topology.edges).tolist() == [list(map(list(graph).index, edge)) for edge in graph.edges]
+    k = [data["k"] for *_, data in graph.edges(data=True)]
+    out = topology.to_networkx(k=k, power=np.array([1.0, 4.0]))
+    assert out.edges[0, 1] == {"k": 2.5, "power": 1.0}
+    assert out.edges[0, 2] == {"k": 0.5, "power": 4.0}
+    assert type(out.edges[0, 1]["power"]) is float
+
+
+def test_networkx_positions_need_every_node():
+    graph = nx.path_graph(3)
+    nx.set_node_attributes(graph, {0: (0.0, 0.0), 1: (1.0, 0.0)}, "pos")
+    assert jp.from_networkx(graph).positions is None
+    graph.nodes[2]["pos"] = (2.0, 1.0)
+    assert_identical(jp.from_networkx(graph).positions, jnp.asarray([[0.0, 0.0], [1.0, 0.0], [2.0, 1.0]]))
+    nx.set_node_attributes(graph, {node: (float(node), 0.0) for node in graph}, "place")
+    assert jp.from_networkx(graph, position="place").positions[2, 0] == 2.0
+
+
+def test_networkx_isolated_nodes_stay():
+    graph = nx.path_graph(3)
+    graph.add_node("alone")
+    topology = jp.from_networkx(graph)
+    assert topology.num_nodes == 4
+    assert topology.to_networkx().number_of_nodes() == 4
+    assert not topology.is_connected()
+
+
+def test_networkx_parallel_edges_stay():
+    """Two resistors side by side are two edges."""
+    graph = nx.MultiGraph([(0, 1), (0, 1), (1, 2)])
+    topology = jp.from_networkx(graph)
+    assert topology.num_edges == 3
+    back = topology.to_networkx(k=[1.0, 2.0, 3.0])
+    assert sorted(k for *_, k in back.edges(data="k")) == [1.0, 2.0, 3.0]

@@ -1,0 +1,661 @@
+"""Training ensembles: one program, isolated failures, schedules, minibatches, checkpoints."""
+
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import assert_close, assert_identical, assert_refused, ulps
+
+import jaxphys as jp
+
+# Optimizers hold functions, and programs are compiled once per optimizer object: tests share these.
+UNIT_STEP = optax.sgd(1.0)
+DESCENT = optax.sgd(0.02)
+# With a memory, random draws and bounds that are reached.
+RESTLESS = optax.chain(optax.sgd(0.02, momentum=0.9), jp.update_noise(1e-2), jp.bounds(1.1, 1.9))
+ADAPTIVE = jp.AdaptiveStep(initial=400.0, growth=1.2, shrink=0.4)
+
+FUNCTIONALS = {
+    "k": lambda network, task: network.k,
+    "hessian": lambda network, task: network.hessian(),
+    "stiffness": lambda network, task: jnp.sum(network.k),
+}
+
+
+def ensemble(realizations=4, inputs=None, response=0.1):
+    """Flow networks of 6 nodes and 9 edges, each its own graph, k, two input currents and two outputs."""
+    networks, tasks = [], []
+    for seed in range(realizations):
+        random = np.random.default_rng(seed)
+        topology = jp.erdos_renyi(6, 9, jax.random.key(seed))
+        network = jp.FlowNetwork(topology, k=random.uniform(1.0, 2.0, 9))
+        ground, *nodes = random.permutation(6).tolist()
+        boundary = jp.Boundary(network, ground=[ground])
+        matrix = response * random.normal(size=(2, 2))
+        samples = random.normal(size=(5, 2)) if inputs is None else inputs
+        tasks.append(jp.regression(network, boundary, nodes[:2], nodes[2:4], matrix=matrix, inputs=samples))
+        networks.append(network)
+    return jp.stack(networks), jp.stack(tasks)
+
+
+@eqx.filter_jit
+def costs_and_gradients(networks, tasks):
+    def cost(k, network, task):
+        return jp.task_cost(network.with_k(k), task)
+
+    return jax.vmap(jax.value_and_grad(cost))(networks.k, networks, tasks)
+
+
+def descend(networks, tasks, steps, rate):
+    """Plain gradient descent in a Python loop: `k` and costs at every step, `(R, T + 1, …)`."""
+    states, costs = [networks.k], []
+    for _ in range(steps + 1):
+        cost, gradient = costs_and_gradients(networks, tasks)
+        costs.append(cost)
+        networks = eqx.tree_at(lambda n: n.k, networks, networks.k - rate * gradient)
+        states.append(networks.k)
+    return np.stack(states[:-1], axis=1), np.stack(costs, axis=1)
+
+
+calls = []
+
+
+class CountedRule(jp.ExactGradient):
+    """Counts how often Python runs it: once for every program that it is traced into."""
+
+    def __call__(self, network, task, *, solver=None):
+        calls.append(network.k.shape)
+        return super().__call__(network, task, solver=solver)
+
+
+def test_five_hundred_realizations_train_in_one_program():
+    """Each its own Erdős–Rényi graph of 40 nodes and 60 edges; other graphs and k compile nothing new."""
+    calls.clear()
+    networks, tasks = [], []
+    for seed in range(500):
+        random = np.random.default_rng(seed)
+        network = jp.FlowNetwork(jp.erdos_renyi(40, 60, jax.random.key(seed)), k=1.0)
+        ground, source, target = random.choice(40, 3, replace=False).tolist()
+        boundary = jp.Boundary(network, ground=[ground])
+        networks.append(network)
+        tasks.append(jp.allostery(network, boundary, [source], [target], response=random.uniform(0.3, 0.6)))
+    assert len({np.asarray(network.topology.edges).tobytes() for network in networks}) == 500
+    networks, tasks = jp.stack(networks), jp.stack(tasks)
+
+    def train(networks, steps):
+        return jp.train(
+            networks,
+            tasks,
+            steps=steps,
+            rule=CountedRule(),
+            optimizer=UNIT_STEP,
+            adaptive=jp.AdaptiveStep(),
+            record_every=steps,
+        )
+
+    run = train(networks, 40)
+    # One trace for the first estimate and one for the step, which sees one realization of the ensemble.
+    assert calls == [(60,), (60,)]
+    assert run.network.k.shape == (500, 60)
+    assert run.cost.shape == (500, 2)
+    assert not run.status.any()
+    assert run.failures == {}
+    assert np.median(run.cost[:, -1] / run.cost[:, 0]) < 1e-2
+    assert (run.cost[:, -1] <= run.cost[:, 0]).all()
+    backwards = jax.tree.map(lambda leaf: leaf[::-1], networks)
+    other = train(backwards.with_k(3 * backwards.k), 7)
+    assert len(calls) == 2
+    assert not np.array_equal(other.network.k, run.network.k)
+
+
+def test_nothing_compiles_twice(small):
+    """Also where the optimizer is left out: a second run with other numbers of steps traces nothing."""
+    calls.clear()
+    for steps in (3, 5):
+        jp.train(*small, steps=steps, rule=CountedRule(), record_every=1)
+    assert len(calls) == 2
+
+
+@pytest.fixture(scope="module")
+def small():
+    return ensemble()
+
+
+@pytest.fixture(scope="module")
+def plain_run(small):
+    return jp.train(*small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+
+
+def test_training_is_plain_descent(small, plain_run):
+    """Records at step t belong to k after t steps."""
+    states, costs = descend(*small, 30, 0.02)
+    assert plain_run.steps.tolist() == list(range(31))
+    assert_close(plain_run.records["k"], states, relative=ulps(2e3))
+    assert_close(plain_run.cost, costs, relative=ulps(5e3))
+    assert_identical(plain_run.network.k, jnp.asarray(plain_run.records["k"][:, -1]))
+    assert_identical(plain_run.initial_k, small[0].k)
+    assert not plain_run.status.any()
+    assert_identical(plain_run.task, small[1])
+    assert (plain_run.cost[:, -1] < plain_run.cost[:, 0]).all()
+    assert len(plain_run.seconds) == 2
+    assert min(plain_run.seconds) >= 0
+
+
+def test_one_network_is_an_ensemble_of_one(small, plain_run):
+    network, task = jax.tree.map(lambda leaf: leaf[1], small)
+    run = jp.train(network, task, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    assert run.cost.shape == (1, 31)
+    assert_close(run.cost[0], plain_run.cost[1], relative=ulps(5e3))
+    assert_close(run.network.k[0], plain_run.network.k[1], relative=ulps(2e3))
+
+
+def test_functionals_are_recorded(plain_run):
+    """Values of any shape, `(R, T, …)`."""
+    assert set(plain_run.records) == {"k", "hessian", "stiffness"}
+    k, hessian = plain_run.records["k"], plain_run.records["hessian"]
+    assert hessian.shape == (4, 31, 6, 6)
+    assert plain_run.records["stiffness"].shape == (4, 31)
+    assert_close(plain_run.records["stiffness"], k.sum(axis=-1), relative=ulps(20))
+    # Every conductance stands twice on the diagonal of the Laplacian.
+    assert_close(np.trace(hessian, axis1=-2, axis2=-1), 2 * k.sum(axis=-1), relative=ulps(20))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [
+        ({"record_every": 7}, [0, 7, 14, 21, 28, 30]),
+        ({"record_steps": [3, 9, 10]}, [0, 3, 9, 10, 30]),
+        ({"record_steps": [30, 4, 4, 0]}, [0, 4, 30]),
+        ({"record_every": 100}, [0, 30]),
+    ],
+)
+def test_records_are_taken_when_asked(small, plain_run, arguments, steps):
+    run = jp.train(*small, steps=30, optimizer=DESCENT, functionals=FUNCTIONALS, **arguments)
+    assert run.steps.tolist() == steps
+    assert_identical(run.cost, plain_run.cost[:, steps])
+    assert_identical(run.records["k"], plain_run.records["k"][:, steps])
+
+
+def test_about_a_hundred_records_by_default(small, plain_run):
+    """Many records come in chunks; the last one is shorter, and the numbers are the same."""
+    run = jp.train(*small, steps=157, optimizer=DESCENT)
+    assert run.steps.tolist() == [*range(157), 157]
+    assert_close(run.cost[:, :31], plain_run.cost, relative=ulps(5e3))
+    assert (np.diff(run.cost, axis=1) < 0).all()
+    assert run.records == {}
+
+
+def test_stop_cost(small, plain_run):
+    """A realization rests once it is good enough; the others go on as if nothing had happened."""
+    stop = float(plain_run.cost[:, 20].max())
+    run = jp.train(
+        *small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS, stop_cost=stop
+    )
+    assert len(run.steps) == 31
+    rested_at = []
+    for cost, full, k in zip(run.cost, plain_run.cost, run.records["k"], strict=True):
+        # The first state at or below the cost is kept for good, also after all of them rest.
+        last = int(np.flatnonzero(full <= stop)[0])
+        rested_at.append(last)
+        assert_close(cost[: last + 1], full[: last + 1], relative=ulps(100))
+        assert (cost[last:] == cost[last]).all()
+        assert (k[last:] == k[last]).all()
+    assert max(rested_at) == 20
+    assert min(rested_at) < 20
+    assert not run.status.any()
+
+
+@pytest.fixture(scope="module")
+def adaptive_run(small):
+    return train_adaptively(*small)
+
+
+def train_adaptively(networks, tasks):
+    return jp.train(
+        networks,
+        tasks,
+        steps=40,
+        optimizer=UNIT_STEP,
+        adaptive=ADAPTIVE,
+        record_every=1,
+        functionals=FUNCTIONALS,
+    )
+
+
+def test_adaptive_costs_never_rise(adaptive_run):
+    """A refused step leaves cost and k as they are, and a smaller one is tried."""
+    changes = np.diff(adaptive_run.cost, axis=1)
+    assert (changes <= 0).all()
+    moved = np.diff(adaptive_run.records["k"], axis=1).any(axis=-1)
+    assert_identical(moved, changes < 0)
+    assert moved.any(axis=1).all()
+    assert not moved.all()
+    assert not adaptive_run.status.any()
+    assert (adaptive_run.cost[:, -1] < 0.2 * adaptive_run.cost[:, 0]).all()
+
+
+def test_adaptive_rates_follow_acceptance(small, adaptive_run):
+    """The rate is `initial × growth^accepted × shrink^refused`: read off the steps in k."""
+    networks, tasks = small
+    rate = np.full(4, ADAPTIVE.initial)
+    for step in range(40):
+        k, after = adaptive_run.records["k"][:, step], adaptive_run.records["k"][:, step + 1]
+        gradient = costs_and_gradients(networks.with_k(jnp.asarray(k)), tasks)[1]
+        accepted = (k != after).any(axis=1)
+        expected = k - np.where(accepted, rate, 0)[:, None] * np.asarray(gradient)
+        assert_close(after, expected, relative=ulps(5e4))
+        rate = rate * np.where(accepted, ADAPTIVE.growth, ADAPTIVE.shrink)
+
+
+def harmed(small, kind):
+    """The ensemble with realization 2 made to fail in its first step, or from the start."""
+    networks, tasks = small
+    if kind == "indefinite":
+        # An input this large makes a step that leaves no conductance positive.
+        return networks, eqx.tree_at(lambda t: t.force, tasks, tasks.force.at[2].multiply(1e3))
+    if kind == "overflow":
+        huge = jnp.finfo(tasks.targets.dtype).max / 1e3
+        return networks, eqx.tree_at(lambda t: t.targets, tasks, tasks.targets.at[2].multiply(huge))
+    if kind == "negative from the start":
+        return networks.with_k(networks.k.at[2].multiply(-1)), tasks
+    return networks.with_k(networks.k.at[2, 0].set(jnp.nan)), tasks
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("indefinite", jp.Status.NOT_POSITIVE_DEFINITE),
+        ("overflow", jp.Status.NOT_FINITE),
+        ("negative from the start", jp.Status.NOT_POSITIVE_DEFINITE),
+        ("NaN from the start", jp.Status.NOT_POSITIVE_DEFINITE),
+    ],
+)
+def test_a_failure_is_isolated(small, plain_run, kind, status):
+    """It is marked and stays at its last good state; its neighbours do not notice, to the last bit."""
+    networks, tasks = harmed(small, kind)
+    run = jp.train(networks, tasks, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    assert run.status.tolist() == [0, 0, status, 0]
+    assert run.failures == {status.name: 1}
+    others = [0, 1, 3]
+    assert_identical(run.cost[others], plain_run.cost[others])
+    assert_identical(run.records["k"][others], plain_run.records["k"][others])
+    assert_identical(run.network.k[jnp.array(others)], plain_run.network.k[jnp.array(others)])
+    # It never left its first state.
+    assert_identical(run.network.k[2], networks.k[2])
+    assert np.array_equal(run.cost[2], np.repeat(run.cost[2, :1], 31), equal_nan=True)
+
+
+def test_a_failure_midway_keeps_the_last_good_state(small, plain_run):
+    """A network that learns well until its step is too long for it: what it had learned is still there."""
+    networks, tasks = small
+    steep = eqx.tree_at(lambda t: t.targets, tasks, tasks.targets.at[2].multiply(-2000.0))
+    run = jp.train(networks, steep, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    assert run.status[2] == jp.Status.NOT_POSITIVE_DEFINITE
+    changed = np.flatnonzero(np.diff(run.records["k"][2], axis=0).any(axis=1))
+    assert 3 < len(changed) < 27
+    assert changed.tolist() == list(range(len(changed)))
+    last = run.records["k"][2, -1]
+    assert_identical(np.asarray(run.network.k[2]), last)
+    assert (last > 0).all()
+    cost = costs_and_gradients(networks.with_k(networks.k.at[2].set(last)), steep)[0][2]
+    assert_close(run.cost[2, -1], cost, relative=ulps(1e3))
+    assert_identical(run.cost[[0, 1, 3]], plain_run.cost[[0, 1, 3]])
+
+
+def test_an_adaptive_run_refuses_steps_that_would_fail(small, adaptive_run):
+    """They count as steps that do not lower the cost, so nothing is marked."""
+    networks, tasks = harmed(small, "indefinite")
+    run = train_adaptively(networks, tasks)
+    assert not run.status.any()
+    assert not np.diff(run.records["k"][2], axis=0)[:5].any()
+    assert run.cost[2, -1] < run.cost[2, 0]
+    assert_identical(run.cost[[0, 1, 3]], adaptive_run.cost[[0, 1, 3]])
+
+
+def test_the_solver_is_the_one_asked_for(small):
+    """LU does not test for definiteness and lets pass what Cholesky marks."""
+    networks, tasks = harmed(small, "negative from the start")
+    run = jp.train(networks, tasks, steps=1, optimizer=DESCENT, solver=jp.BorderedLU())
+    assert not run.status.any()
+
+
+class Reveal(jp.ExactGradient):
+    """Its "gradient" is -1 at entry r when sample r is in the batch (inputs are unit vectors), else 0."""
+
+    def __call__(self, network, task, *, solver=None):
+        estimate = super().__call__(network, task, solver=solver)
+        used = jnp.sum(task.inputs, axis=0)
+        gradient = jnp.zeros_like(network.k).at[: used.shape[0]].set(-used)
+        return eqx.tree_at(lambda e: e.gradient, estimate, gradient)
+
+
+def sampled(realizations):
+    """Tasks of five samples that are the five unit inputs, to see which are drawn."""
+    networks, tasks = [], []
+    for seed in range(realizations):
+        network = jp.FlowNetwork(jp.erdos_renyi(7, 9, jax.random.key(seed)))
+        boundary = jp.Boundary(network, ground=[0])
+        arguments = {"matrix": np.full((1, 5), 9.0), "inputs": np.eye(5)}
+        tasks.append(jp.regression(network, boundary, [1, 2, 3, 4, 5], [6], **arguments))
+        networks.append(network)
+    return jp.stack(networks), jp.stack(tasks)
+
+
+def test_minibatches_are_drawn_without_replacement():
+    networks, tasks = sampled(3)
+    run = jp.train(
+        networks,
+        tasks,
+        steps=40,
+        rule=Reveal(),
+        optimizer=UNIT_STEP,
+        batch_size=2,
+        record_every=1,
+        functionals=FUNCTIONALS,
+    )
+    used = np.round(np.diff(run.records["k"], axis=1)[..., :5]).astype(int)
+    assert set(np.unique(used)) == {0, 1}
+    assert (used.sum(axis=-1) == 2).all()
+    # Every sample has its turn, and no two realizations, and no two successive steps, draw alike.
+    assert (used.sum(axis=1) > 5).all()
+    assert (used.sum(axis=1) < 27).all()
+    assert not np.array_equal(used[0], used[1])
+    assert len({tuple(map(tuple, used[0, step : step + 3])) for step in range(38)}) > 20
+
+
+def test_progress_shows_the_median_cost(small, capsys):
+    run = jp.train(
+        *small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS, progress=True
+    )
+    shown = capsys.readouterr().err
+    assert "30/30" in shown
+    assert f"median cost {np.median(run.cost[:, -1]):.3g}" in shown
+    jp.train(*small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    assert capsys.readouterr().err == ""
+
+
+# Checkpoints. Momentum, minibatches and noise all have to survive.
+
+
+def restless(small, **arguments):
+    networks, tasks = small
+    settings = {"optimizer": RESTLESS, "batch_size": 2, "record_every": 1, "functionals": FUNCTIONALS}
+    return jp.train(networks, tasks, **{"steps": 12, **settings, **arguments})
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small):
+    return restless(small)
+
+
+def test_minibatch_records_hold_the_full_cost(small, uninterrupted):
+    networks, tasks = small
+    for step in (0, 4, 12):
+        k = jnp.asarray(uninterrupted.records["k"][:, step])
+        costs, _ = costs_and_gradients(networks.with_k(k), tasks)
+        assert_close(uninterrupted.cost[:, step], costs, relative=ulps(5e3))
+
+
+def test_bounds_hold_in_training(uninterrupted):
+    """Noise pushes against them all the time."""
+    k = uninterrupted.records["k"][:, 1:]
+    assert k.min() == np.asarray(1.1, k.dtype)
+    assert k.max() == np.asarray(1.9, k.dtype)
+    assert not uninterrupted.status.any()
+
+
+def test_the_same_seed_gives_the_same_result(small, uninterrupted):
+    first, again, other = (restless(small, key=jax.random.key(seed)) for seed in (3, 3, 4))
+    assert_same_run(again, first)
+    assert not np.array_equal(other.network.k, first.network.k)
+    assert_same_run(restless(small), uninterrupted)
+
+
+class Interruption:
+    """Ctrl-C at the n-th line that runs of a function in `jaxphys/train.py`."""
+
+    def __init__(self, function, line):
+        self.function, self.left = function, line
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self.call)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(self.before)
+
+    def call(self, frame, event, argument):
+        code = frame.f_code
+        ours = code.co_name == self.function and code.co_filename.endswith("train.py")
+        return self.line if ours else None
+
+    def line(self, frame, event, argument):
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self.line
+
+
+def assert_same_run(run, expected):
+    assert_identical(
+        (run.network, run.cost, run.records, run.status, run.steps, run.initial_k),
+        (
+            expected.network,
+            expected.cost,
+            expected.records,
+            expected.status,
+            expected.steps,
+            expected.initial_k,
+        ),
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["saved every time", "saved on the way out"])
+@pytest.mark.parametrize("first", [20, 36])
+def test_an_interrupted_run_resumes_to_the_last_bit(small, uninterrupted, tmp_path, seconds, first):
+    """Wherever Ctrl-C comes, be it between steps and the note that they are done: at 16 successive lines."""
+    resumed = 0
+    for line in range(first, first + 16):
+        path = tmp_path / f"{line}.ckpt"
+        with pytest.raises(KeyboardInterrupt), Interruption("_run", line):
+            restless(small, checkpoint=path, checkpoint_seconds=seconds)
+        resumed += path.exists()
+        assert_same_run(restless(small, checkpoint=path, resume=path.exists()), uninterrupted)
+    assert resumed >= 12
+
+
+@pytest.mark.parametrize("where", ["equinox.tree_serialise_leaves", "os.fsync", "os.replace"])
+def test_interrupted_saving_leaves_the_old_file(small, uninterrupted, tmp_path, monkeypatch, where):
+    """A file is replaced whole or not at all, and nothing is left lying about."""
+    path = tmp_path / "run.ckpt"
+    restless(small, checkpoint=path, steps=4)
+    old, saves = path.read_bytes(), []
+
+    def interrupt(file, *_):
+        saves.append(file)
+        if where.startswith("equinox"):
+            file.write(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        restless(small, checkpoint=path, checkpoint_seconds=0.0)
+    monkeypatch.undo()
+    # The save that was interrupted, and the one on the way out, which was too.
+    assert len(saves) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["run.ckpt"]
+    assert path.read_bytes() == old
+
+
+def test_a_finished_run_resumes_to_itself(small, uninterrupted, tmp_path):
+    path = tmp_path / "deeper" / "run.ckpt"
+    assert_same_run(restless(small, checkpoint=path), uninterrupted)
+    assert_same_run(restless(small, checkpoint=path, resume=True), uninterrupted)
+
+
+def test_without_resume_a_run_starts_afresh(small, uninterrupted, tmp_path):
+    path = tmp_path / "run.ckpt"
+    path.write_text("something else")
+    assert_same_run(restless(small, checkpoint=path), uninterrupted)
+
+
+@pytest.fixture
+def saved(small, tmp_path):
+    """A checkpoint of an interrupted run."""
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(KeyboardInterrupt), Interruption("_run", 50):
+        restless(small, checkpoint=path)
+    return path
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_a_truncated_checkpoint_is_refused(small, saved, part):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
+        restless(small, checkpoint=saved, resume=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{}\n", b"[]\n", b"3\n", b"\xff\xfe\n", b"no checkpoint\n", b'{"format": "jaxphys checkpoint 1"}\n'],
+)
+def test_a_file_of_another_kind_is_refused(small, saved, content):
+    """Whether its first line alone is strange, or all of it."""
+    rest = saved.read_bytes().split(b"\n", 1)[1]
+    for damaged in (content, content + rest):
+        saved.write_bytes(damaged)
+        with pytest.raises(jp.InputError, match=r"run\.ckpt"):
+            restless(small, checkpoint=saved, resume=True)
+
+
+@pytest.mark.parametrize("part", [0.05, 0.3, 0.6, 0.95])
+def test_a_damaged_checkpoint_is_refused(small, saved, part):
+    """One bit, anywhere."""
+    content = bytearray(saved.read_bytes())
+    content[int(part * len(content))] ^= 0x10
+    saved.write_bytes(bytes(content))
+    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
+        restless(small, checkpoint=saved, resume=True)
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(saved):
+    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
+        restless(ensemble(realizations=3), checkpoint=saved, resume=True)
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(small, saved):
+    """As many records at other steps: its numbers would be passed off as those of steps never taken."""
+    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
+        restless(small, checkpoint=saved, resume=True, steps=24, record_every=2)
+
+
+def test_a_checkpoint_of_another_task_is_refused(saved):
+    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
+        restless(ensemble(response=0.7), checkpoint=saved, resume=True)
+
+
+def test_resuming_wants_a_file(small, tmp_path):
+    for path in (None, tmp_path / "missing.ckpt"):
+        settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS}
+        assert_refused("checkpoint", jp.train, *small, steps=1, checkpoint=path, resume=True, **settings)
+
+
+# Transformations, by themselves and in training.
+
+
+def test_bounds():
+    k, updates = jnp.array([1.0, 1.0, 1.0]), jnp.array([-0.3, -5.0, 5.0])
+    for bounds, expected in [
+        (jp.bounds(0.5, 2.0), [0.7, 0.5, 2.0]),
+        (jp.bounds(0.5), [0.7, 0.5, 6.0]),
+        (jp.bounds(upper=2.0), [0.7, -4.0, 2.0]),
+    ]:
+        shortened, _ = bounds.update(updates, bounds.init(k), k)
+        assert_close(k + shortened, expected, relative=ulps(4))
+
+
+def test_precondition_multiplies_entry_by_entry():
+    transformation = jp.precondition(np.array([1.0, 0.5, 3.0]))
+    updates, _ = transformation.update(jnp.array([2.0, 2.0, 2.0]), transformation.init(jnp.ones(3)))
+    assert_identical(updates, jnp.array([2.0, 1.0, 6.0]))
+
+
+def test_preconditioned_node_networks_follow_eq_13(random):
+    """One step along the Frobenius gradient `∂C/∂W = -Σ_r c'_r sym(g_r x_rᵀ)`, `g_r = W⁻¹ A_r`."""
+    w = random.normal(size=(4, 4))
+    w = w + w.T + 8 * np.eye(4)
+    network = jp.NodeNetwork.from_matrix(w)
+    task = jp.random_linear(network, 2, jax.random.key(0))
+    optimizer = optax.chain(jp.precondition(network.frobenius_metric), optax.sgd(0.1))
+    run = jp.train(network, task, steps=1, optimizer=optimizer)
+    force, readout, targets = (np.asarray(a, dtype=float) for a in (task.force, task.readout, task.targets))
+    inverse = np.linalg.inv(w)
+    change = 0
+    for r in range(2):
+        state, answer = inverse @ force[r], inverse @ readout[r]
+        gap = readout[r] @ state - targets[r, r]
+        change = change + 0.1 * gap * (np.outer(answer, state) + np.outer(state, answer)) / 2
+    after = np.asarray(jax.vmap(lambda n: n.hessian())(run.network))[0]
+    assert_close(after - w, change, relative=ulps(1e4))
+
+
+class Idle(jp.AbstractRule):
+    """Wants nothing: what moves k is the transformations alone."""
+
+    def contrasts(self, response, task):
+        return [], jnp.array(True)
+
+
+def test_update_noise_is_white(small):
+    """Of the size asked for, and independent between edges, steps and realizations."""
+    optimizer = optax.chain(optax.sgd(1.0), jp.update_noise(1e-3))
+    run = jp.train(
+        *small, steps=49, rule=Idle(), optimizer=optimizer, record_every=1, functionals=FUNCTIONALS
+    )
+    noise = np.diff(run.records["k"].astype(float), axis=1) / 1e-3
+    assert noise.shape == (4, 49, 9)
+    count = noise.size
+    assert abs(noise.mean()) < 4 / np.sqrt(count)
+    assert abs(noise.var() - 1) < 4 * np.sqrt(2 / count)
+    for left, right in [
+        (noise[:, 1:], noise[:, :-1]),
+        (noise[1:], noise[:-1]),
+        (noise[..., 1:], noise[..., :-1]),
+    ]:
+        assert abs((left * right).mean()) < 4 / np.sqrt(left.size)
+
+
+def test_desynchronous_lets_a_fraction_take_part(small):
+    """The others stand still; which ones is drawn anew."""
+    optimizer = optax.chain(DESCENT, jp.desynchronous(0.3))
+    run = jp.train(*small, steps=49, optimizer=optimizer, record_every=1, functionals=FUNCTIONALS)
+    moved = np.diff(run.records["k"], axis=1) != 0
+    # Edges that no current of this task can reach never move.
+    live = moved.any(axis=1)
+    assert live.mean() > 0.6
+    fraction = moved.mean(axis=1)[live].mean()
+    assert abs(fraction - 0.3) < 4 * np.sqrt(0.3 * 0.7 / (49 * live.sum()))
+    assert not np.array_equal(moved[:, 0], moved[:, 1])
+
+
+def test_noise_and_desynchronous_draw_from_their_own_streams():
+    """With the same key, who takes part says nothing about the noise."""
+    updates, key = jnp.zeros(2000), jax.random.key(0)
+    noise, _ = jp.update_noise(1.0).update(updates, optax.EmptyState(), key=key)
+    mask, _ = jp.desynchronous(0.5).update(updates + 1, optax.EmptyState(), key=key)
+    assert_identical(jp.update_noise(1.0).update(updates, optax.EmptyState(), key=key)[0], noise)
+    assert set(np.unique(mask)) == {0.0, 1.0}
+    assert abs(np.corrcoef(np.asarray(noise), np.asarray(mask))[0, 1]) < 4 / np.sqrt(2000)
+    assert abs(np.corrcoef(np.abs(noise), np.asarray(mask))[0, 1]) < 4 / np.sqrt(2000)
+
+
+def test_desynchronous_scales_nothing():
+    mask, _ = jp.desynchronous(1.0).update(jnp.arange(5.0), optax.EmptyState(), key=jax.random.key(0))
+    assert_identical(mask, jnp.arange(5.0))
