@@ -29,7 +29,7 @@ from jaxphys.diagnostics import (
     effective_dimension_monte_carlo,
     eigenvalues,
 )
-from jaxphys.equilibrium import Boundary, greens_function
+from jaxphys.equilibrium import Boundary, equilibrate, greens_function
 from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, ExactGradient
@@ -335,11 +335,12 @@ def _spectral_checks(system: System, seed: int) -> list[Check]:
     """Ratios of Monte Carlo averages to the spectral laws; bounds at about four standard errors."""
     key = jax.random.key(seed, impl="threefry2x32")
     names = (system.network_name, system.boundary_name, "Dense")
-    deviation, mean_over_rms, gaussian, unit = map(
+    deviation, rms, mean_over_rms, gaussian, unit = map(
         float, _spectral_ratios(system.network, system.task.boundary, key)
     )
     return [
         Check("conductance sqrt(Σλ⁻²/m), by Green's function", *names, deviation, 0.0, 1e-10),
+        Check("sampled rms response over sqrt(Σλ⁻²/m)", *names, rms, 0.99, 1.01),
         Check("mean of norms over rms (eq. 26 over 28)", *names, mean_over_rms, 0.8, 1.0),
         Check("dimension over its law, gaussian forces", *names, gaussian, 0.97, 1.03),
         Check("dimension over its law, unit forces", *names, unit, 0.97, 1.03),
@@ -350,16 +351,21 @@ def _spectral_checks(system: System, seed: int) -> list[Check]:
 def _spectral_ratios(
     network: AbstractNetwork, boundary: Boundary, key: Key[Array, ""], draws: int = 200_000
 ) -> tuple[Array, ...]:
-    """Green's function against eigenvalues; eq. 26 over 28; sampled dimension over its law, twice."""
-    rms = jnp.sqrt(jnp.mean(eigenvalues(network, boundary) ** -2.0))
-    sampled = effective_conductance_monte_carlo(network, boundary, key, num_forces=draws)
+    """Green's function and sampled forces over eq. 28, eq. 26 over 28, sampled dimensions over their laws."""
+    law = jnp.sqrt(jnp.mean(eigenvalues(network, boundary) ** -2.0))
+    basis = boundary.constraints.basis
+    forces = jax.random.normal(key, (draws, basis.shape[1]), basis.dtype)
+    forces = forces / jnp.linalg.norm(forces, axis=-1, keepdims=True)
+    responses = equilibrate(network, boundary, forces @ basis.T, solver=BorderedLU()).x
+    sampled_rms = jnp.sqrt(jnp.mean(jnp.sum(responses**2, axis=-1)))
+    mean = effective_conductance_monte_carlo(network, boundary, key, num_forces=draws)
 
     def dimension(forces: Literal["gaussian", "unit"]) -> Array:
         law = effective_dimension(network, boundary, forces=forces)
         return effective_dimension_monte_carlo(network, boundary, key, num_forces=draws, forces=forces) / law
 
-    deviation = jnp.abs(effective_conductance(network, boundary) / rms - 1)
-    return deviation, sampled / rms, dimension("gaussian"), dimension("unit")
+    deviation = jnp.abs(effective_conductance(network, boundary) / law - 1)
+    return deviation, sampled_rms / law, mean / law, dimension("gaussian"), dimension("unit")
 
 
 def _relative(actual: Array, expected: Array) -> float:

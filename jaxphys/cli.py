@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"jaxphys: {error}", file=sys.stderr)
         return 2
+    except (OSError, MemoryError, OverflowError, RecursionError) as error:
+        print(f"jaxphys: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("jaxphys: interrupted", file=sys.stderr)
         return 130
@@ -87,6 +90,8 @@ def _train(parsed: argparse.Namespace) -> int:
 
     config = load_config(parsed.config, parsed.set)
     jax.config.update("jax_enable_x64", config.precision == "float64")
+    if parsed.force and parsed.config.resolve() == (parsed.out / "config.toml").resolve():
+        raise InputError(f"{parsed.config}: lies in the output folder, where --force would replace it")
     resumable = _check_folder(parsed.out, dump_config(_without_versions(config)), parsed.resume, parsed.force)
     try:
         ensemble = build(config)

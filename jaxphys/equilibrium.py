@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxphys._checks import InputError, check_indices, require
 from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork
-from jaxphys.solvers import AbstractSolver, Dense, solve_bordered
+from jaxphys.solvers import AbstractSolver, Constraints, Dense, solve_bordered
 
 
 class Status(enum.IntEnum):
@@ -53,7 +53,7 @@ class Boundary(eqx.Module):
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
-    rows: Float[Array, "c n"]
+    constraints: Constraints
     num_held: int = eqx.field(static=True)
 
     def __init__(
@@ -85,8 +85,13 @@ class Boundary(eqx.Module):
             )
         free = _unheld(network.rigid_motions(), rows)
         _check_free_modes(network, rows, free, free_modes)
-        self.rows = jnp.asarray(np.concatenate([rows, free]), network.k.dtype)
+        self.constraints = Constraints(np.concatenate([rows, free]), network.k.dtype)
         self.num_held = len(held)
+
+    @property
+    def rows(self) -> Float[Array, "*R c n"]:
+        """C: held nodes, held drops, grounds, projected free modes."""
+        return self.constraints.rows
 
 
 class State(eqx.Module):
@@ -173,7 +178,7 @@ def solve_columns(
     Units and status as in `State`.
     """
     rows = boundary.rows
-    x, reaction, definite = solve_bordered(solver or Dense(), hessian, rows, force, values)
+    x, reaction, definite = solve_bordered(solver or Dense(), hessian, boundary.constraints, force, values)
     residual = _backward_error(hessian, rows, x, reaction, force, values)
     return x, reaction, residual, _status(definite, residual)
 
@@ -198,8 +203,10 @@ def _backward_error(
     terms = jnp.max(jnp.abs(hessian) @ jnp.abs(x) + jnp.abs(rows.T) @ jnp.abs(reaction), initial=0.0)
     scale = terms + jnp.max(jnp.abs(force), initial=0.0)
     held = jnp.max(jnp.abs(rows @ x - values), initial=0.0)
-    # A held value of zero cancels against the whole state, not against the entries that it reads.
-    size = jnp.max(jnp.abs(rows), initial=0.0) * jnp.max(jnp.abs(x)) + jnp.max(jnp.abs(values), initial=0.0)
+    # A held value of zero cancels against the whole state, not against the entries that it reads; and a state
+    # of zero against what its forces would do if nothing held it.
+    state = jnp.max(jnp.abs(x)) + jnp.max(jnp.abs(force), initial=0.0) / jnp.max(jnp.abs(hessian))
+    size = jnp.max(jnp.abs(rows), initial=0.0) * state + jnp.max(jnp.abs(values), initial=0.0)
     tiny = jnp.finfo(hessian.dtype).tiny
     return jnp.maximum(balance / (scale + tiny), held / (size + tiny))
 

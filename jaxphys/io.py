@@ -167,7 +167,8 @@ def save_network(network: AbstractNetwork, path: Path | str, **facts: Any) -> No
             graph["law"] = network.law
     k = np.asarray(network.k).tolist()
     edges = [{"source": a, "target": b, "k": k[i]} for i, (a, b) in enumerate(pairs) if kept[i]]
-    content = {"directed": False, "multigraph": False, "graph": graph, "nodes": nodes, "edges": edges}
+    parallel = len({frozenset((e["source"], e["target"])) for e in edges}) < len(edges)
+    content = {"directed": False, "multigraph": parallel, "graph": graph, "nodes": nodes, "edges": edges}
     write_atomically(path, lambda to: to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
 
 
@@ -189,7 +190,17 @@ def load_network(path: Path | str) -> AbstractNetwork:
             return _network_from_csv(text)
         if path.suffix.lower() == ".json":
             return _network_from_json(text)
-    except (KeyError, TypeError, ValueError) as error:
+    except InputError as error:
+        raise InputError(f"File {path}: {error}") from None
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        csv.Error,
+    ) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else _first_line(error)
         raise InputError(f"File {path} holds no network: {what}") from None
     raise InputError(f"File {path} must end in .json or .csv, but it ends in {path.suffix!r}.")
@@ -199,7 +210,7 @@ _KINDS: dict[type, str] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNet
 
 
 def _network_from_csv(text: str) -> AbstractNetwork:
-    table = csv.DictReader(text.splitlines())
+    table = csv.DictReader(text.lstrip("\ufeff").splitlines(), skipinitialspace=True)
     columns = table.fieldnames or []
     require(
         {"source", "target"} <= set(columns),
@@ -209,8 +220,10 @@ def _network_from_csv(text: str) -> AbstractNetwork:
     )
     number: dict[str, int] = {}
     edges, k = [], []
-    for row in table:
-        edges.append([number.setdefault(row[end], len(number)) for end in ("source", "target")])
+    for line, row in enumerate(table, start=2):
+        ends = [(row[end] or "").strip() for end in ("source", "target")]
+        require(all(ends), "content", "name two nodes in every line", f"line {line} does not")
+        edges.append([number.setdefault(end, len(number)) for end in ends])
         k.append(float(row["k"]) if "k" in columns else 1.0)
     return FlowNetwork(from_edges(np.array(edges, dtype=int).reshape(-1, 2)), jnp.asarray(k, float))
 

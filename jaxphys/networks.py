@@ -92,7 +92,7 @@ class AbstractNetwork(eqx.Module):
         return eqx.tree_at(lambda network: network.k, self, k)
 
     def node_rows(
-        self, nodes: Sequence[int] | np.ndarray, directions: np.ndarray | None = None
+        self, nodes: Sequence[int | np.integer] | np.ndarray, directions: np.ndarray | None = None
     ) -> np.ndarray:
         """Rows that read the coordinates of `nodes`: all `d` of each, or one along each unit direction.
 

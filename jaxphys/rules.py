@@ -154,7 +154,9 @@ class CoupledLearning(AbstractRule):
     As η → 0 this is equilibrium propagation with the error `t - y` replaced by
     `G_TT⁻¹ (t - y)`, `G_TT` the outputs' block of the Green's function: aligned with the cost
     gradient, not equal to it, and it needs no cost function to be applied (the targets say it
-    all). Only outputs with nonzero task weight are held. Published code drops the ½ of the
+    all). Only outputs with nonzero task weight are held. Where free modes are projected out the clamp
+    acts with them projected out too: the mean stays where it is and what the clamp drives in leaves evenly
+    through all nodes. Published code drops the ½ of the
     energies when its Hessian is `2 Δᵀ k Δ`. Raises `InputError` if η is not positive.
     """
 

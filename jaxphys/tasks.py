@@ -468,6 +468,8 @@ def _check_task(arrays: dict[str, np.ndarray], n: int, boundary: Boundary) -> No
             array.shape == shapes[name], name, f"have shape {shapes[name]}", f"its shape is {array.shape}"
         )
         require(np.isfinite(array).all(), name, "be finite", "it holds NaN or infinity")
+    weights = arrays.get("weights", np.zeros(1))
+    require((weights >= 0).all(), "weights", "be at least 0", "one is negative")
     rows = np.asarray(boundary.rows, dtype=float)
     if len(rows):
         # What is left of a readout beside the span of the held rows; nothing if it is held.

@@ -61,8 +61,9 @@ class Topology(eqx.Module):
     def bond_directions(self) -> Float[Array, "M d"]:
         """Unit vectors along the bonds; zero for padding."""
         vectors = self.bond_vectors()
-        lengths = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-        return vectors / jnp.where(lengths > 0, lengths, 1)
+        squared = jnp.sum(vectors**2, axis=-1, keepdims=True)
+        # Padding has no direction; the inner `where` keeps its derivative finite.
+        return jnp.where(squared > 0, vectors / jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
 
     def components(self) -> np.ndarray:
         """Number of the connected component of every node, `(N,)`. Runs on the host."""
@@ -143,6 +144,8 @@ def rigid_motions(positions: np.ndarray, *, rotations: bool) -> np.ndarray:
     num_nodes, dimension = positions.shape
     motions = [np.tile(axis, num_nodes) for axis in np.eye(dimension)]
     centred = positions - positions.mean(axis=0)
+    # In units of the size of the body, so that rotations compare with translations.
+    centred = centred / max(float(np.abs(centred).max()), np.finfo(float).tiny)
     for a in range(dimension if rotations else 0):
         for b in range(a):
             rotation = np.zeros_like(centred)

@@ -5,11 +5,13 @@ steps runs over all realizations at once. Nothing leaves the device but the reco
 """
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,10 @@ from jaxphys.tasks import Task, task_cost
 
 Functional = Callable[[Any, Any], Any]
 
+_DESCENT = optax.sgd(1.0)
+# Compiled programs know optimizers by identity: the same one must be wrapped the same way each time.
+_with_extra_arguments = lru_cache(optax.with_extra_args_support)
+
 # A host loop of this many chunks shows progress often enough and costs nothing next to them.
 _CHUNKS = 50
 
@@ -41,7 +47,7 @@ class AdaptiveStep(eqx.Module):
     the gradient before the optimizer sees it (so it means nothing to optimizers that
     normalise gradients, such as Adam). For full batches and rules that descend.
 
-    **Attributes**: `initial` rate, `growth` > 1, `shrink` < 1. Raises `InputError` otherwise.
+    **Attributes**: `initial` rate, `growth` ≥ 1, `shrink` < 1. Raises `InputError` otherwise.
     """
 
     initial: float = eqx.field(static=True, default=1.0)
@@ -136,7 +142,7 @@ def train(
     record_steps: Sequence[int] | None = None,
     functionals: Mapping[str, Functional] | None = None,
     batch_size: int | None = None,
-    stop_cost: float = 0.0,
+    stop_cost: float | None = None,
     solver: AbstractSolver | None = None,
     progress: bool = False,
     checkpoint: Path | str | None = None,
@@ -153,11 +159,11 @@ def train(
       the estimate of `∂C/∂k`, plain descent `optax.sgd(1.0)` by default; `transforms.bounds` and
       others chain behind it.
     - `adaptive`: an `AdaptiveStep`; None for fixed steps.
-    - `key`: for minibatches and random transformations; the key of realization 0 is fixed by default.
+    - `key`: for minibatches and random transformations; `jax.random.key(0)` by default.
     - `record_every` or `record_steps`: when to record (about a hundred times by default); step 0 and
       the last one always are. `functionals`: name → function of `(network, task)` recorded then.
     - `batch_size`: samples per step, drawn without replacement; all by default.
-    - `stop_cost`: a realization rests once its cost is at or below this.
+    - `stop_cost`: a realization rests once its cost is at or below this (full batches only); never if None.
     - `progress`: show a bar with the median cost and the time left.
     - `checkpoint`: a file that is replaced every `checkpoint_seconds` (and on the way out of an
       interruption); with `resume=True` training goes on from it, bit for bit as if it had
@@ -185,15 +191,15 @@ def train(
         f"leading axes are {sorted(sizes)}",
     )
     schedule = record_schedule(steps, record_every, record_steps)
-    check_batches(task, batch_size, adaptive)
+    check_batches(task, batch_size, adaptive, stop_cost)
     options = _Options(
         rule or ExactGradient(),
-        optax.with_extra_args_support(optax.sgd(1.0) if optimizer is None else optimizer),
+        _with_extra_arguments(_DESCENT if optimizer is None else optimizer),
         solver,
         adaptive,
         dict(functionals or {}),
         batch_size,
-        stop_cost,
+        -np.inf if stop_cost is None else float(stop_cost),
     )
     seed = jax.random.key(0, impl="threefry2x32") if key is None else key
     keys = jax.random.split(seed, realizations)
@@ -225,10 +231,14 @@ def record_schedule(
     return chosen
 
 
-def check_batches(task: Any, batch_size: int | None, adaptive: AdaptiveStep | None) -> None:
+def check_batches(
+    task: Any, batch_size: int | None, adaptive: AdaptiveStep | None, stop_cost: float | None = None
+) -> None:
     """Raise `InputError` unless minibatches of `batch_size` can be drawn from a stacked task."""
+    require(stop_cost is None or not np.isnan(stop_cost), "stop_cost", "be a number", "it is NaN")
     if batch_size is None:
         return
+    require(stop_cost is None, "stop_cost", "be None for minibatches (their costs vary)", "it is set")
     samples = task.inputs.shape[1]
     require(0 < batch_size <= samples, "batch_size", f"lie between 1 and {samples}", f"it is {batch_size}")
     require(adaptive is None, "adaptive", "be None for minibatches (costs do not compare)", "it is set")
@@ -272,7 +282,7 @@ def _run(
                 marks = np.concatenate(
                     [schedule[done - 1 : stop], np.full(length - (stop - done), schedule[stop - 1])]
                 )
-                walkers, chunk = _advance(walkers, network, task, options, keys, jnp.asarray(marks))
+                advanced, chunk = _advance(walkers, network, task, options, keys, jnp.asarray(marks))
                 _store(records, chunk, done, stop)
                 if done == 1:
                     compiled = time.perf_counter()
@@ -280,7 +290,8 @@ def _run(
                 bar.set_postfix_str(
                     f"median cost {np.median(records['cost'][:, stop - 1]):.3g}", refresh=False
                 )
-                done = stop
+                # One assignment: an interruption finds both old or both new.
+                walkers, done = advanced, stop
                 if path is not None and time.perf_counter() - saved > checkpoint_seconds:
                     save_checkpoint(path, walkers, records, done)
                     saved = time.perf_counter()
@@ -420,11 +431,14 @@ def _fill(records: dict[str, np.ndarray], done: int) -> None:
 def save_checkpoint(path: Path, walkers: Any, records: dict[str, np.ndarray], done: int) -> None:
     """Replace `path` by the state of a training run: a reader sees the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    body = io.BytesIO()
+    eqx.tree_serialise_leaves(body, (walkers, records))
+    header = {"format": _FORMAT, "done": done, "sha256": hashlib.sha256(body.getbuffer()).hexdigest()}
     temporary = path.with_name(path.name + ".part")
     try:
         with open(temporary, "wb") as file:
-            file.write((json.dumps({"format": "jaxphys checkpoint 1", "done": done}) + "\n").encode())
-            eqx.tree_serialise_leaves(file, (walkers, records))
+            file.write((json.dumps(header) + "\n").encode())
+            file.write(body.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -433,23 +447,25 @@ def save_checkpoint(path: Path, walkers: Any, records: dict[str, np.ndarray], do
             temporary.unlink()
 
 
+_FORMAT = "jaxphys checkpoint 1"
+
+
 def load_checkpoint(
     path: Path, walkers: Any, records: dict[str, np.ndarray]
 ) -> tuple[Any, dict[str, np.ndarray], int]:
     """Read what `save_checkpoint` wrote for a run of the same shapes; raises `InputError` on any other."""
     try:
-        with open(path, "rb") as file:
-            header = json.loads(file.readline())
-            require(
-                header.get("format") == "jaxphys checkpoint 1",
-                "checkpoint",
-                "be one of ours",
-                f"{path} is not",
-            )
-            walkers, records = eqx.tree_deserialise_leaves(file, (walkers, records))
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        first, _, body = path.read_bytes().partition(b"\n")
+        header = json.loads(first)
+        if not isinstance(header, dict) or header.get("format") != _FORMAT:
+            raise ValueError("it is none of ours")
+        if header.get("sha256") != hashlib.sha256(body).hexdigest():
+            raise ValueError("its checksum is wrong")
+        done = header["done"]
+        if not isinstance(done, int) or not 1 <= done <= records["cost"].shape[1]:
+            raise ValueError("it has another number of records")
+        walkers, records = eqx.tree_deserialise_leaves(io.BytesIO(body), (walkers, records))
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"Checkpoint {path} does not belong to this run or is damaged: {reason}") from None
-    return walkers, records, int(header["done"])
+    return walkers, records, done

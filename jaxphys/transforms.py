@@ -31,9 +31,18 @@ def bounds(lower: float | None = None, upper: float | None = None) -> optax.Grad
     if lower is not None and upper is not None:
         require(lower < upper, "lower", f"be below `upper` = {upper}", f"it is {lower}")
 
+    def shorten(update: Array, k: Array) -> Array:
+        update = jnp.clip(k + update, lower, upper) - k
+        # Where `k + update` rounds past a bound the next number inside is taken.
+        if lower is not None:
+            update = jnp.where(k + update < lower, jnp.nextafter(update, jnp.inf), update)
+        if upper is not None:
+            update = jnp.where(k + update > upper, jnp.nextafter(update, -jnp.inf), update)
+        return update
+
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         require(params is not None, "params", "be passed to `update`, bounds depend on them", "it is None")
-        return jax.tree.map(lambda u, k: jnp.clip(k + u, lower, upper) - k, updates, params), state
+        return jax.tree.map(shorten, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -24,6 +24,8 @@ from jaxphys.tasks import Task
 from jaxphys.topology import Topology
 from jaxphys.train import AdaptiveStep, check_batches, record_schedule, stack
 
+Terminal = int | tuple[int, int]
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -54,7 +56,10 @@ def build(config: RunConfig) -> Ensemble:
     optimizer, adaptive = _optimizer(config.optimizer, networks[0])
     task = stack(trains)
     record_schedule(config.steps, config.record_every)
-    check_batches(task, config.batch_size, adaptive)
+    check_batches(task, config.batch_size, adaptive, config.stop_cost)
+    functionals = {name: FUNCTIONALS[name] for name in config.record}
+    for functional in functionals.values():
+        jax.eval_shape(functional, networks[0], trains[0])  # Refuses what this network does not have.
     arguments = {
         "steps": config.steps,
         "rule": _rule(config.rule),
@@ -62,7 +67,7 @@ def build(config: RunConfig) -> Ensemble:
         "adaptive": adaptive,
         "key": jax.random.fold_in(root, config.realizations),
         "record_every": config.record_every,
-        "functionals": {name: FUNCTIONALS[name] for name in config.record},
+        "functionals": functionals,
         "batch_size": config.batch_size,
         "stop_cost": config.stop_cost,
         "solver": solvers.Dense() if config.solver == "dense" else solvers.BorderedLU(),
@@ -284,7 +289,7 @@ def _terminals(
     generator: np.random.Generator,
     num_sources: int,
     num_targets: int,
-) -> tuple[Boundary, list[tasks.Terminal], list[tasks.Terminal]]:
+) -> tuple[Boundary, list[Terminal], list[Terminal]]:
     """Boundary, sources (empty where they are held) and targets; random where the config names none."""
     used = {
         node for terminal in (*config.sources, *config.targets) for node in np.atleast_1d(terminal).tolist()
@@ -296,11 +301,11 @@ def _terminals(
     if config.ground == "random":
         require(order, "task.ground", "find a free node", "all nodes are taken")
         ground = [order.pop()]
-    candidates: list[tasks.Terminal] = list(order)
+    candidates: list[Terminal] = list(order)
     if config.terminals == "edges":
         candidates = _separate_edges(network, set(order), generator)
     named = {"sources": (config.sources, num_sources), "targets": (config.targets, num_targets)}
-    found: dict[str, list[tasks.Terminal]] = {}
+    found: dict[str, list[Terminal]] = {}
     for name, (given, number) in named.items():
         require(
             len(given) in (0, number), f"task.{name}", f"be empty or name {number}", f"it names {len(given)}"
@@ -314,7 +319,9 @@ def _terminals(
             )
             given, candidates = tuple(candidates[:number]), candidates[number:]
         found[name] = list(given)
-    policy: Literal["project", "forbid"] = "project" if config.ground == "project" else "forbid"
+    # Grounded nodes leave a spring network its rotations about them.
+    turning = network.dimension > 1
+    policy: Literal["project", "forbid"] = "project" if turning or config.ground == "project" else "forbid"
     if config.drive == "force":
         return Boundary(network, ground=ground, free_modes=policy), found["sources"], found["targets"]
     nodes = [terminal for terminal in found["sources"] if isinstance(terminal, int)]
@@ -337,13 +344,13 @@ def _terminals(
 
 def _separate_edges(
     network: AbstractNetwork, free: set[int], generator: np.random.Generator
-) -> list[tasks.Terminal]:
+) -> list[Terminal]:
     """Edges in random order, no two of which share a node."""
     if isinstance(network, FlowNetwork | SpringNetwork):
         pairs = np.asarray(network.topology.edges)
     else:
         pairs = np.stack(np.triu_indices(network.num_nodes, k=1), axis=1)
-    chosen: list[tasks.Terminal] = []
+    chosen: list[Terminal] = []
     left = set(free)
     for a, b in generator.permutation(pairs).tolist():
         if a in left and b in left:

@@ -12,7 +12,7 @@ from jaxphys.diagnostics import FUNCTIONALS
 
 def _key(default: Any, doc: str) -> Any:
     """A field with a default and a line of documentation."""
-    if isinstance(default, type):
+    if callable(default):
         return dataclasses.field(default_factory=default, metadata={"doc": doc})
     return dataclasses.field(default=default, metadata={"doc": doc})
 
@@ -93,6 +93,11 @@ class File:
     kind: Literal["file"] = _key("file", "this table")
 
 
+def _rigid() -> ErdosRenyi:
+    """Springs in the plane need a mean degree of about 6 to be rigid."""
+    return ErdosRenyi(edges=120)
+
+
 Graph = ErdosRenyi | SquareLattice | TriangularLattice | CompleteGraph | GraphFile
 Initial = Constant | Uniform | LogNormal | File
 
@@ -120,7 +125,7 @@ class Spring:
     """A central-force spring network; random graphs are drawn until rigid."""
 
     kind: Literal["spring"] = _key("spring", "this table")
-    graph: Graph = _key(ErdosRenyi, "who touches whom")
+    graph: Graph = _key(_rigid, "who touches whom; by default 40 nodes and 120 edges")
     initial: Initial = _key(Constant, "initial spring constants")
     dimension: Literal[2, 3] = _key(2, "dimension of space, for graphs that are placed at random")
     law: Literal["central", "vector"] = _key("central", "strain: extension of the bond, or whole difference")
@@ -238,7 +243,7 @@ class RunConfig:
         f"what to record: {', '.join(FUNCTIONALS)}",
     )
     batch_size: int | None = _key(None, "samples per step; all if left out")
-    stop_cost: float = _key(0.0, "rest once the cost is this low")
+    stop_cost: float | None = _key(None, "rest once the cost is this low (full batches only)")
     precision: Literal["float64", "float32"] = _key("float64", "of all numbers")
     solver: Literal["dense", "bordered_lu"] = _key("dense", "one Cholesky per step, or the reference LU")
     network: Node | Flow | Spring = _key(Node, "the physics")

@@ -25,7 +25,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML ({error})") from None
     for override in overrides:
         _override(table, override)
@@ -103,7 +103,7 @@ def _parse_table(tables: list[Any], value: Any, source: str, name: str, field: A
     kinds = {kind: table for table in tables for kind in _kinds(table)}
     default = field.default_factory()
     kind = value.get("kind", default.kind)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"{source}: key `{name}.kind` {_unknown(kind, kinds)}")
     return _parse(kinds[kind], value, source, name + ".")
 
@@ -133,7 +133,9 @@ def _fit(wanted: Any, value: Any) -> Any:
     if origin is dict:
         return dict(value) if isinstance(value, dict) else _MISFIT
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 1e300 else _MISFIT
+    if wanted is int and type(value) is int and abs(value) >= 2**63:
+        return _MISFIT
     if wanted in (int, str, bool) and type(value) is wanted:
         return value
     return _MISFIT
@@ -163,7 +165,7 @@ def _type_name(wanted: Any) -> str:
         return " or ".join(repr(option) for option in typing.get_args(wanted))
     if typing.get_origin(wanted) is tuple:
         return f"a list of {_type_name(typing.get_args(wanted)[0])}"
-    names = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+    names = {int: "an integer", float: "a finite number", str: "a string", bool: "true or false"}
     return names.get(wanted, "a table")
 
 

@@ -18,10 +18,7 @@ class Spectrum(NamedTuple):
 
 def free_subspace(boundary: Boundary) -> Float[Array, "n m"]:
     """Orthonormal basis of the coordinates changes that the boundary allows, `{x : C x = 0}`; m = n - c."""
-    rows = boundary.rows
-    if rows.shape[0] == 0:
-        return jnp.eye(rows.shape[1], dtype=rows.dtype)
-    return jnp.linalg.qr(rows.T, mode="complete")[0][:, rows.shape[0] :]
+    return boundary.constraints.basis
 
 
 def spectrum(network: AbstractNetwork, boundary: Boundary) -> Spectrum:
