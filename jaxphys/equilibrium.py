@@ -74,6 +74,7 @@ class Boundary(eqx.Module):
         check_indices("held_nodes", held_nodes, network.num_nodes, "nodes")
         check_indices("ground", ground, network.num_nodes, "nodes")
         drops = [network.drop_row(int(a), int(b)) for a, b in held_drops]
+        require(np.isfinite(drops).all(), "held_drops", "join nodes that are apart", "two of them coincide")
         held = np.concatenate(
             [network.node_rows(held_nodes), np.reshape(drops, (-1, network.num_coordinates))]
         )

@@ -275,14 +275,15 @@ class SpringNetwork(AbstractDifferenceNetwork):
         return rigid_motions(np.asarray(self.topology.positions, dtype=float), rotations=turning)
 
     def drop_row(self, source: int, target: int) -> np.ndarray:
-        """Reads the relative displacement of two nodes along the line between them."""
+        """Reads the relative displacement of two nodes along their line; NaN where they coincide."""
         check_indices("nodes", (source, target), self.num_nodes, "nodes")
         require(source != target, "nodes", "be two different nodes", f"both are {source}")
         positions = self.topology.positions
         assert positions is not None
         vector = nearest_image(positions[source] - positions[target], self.topology.box)
         bond = np.asarray(vector, dtype=float)
-        direction = bond / np.linalg.norm(bond)
+        length = np.linalg.norm(bond)
+        direction = bond / length if length else np.full_like(bond, np.nan)
         row = np.zeros((self.num_nodes, self.dimension))
         row[source], row[target] = direction, -direction
         return row.ravel()
@@ -418,6 +419,7 @@ def _learning_field(k: Any, topology: Topology) -> Float[Array, " M"]:
         f"be one number or have shape ({topology.num_edges},)",
         f"its shape is {array.shape}",
     )
-    mask = np.asarray(topology.edge_mask) if is_concrete(topology.edges) else True
-    check_positive("k", array, mask=mask)
+    if is_concrete(topology.edges):
+        edges = np.asarray(topology.edges)
+        check_positive("k", array, mask=edges[:, 0] != edges[:, 1])
     return array

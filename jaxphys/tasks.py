@@ -298,6 +298,15 @@ def allostery(
     Raises `InputError` on an empty task, nodes that do not exist, or an output that is held.
     """
     require(len(targets) > 0, "targets", "name at least one target", "the task is empty")
+    require(np.isfinite(amplitude), "amplitude", "be finite", f"it is {amplitude}")
+    wanted = np.asarray(response, dtype=float)
+    require(
+        wanted.shape in ((), (len(targets),)),
+        "response",
+        f"be one number or {len(targets)}, one for each target",
+        f"its shape is {wanted.shape}",
+    )
+    wanted = np.broadcast_to(wanted, (len(targets),))
     readout = terminal_rows(network, targets, target_directions)
     if boundary.num_held:
         require(
@@ -318,7 +327,6 @@ def allostery(
         f"be one, or one for each of the {len(targets)} targets",
         f"there are {number}",
     )
-    wanted = np.broadcast_to(np.asarray(response, dtype=float), (len(targets),))
     if number == 1:
         return Task(boundary, force=force, values=values, readout=readout, targets=wanted[None])
     return Task(
@@ -393,6 +401,7 @@ def classification(
     Raises `InputError` as `Task` does, and on a label without an output.
     """
     labels = np.asarray(labels)
+    require(labels.size > 0, "features", "hold at least one sample", "the task is empty")
     check_indices("labels", labels, len(targets), "classes")
     force, values = _drive(network, boundary, sources)
     return Task(
@@ -433,6 +442,7 @@ def terminal_rows(
             rows.append(network.node_rows([terminal], direction)[0])
         else:
             rows.append(network.drop_row(int(terminal[0]), int(terminal[1])))
+    require(np.isfinite(rows).all(), "terminals", "join nodes that are apart", "two of them coincide")
     return np.array(rows).reshape(-1, network.num_coordinates)
 
 

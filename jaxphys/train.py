@@ -180,6 +180,17 @@ def train(
     >>> bool(run.cost[0, -1] < 1e-3 * run.cost[0, 0])
     True
     """
+    require(
+        task.targets.ndim == network.k.ndim + 1,
+        "task",
+        "have a realization axis if and only if the network has one",
+        f"its targets have {task.targets.ndim} axes and the network's `k` has {network.k.ndim}"
+        if network.k.ndim == 1
+        else f"it has none beside {network.k.shape[0]} realizations of the network",
+    )
+    require(
+        "cost" not in (functionals or {}), "functionals", "leave the name `cost` to the cost", "it is taken"
+    )
     if network.k.ndim == 1:
         network, task = stack([network]), stack([task])
     realizations = network.k.shape[0]
@@ -261,6 +272,7 @@ def _run(
     records = jax.tree.map(lambda value: _room(value, len(schedule)), first)
     done = 1
     path = None if checkpoint is None else Path(checkpoint)
+    identity = "" if path is None else _identity(network, task, options, keys, schedule)
     if resume:
         require(
             path is not None and path.exists(),
@@ -269,7 +281,7 @@ def _run(
             f"it is {path}",
         )
         assert path is not None
-        walkers, records, done = load_checkpoint(path, walkers, records)
+        walkers, records, done = load_checkpoint(path, walkers, records, identity)
     length = max(1, -(-(len(schedule) - 1) // _CHUNKS))
     compiled = saved = time.perf_counter()
     with tqdm(
@@ -293,17 +305,17 @@ def _run(
                 # One assignment: an interruption finds both old or both new.
                 walkers, done = advanced, stop
                 if path is not None and time.perf_counter() - saved > checkpoint_seconds:
-                    save_checkpoint(path, walkers, records, done)
+                    save_checkpoint(path, walkers, records, done, identity)
                     saved = time.perf_counter()
                 if not _any_active(walkers, options.stop_cost):
                     _fill(records, done)
                     done = len(schedule)
         except KeyboardInterrupt:
             if path is not None:
-                save_checkpoint(path, walkers, records, done)
+                save_checkpoint(path, walkers, records, done, identity)
             raise
     if path is not None:
-        save_checkpoint(path, walkers, records, done)
+        save_checkpoint(path, walkers, records, done, identity)
     end = time.perf_counter()
     trained = jax.vmap(lambda one, k: one.with_k(k))(network, walkers.k)
     return Run(
@@ -428,12 +440,25 @@ def _fill(records: dict[str, np.ndarray], done: int) -> None:
         value[:, done:] = value[:, done - 1 : done]
 
 
-def save_checkpoint(path: Path, walkers: Any, records: dict[str, np.ndarray], done: int) -> None:
+def _identity(network: Any, task: Any, options: _Options, keys: Array, schedule: np.ndarray) -> str:
+    """A digest of what a run starts from; a checkpoint of another run has another."""
+    digest = hashlib.sha256(schedule.tobytes())
+    for leaf in jax.tree.leaves((network, task, jax.random.key_data(keys))):
+        digest.update(np.asarray(leaf).tobytes())
+    shared = (options.rule, options.solver, options.adaptive, options.batch_size, options.stop_cost)
+    digest.update(repr(shared).encode())
+    return digest.hexdigest()
+
+
+def save_checkpoint(
+    path: Path, walkers: Any, records: dict[str, np.ndarray], done: int, identity: str
+) -> None:
     """Replace `path` by the state of a training run: a reader sees the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body = io.BytesIO()
     eqx.tree_serialise_leaves(body, (walkers, records))
-    header = {"format": _FORMAT, "done": done, "sha256": hashlib.sha256(body.getbuffer()).hexdigest()}
+    checksum = hashlib.sha256(body.getbuffer()).hexdigest()
+    header = {"format": _FORMAT, "run": identity, "done": done, "sha256": checksum}
     temporary = path.with_name(path.name + ".part")
     try:
         with open(temporary, "wb") as file:
@@ -451,14 +476,16 @@ _FORMAT = "jaxphys checkpoint 1"
 
 
 def load_checkpoint(
-    path: Path, walkers: Any, records: dict[str, np.ndarray]
+    path: Path, walkers: Any, records: dict[str, np.ndarray], identity: str
 ) -> tuple[Any, dict[str, np.ndarray], int]:
-    """Read what `save_checkpoint` wrote for a run of the same shapes; raises `InputError` on any other."""
+    """Read what `save_checkpoint` wrote for the same run; raises `InputError` on any other and on damage."""
     try:
         first, _, body = path.read_bytes().partition(b"\n")
         header = json.loads(first)
         if not isinstance(header, dict) or header.get("format") != _FORMAT:
             raise ValueError("it is none of ours")
+        if header.get("run") != identity:
+            raise ValueError("it was written for another network, task, rule or schedule")
         if header.get("sha256") != hashlib.sha256(body).hexdigest():
             raise ValueError("its checksum is wrong")
         done = header["done"]

@@ -316,11 +316,28 @@ def test_an_adaptive_run_refuses_steps_that_would_fail(small, adaptive_run):
     assert_identical(run.cost[[0, 1, 3]], adaptive_run.cost[[0, 1, 3]])
 
 
+class Asked(jp.solvers.AbstractSolver):
+    """A solver that only says that it was asked."""
+
+    def factor(self, hessian, constraints):
+        raise LookupError("asked")
+
+    def solve(self, factors, *system):
+        raise NotImplementedError
+
+    def is_definite(self, factors):
+        raise NotImplementedError
+
+
 def test_the_solver_is_the_one_asked_for(small):
-    """LU does not test for definiteness and lets pass what Cholesky marks."""
+    with pytest.raises(LookupError, match="asked"):
+        jp.train(*small, steps=1, optimizer=DESCENT, solver=Asked())
+
+
+def test_the_reference_solver_marks_what_is_indefinite_too(small):
     networks, tasks = harmed(small, "negative from the start")
     run = jp.train(networks, tasks, steps=1, optimizer=DESCENT, solver=jp.BorderedLU())
-    assert not run.status.any()
+    assert run.failures == {"NOT_POSITIVE_DEFINITE": 1}
 
 
 class Reveal(jp.ExactGradient):
