@@ -43,8 +43,8 @@ print(*(float(jnp.log2(column).mean()) for column in found))
 
 @pytest.mark.parametrize("kind", ["cholesky", "lu"])
 def test_two_batched_factorisations_in_one_program_return(kind):
-    """In a process of its own, which can be ended, and without the larger thread pool of this suite."""
-    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    """In a process of its own, which can be ended, and without the settings of this suite."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")}
     try:
         done = subprocess.run(
             [sys.executable, "-c", TWO_FACTORISATIONS, kind],
