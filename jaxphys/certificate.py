@@ -294,25 +294,17 @@ def _cost_checks(system: System, seed: int) -> list[Check]:
     checks = []
     draw = np.random.default_rng(seed)
     targets = np.abs(draw.standard_normal((5, 2))) + 0.1
+    names = (system.network_name, system.boundary_name, "Dense")
     for cost in (SquaredError(), CrossEntropy(3.0), CosineDistance()):
         task = _task(system.network, system.task.boundary, draw, targets=targets, cost=cost, weights=None)
-        oracle = jax.jit(jax.value_and_grad(lambda k, task=task: task_cost(system.network.with_k(k), task)))
-        names = ("flow", system.boundary_name, "Dense")
-        gradient = ExactGradient()(system.network, task).gradient
+        gradient, oracle, hessian, hessian_oracle = _measure_cost(system.network, task)
         name = type(cost).__name__
-        checks.append(
+        checks += [
+            Check(f"{name}, gradient against jax.grad", *names, _relative(gradient, oracle), 0.0, 1e-10),
             Check(
-                f"{name}, gradient against jax.grad",
-                *names,
-                _relative(gradient, oracle(system.network.k)[1]),
-                0.0,
-                1e-10,
-            )
-        )
-        closed, slow = cost_hessian(system.network, task), cost_hessian_autodiff(system.network, task)
-        checks.append(
-            Check(f"{name}, Hessian against jax.hessian", *names, _relative(closed, slow), 0.0, 1e-10)
-        )
+                f"{name}, Hessian against jax.hessian", *names, _relative(hessian, hessian_oracle), 0.0, 1e-10
+            ),
+        ]
     return checks
 
 
