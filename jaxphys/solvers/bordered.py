@@ -73,7 +73,7 @@ class BorderedLU(AbstractSolver):
     """
 
     def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
-        rows = constraints.rows
+        rows = _stiffness_scale(hessian) * constraints.rows
         zeros = jnp.zeros((rows.shape[0], rows.shape[0]), hessian.dtype)
         bordered = jnp.block([[hessian, rows.T], [rows, zeros]])
         return jax.scipy.linalg.lu_factor(bordered), _reduced_cholesky(hessian, constraints)
@@ -86,8 +86,9 @@ class BorderedLU(AbstractSolver):
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
-        solution = jax.scipy.linalg.lu_solve(factors[0], jnp.concatenate([force, values]))
-        return solution[: force.shape[0]], solution[force.shape[0] :]
+        scale = _stiffness_scale(hessian)
+        solution = jax.scipy.linalg.lu_solve(factors[0], jnp.concatenate([force, scale * values]))
+        return solution[: force.shape[0]], scale * solution[force.shape[0] :]
 
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors[1]))
@@ -121,6 +122,12 @@ class Dense(AbstractSolver):
 
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors))
+
+
+def _stiffness_scale(hessian: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Largest entry of H: rows of C are brought to its scale, so that pivoting compares like with like."""
+    largest = jnp.max(jnp.abs(hessian))
+    return jnp.where(largest > 0, largest, 1)
 
 
 def _reduced_cholesky(hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, "m m"]:
