@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import check_indices, check_positive, is_concrete, require
-from jaxphys.topology import Topology, nearest_image, rigid_motions
+from jaxphys.topology import Topology, rigid_motions
 
 
 class AbstractNetwork(eqx.Module):
@@ -278,10 +278,7 @@ class SpringNetwork(AbstractDifferenceNetwork):
         """Reads the relative displacement of two nodes along their line; NaN where they coincide."""
         check_indices("nodes", (source, target), self.num_nodes, "nodes")
         require(source != target, "nodes", "be two different nodes", f"both are {source}")
-        positions = self.topology.positions
-        assert positions is not None
-        vector = nearest_image(positions[source] - positions[target], self.topology.box)
-        bond = np.asarray(vector, dtype=float)
+        bond = self.topology.host_bonds(np.array([[source, target]]))[0]
         length = np.linalg.norm(bond)
         direction = bond / length if length else np.full_like(bond, np.nan)
         row = np.zeros((self.num_nodes, self.dimension))

@@ -79,10 +79,23 @@ class Topology(eqx.Module):
         `N d - rank(B) - (rigid motions)` with the compatibility matrix B of the bonds. Runs on the host;
         raises `InputError` without positions.
         """
-        directions = np.asarray(self.bond_directions())
+        require(self.positions is not None, "topology", "have positions", "it has none")
+        # Ranks are told in double precision, whatever the positions are stored in.
+        bonds = self.host_bonds(np.asarray(self.edges))
+        lengths = np.linalg.norm(bonds, axis=1, keepdims=True)
+        directions = bonds / np.where(lengths > 0, lengths, 1)
         return floppy_modes(
-            np.asarray(self.edges), directions, np.asarray(self.positions), self.box is not None
+            np.asarray(self.edges), directions, np.asarray(self.positions, dtype=float), self.box is not None
         )
+
+    def host_bonds(self, pairs: np.ndarray) -> np.ndarray:
+        """`bond_vectors` between any pairs of nodes, `(P, d)` in double precision on the host."""
+        positions = np.asarray(self.positions, dtype=float)
+        bonds = positions[pairs[:, 0]] - positions[pairs[:, 1]]
+        if self.box is None:
+            return bonds
+        box = np.asarray(self.box, dtype=float)
+        return bonds - box * np.round(bonds / box)
 
     def padded(self, num_edges: int) -> "Topology":
         """The same graph with padding edges up to `num_edges`, so that ragged graphs can be stacked.
