@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -189,12 +190,31 @@ def greens_function(
 ) -> Float[Array, "n n"]:
     """Response `G_ab` of coordinate a to a unit force at b, every held row at zero; `H⁻¹` without a border.
 
-    Shape `(n, n)`, symmetric. NaN where the Hessian is not positive definite (with `Dense`).
+    Shape `(n, n)`, symmetric, in units of 1/k. NaN where the Hessian is not positive definite (with `Dense`).
+    `Dense` factors H with what is held pinned to a stiff spring of its own, which takes as many operations
+    as without a border.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=2.0)
+    >>> jp.greens_function(network, jp.Boundary(network, ground=[2])).round(3).tolist()
+    [[1.0, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
     """
     n, c = network.num_coordinates, boundary.rows.shape[0]
-    identity = jnp.eye(n, dtype=network.k.dtype)
-    nothing = jnp.zeros((c, n), network.k.dtype)
-    return solve_columns(network.hessian(), boundary, identity, nothing, solver)[0]
+    hessian = network.hessian()
+    identity = jnp.eye(n, dtype=hessian.dtype)
+    if not isinstance(solver or Dense(), Dense):
+        return solve_columns(hessian, boundary, identity, jnp.zeros((c, n), hessian.dtype), solver)[0]
+    rows, lift = boundary.rows, boundary.constraints.lift
+    # With P = C⁺C, (1 - P) H (1 - P) + s P has the inverse G + P / s for any stiffness s: products with the
+    # few rows of C take the place of products with the wide basis of what they leave free.
+    held = lift @ rows
+    crossing = lift @ (rows @ hessian)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(hessian)))
+    stiffness = jnp.where(largest > 0, largest, 1)
+    pinned = hessian - crossing - crossing.T + lift @ (rows @ hessian @ lift) @ rows + stiffness * held
+    free = Constraints(np.zeros((0, n)), hessian.dtype)
+    inverse, _, _ = solve_bordered(Dense(), pinned, free, identity, jnp.zeros((0, n), hessian.dtype))
+    return inverse - held / stiffness
 
 
 def _backward_error(
