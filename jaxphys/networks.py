@@ -62,8 +62,14 @@ class AbstractNetwork(eqx.Module):
         """The physical Hessian `H = ∂²E/∂x∂x = Σᵢ kᵢ Qᵢ` in closed form (paper A, eqs 12 and 14)."""
 
     @abstractmethod
-    def hessian_coupling(self, p: Float[Array, "n n"], g: Float[Array, "n n"]) -> Float[Array, "M M"]:
-        """`T_ij = Σ_r wᵣᵀ Qᵢ G Qⱼ uᵣ` with `P = Σ_r wᵣ uᵣᵀ`: two edges acting in turn (paper A, eq. B4)."""
+    def hessian_coupling(
+        self,
+        x: Float[Array, "s n"],
+        y: Float[Array, "o n"],
+        moment: Float[Array, "s o"],
+        g: Float[Array, "n n"],
+    ) -> Float[Array, "M M"]:
+        """`T_ij = Σ_ab moment_ab xₐᵀ Qᵢ G Qⱼ y_b`: two edges acting in turn (paper A, eq. B4)."""
 
     @abstractmethod
     def rigid_motions(self) -> np.ndarray:
@@ -158,10 +164,16 @@ class AbstractDifferenceNetwork(AbstractNetwork):
         """The matrix B that turns coordinates into strains, `H = Bᵀ diag(k) B` (Δ for flow networks)."""
         return jnp.moveaxis(self.strains(jnp.eye(self.num_coordinates, dtype=self.k.dtype)), 0, -1)
 
-    def hessian_coupling(self, p: Float[Array, "n n"], g: Float[Array, "n n"]) -> Float[Array, "M M"]:
-        b = self.compatibility()
-        between = jnp.einsum("icn,nm,jdm->icjd", b, g, b)
-        states = jnp.einsum("icn,nm,jdm->icjd", b, p, b)
+    def hessian_coupling(
+        self,
+        x: Float[Array, "s n"],
+        y: Float[Array, "o n"],
+        moment: Float[Array, "s o"],
+        g: Float[Array, "n n"],
+    ) -> Float[Array, "M M"]:
+        # B G Bᵀ by strains of the columns and rows of G: an edge reads its two ends, not all nodes.
+        between = self.strains(jnp.moveaxis(self.strains(g.T), 0, -1))
+        states = jnp.einsum("aic,ab,bjd->icjd", self.strains(x), moment, self.strains(y))
         return jnp.sum(between * states, axis=(1, 3))
 
 
@@ -367,11 +379,19 @@ class NodeNetwork(AbstractNetwork):
         index[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
         return self.k[np.maximum(index, index.T)]
 
-    def hessian_coupling(self, p: Float[Array, "n n"], g: Float[Array, "n n"]) -> Float[Array, "M M"]:
-        a, b = (index[:, None] for index in np.triu_indices(self.num_nodes))
-        c, d = np.triu_indices(self.num_nodes)
-        # Q_ab = e_a e_bᵀ + e_b e_aᵀ (once on the diagonal), so wᵀ Q_ab G Q_cd u has four terms.
-        terms = p[a, d] * g[b, c] + p[a, c] * g[b, d] + p[b, d] * g[a, c] + p[b, c] * g[a, d]
+    def hessian_coupling(
+        self,
+        x: Float[Array, "s n"],
+        y: Float[Array, "o n"],
+        moment: Float[Array, "s o"],
+        g: Float[Array, "n n"],
+    ) -> Float[Array, "M M"]:
+        a, b = np.triu_indices(self.num_nodes)
+        p = x.T @ (moment @ y)
+        p_a, p_b, g_a, g_b = p[a], p[b], g[a], g[b]
+        # Q_ab = e_a e_bᵀ + e_b e_aᵀ (once on the diagonal), so xᵀ Q_ab G Q_cd y has four terms. Whole rows
+        # and then whole columns are gathered, which is faster than entries.
+        terms = p_a[:, b] * g_b[:, a] + p_a[:, a] * g_b[:, b] + p_b[:, b] * g_a[:, a] + p_b[:, a] * g_a[:, b]
         metric = self._metric()
         return terms * metric[:, None] * metric
 

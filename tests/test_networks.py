@@ -65,13 +65,13 @@ def by_automatic_differentiation(network, x):
 
 
 @eqx.filter_jit
-def closed_forms(network, x, y, moment, p, g):
+def closed_forms(network, x, y, moment, g):
     return {
         "hessian": network.hessian(),
         "energies": network.edge_energies(x),
         "form": network.edge_form(x, y),
         "moment": network.edge_moment(x, y[:2], moment),
-        "coupling": network.hessian_coupling(p, g),
+        "coupling": network.hessian_coupling(x, y[:2], moment, g),
         "energy": network.energy(x),
     }
 
@@ -87,15 +87,15 @@ def case(request):
     n = network.num_coordinates
     x, y = (jnp.asarray(random.normal(size=(3, n))) for _ in range(2))
     moment = jnp.asarray(random.normal(size=(3, 2)))
-    p, g = (jnp.asarray(random.normal(size=(n, n))) for _ in range(2))
+    g = jnp.asarray(random.normal(size=(n, n)))
     hessian, q, energies = map(np.asarray, by_automatic_differentiation(network, x[0]))
-    return network, (x, y, moment, p, g), hessian, q, energies
+    return network, (x, y, moment, g), hessian, q, energies
 
 
 def test_closed_forms_follow_from_the_energy(case):
-    network, (x, y, moment, p, g), hessian, q, energies = case
-    forms = closed_forms(network, x, y, moment, p, g)
-    x, y, moment, p, g, k = map(np.asarray, (x, y, moment, p, g, network.k))
+    network, (x, y, moment, g), hessian, q, energies = case
+    forms = closed_forms(network, x, y, moment, g)
+    x, y, moment, g, k = map(np.asarray, (x, y, moment, g, network.k))
     tolerance = ulps(200)
     assert_close(forms["hessian"], hessian, relative=tolerance)
     assert_close(forms["hessian"], np.einsum("i,iab->ab", k, q), relative=tolerance)
@@ -105,8 +105,8 @@ def test_closed_forms_follow_from_the_energy(case):
     assert_close(forms["energy"], 0.5 * np.einsum("ra,ab,rb->r", x, hessian, x), relative=tolerance)
     assert_close(forms["form"], np.einsum("ra,iab,rb->ri", x, q, y), relative=tolerance)
     assert_close(forms["moment"], np.einsum("so,sa,iab,ob->i", moment, x, q, y[:2]), relative=tolerance)
-    # T_ij = Σ_r wᵣᵀ Qᵢ G Qⱼ uᵣ with P = Σ_r wᵣ uᵣᵀ; P and G need not be symmetric.
-    coupling = np.einsum("ad,iab,bc,jcd->ij", p, q, g, q)
+    # T_ij = Σ_so moment_so xₛᵀ Qᵢ G Qⱼ y_o; G need not be symmetric.
+    coupling = np.einsum("so,sa,iab,bc,jcd,od->ij", moment, x, q, g, q, y[:2], optimize=True)
     assert_close(forms["coupling"], coupling, relative=tolerance)
 
 

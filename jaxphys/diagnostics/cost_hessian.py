@@ -36,20 +36,51 @@ def cost_hessian(
     [[0.0, 0.0], [0.0, 1.0]]
     """
     require(kind in ("exact", "gauss_newton"), "kind", 'be "exact" or "gauss_newton"', f"it is {kind!r}")
-    response = respond(network, task, solver=solver)
-    slopes = network.edge_form(response.drive[:, None], response.adjoint[None])
-    curvatures = task.cost_curvatures(response.outputs)
-    moments = jnp.einsum("rs,rop,rt->sotp", task.inputs, curvatures, task.inputs)
-    size = slopes.shape[0] * slopes.shape[1]
-    slopes = slopes.reshape(size, -1)
-    hessian = slopes.T @ moments.reshape(size, size) @ slopes
-    if kind == "exact":
-        gradients = task.cost_gradients(response.outputs)
-        states = response.adjoint.T @ (gradients.T @ task.inputs) @ response.drive
-        green = greens_function(network, task.boundary, solver=solver)
-        chained = network.hessian_coupling(states, green)
-        hessian = hessian + chained + chained.T
-    return task.sample_weight * hessian
+    if kind == "gauss_newton":
+        response = respond(network, task, solver=solver)
+        jacobians, curvatures = _jacobian_blocks(network, task, response.drive, response.adjoint)
+        return task.sample_weight * _gauss_newton(jacobians, curvatures)
+    # G has all that `respond` would solve for, so that one factorisation is enough.
+    green = greens_function(network, task.boundary, solver=solver)
+    held = task.values @ task.boundary.constraints.lift[:, : task.boundary.num_held].T
+    drive = held + (task.force - held @ network.hessian()) @ green
+    adjoint = task.readout @ green
+    gradients = task.cost_gradients(task.inputs @ (drive @ task.readout.T))
+    chained = network.hessian_coupling(adjoint, drive, gradients.T @ task.inputs, green)
+    curved = _gauss_newton(*_jacobian_blocks(network, task, drive, adjoint))
+    return task.sample_weight * (curved + chained + chained.T)
+
+
+def _gauss_newton(jacobians: Float[Array, "b p M"], curvatures: Float[Array, "b p p"]) -> Float[Array, "M M"]:
+    """`Σ_b J_bᵀ C_b J_b`."""
+    weighted = curvatures @ jacobians
+    size = weighted.shape[-1]
+    return jacobians.reshape(-1, size).T @ weighted.reshape(-1, size)
+
+
+def _jacobian_blocks(
+    network: AbstractNetwork, task: Task, drive: Float[Array, "s n"], adjoint: Float[Array, "o n"]
+) -> tuple[Float[Array, "b p M"], Float[Array, "b p p"]]:
+    """`(J, C)` with the Gauss-Newton matrix `Σ_b J_bᵀ C_b J_b`, before the weight of a sample.
+
+    Either one block of all pairs of terminal and output, whose `(s o)²` matrix C holds second moments of the
+    samples; or one block of the o outputs for every sample. What takes fewer operations.
+    """
+    outputs = task.inputs @ (drive @ task.readout.T)
+    curvatures = task.cost_curvatures(outputs)
+    # Signs do not matter: J enters twice.
+    slopes = network.edge_form(drive[:, None], adjoint[None])
+    (samples, terminals), (_, count, edges) = task.inputs.shape, slopes.shape
+    pairs = terminals * count
+    by_moments = (samples + edges) * pairs**2 + edges**2 * pairs
+    by_samples = samples * count * edges * (terminals + count + edges)
+    if by_moments <= by_samples:
+        # Outer products of the inputs first, so that the sum over samples is one matrix product.
+        squares = (task.inputs[:, :, None] * task.inputs[:, None]).reshape(samples, -1)
+        moments = squares.T @ curvatures.reshape(samples, -1)
+        moments = moments.reshape(terminals, terminals, count, count).transpose(0, 2, 1, 3)
+        return slopes.reshape(1, pairs, edges), moments.reshape(1, pairs, pairs)
+    return jnp.einsum("rs,som->rom", task.inputs, slopes), curvatures
 
 
 def cost_hessian_autodiff(
