@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxphys.diagnostics.alignment import force_alignment, response_alignment
-from jaxphys.diagnostics.cost_hessian import cost_hessian, cost_hessian_autodiff
+from jaxphys.diagnostics.cost_hessian import (
+    CurvatureModes,
+    cost_hessian,
+    cost_hessian_autodiff,
+    cost_hessian_modes,
+    cost_hessian_product,
+    gauss_newton_factor,
+    stiff_modes,
+)
 from jaxphys.diagnostics.response import (
     effective_conductance,
     effective_conductance_monte_carlo,
@@ -30,9 +38,12 @@ FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
 
 __all__ = [
     "FUNCTIONALS",
+    "CurvatureModes",
     "Spectrum",
     "cost_hessian",
     "cost_hessian_autodiff",
+    "cost_hessian_modes",
+    "cost_hessian_product",
     "effective_conductance",
     "effective_conductance_monte_carlo",
     "effective_dimension",
@@ -40,9 +51,11 @@ __all__ = [
     "eigenvalues",
     "force_alignment",
     "free_subspace",
+    "gauss_newton_factor",
     "participation_ratio",
     "response_alignment",
     "spectrum",
+    "stiff_modes",
     "susceptibility",
     "susceptibility_vectors",
 ]
