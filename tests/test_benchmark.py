@@ -1,5 +1,11 @@
 """Workloads are what they are said to be, and every contender takes the same steps. Nothing here is timed."""
 
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +14,7 @@ import pytest
 from helpers import assert_close, assert_refused
 
 import jaxphys as jp
+from jaxphys import benchmark, cli
 from jaxphys.benchmark import CONTENDERS, WORKLOADS, Workload, planar_graph, workload
 
 pytestmark = pytest.mark.float64
@@ -19,8 +26,14 @@ SMALL = {
 }
 
 
+@cache
 def small(name, **settings):
     return workload(name, realizations=3, **SMALL[name], **settings)
+
+
+@cache
+def ours(name, steps):
+    return CONTENDERS["jaxphys"](small(name))(steps)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +119,7 @@ def test_every_contender_takes_the_same_steps(name, contender):
     found = small(name)
     start = np.asarray(found.network.k)
     for steps in (1, 4):
-        ours, theirs = CONTENDERS["jaxphys"](found)(steps), CONTENDERS[contender](found)(steps)
-        assert_close(theirs - start, ours - start, relative=1e-8)
+        assert_close(CONTENDERS[contender](found)(steps) - start, ours(name, steps) - start, relative=1e-8)
 
 
 @pytest.mark.parametrize("contender", sorted(CONTENDERS))
@@ -122,8 +134,108 @@ def test_every_contender_stops_at_the_bound(contender):
 @pytest.mark.parametrize("name", sorted(WORKLOADS))
 def test_contenders_run_in_single_precision(name):
     found = small(name, dtype=np.float32)
-    double = CONTENDERS["jaxphys"](small(name))(2)
     for make in CONTENDERS.values():
-        k = make(found)(2)
+        k = make(found)(4)
         assert k.dtype == np.float32
-        assert_close(k, double, relative=1e-3)
+        assert_close(k, ours(name, 4), relative=1e-3)
+
+
+def test_steps_are_timed_beside_what_starting_costs(monkeypatch):
+    """A contender whose clock is known: 5 s to start, 2 s a step."""
+    now = [0.0]
+
+    def contender(steps):
+        now[0] += 5.0 + 2.0 * steps
+        return np.zeros((1, 1))
+
+    def elapsed(contender, steps):
+        before = now[0]
+        contender(steps)
+        return now[0] - before
+
+    monkeypatch.setattr(benchmark, "_elapsed", elapsed)
+    timing = benchmark.interleaved({"a": contender}, rounds=3, seconds=20.0)["a"]
+    assert timing == benchmark.Timing(2e6, 2e6, 2e6, 10)
+
+
+def test_deviations_see_a_wrong_number():
+    found = small("W2")
+    assert max(benchmark.deviations(found, found).values()) < 1e-12
+    off = Workload(**{**vars(found), "network": found.network.with_k(found.network.k * (1 + 1e-6))})
+    errors = benchmark.deviations(off, found)
+    assert 1e-8 < errors["update"] < 1e-4
+    assert 1e-7 < errors["k_after_10_steps"] < 1e-5
+
+
+def test_arithmetic_of_one_step_by_hand():
+    # Six free coordinates, one force, one output, 21 entries: 72 + 144 + 84, for three realizations.
+    assert benchmark.arithmetic(small("W1")) == (3 * 300, 3 * 8 * (72 + 36 + 24 + 84))
+    assert benchmark.arithmetic(small("W1", dtype=np.float32))[1] == 3 * 4 * (72 + 36 + 24 + 84)
+
+
+def test_ceilings_are_positive():
+    found = benchmark.ceilings(0.0)
+    assert set(found) == set(LIMITS)
+    assert all(value > 0 for value in found.values())
+
+
+PRODUCTS = ("numpy_product", "xla_batched_product")
+LIMITS = [f"{kind}_{dtype}_gflops" for kind in PRODUCTS for dtype in ("float64", "float32")]
+LIMITS += ["memory_copy_gbytes_per_s", "cache_copy_gbytes_per_s", "dispatch_us"]
+KEYS = {"dtype", "solver", "us_per_step", "us_per_step_numpy_loop", "ratio", "compile_s", "max_rel_error"}
+
+
+def test_bench_writes_a_whole_report(tmp_path, monkeypatch, capsys):
+    for name in benchmark._THREAD_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(benchmark, "_allowed_cores", lambda: [0])
+    named = benchmark.workload
+    monkeypatch.setattr(benchmark, "workload", lambda name, **settings: named(name, **settings, nodes=5))
+    monkeypatch.setattr(benchmark, "ceilings", lambda seconds: dict.fromkeys(LIMITS, 10.0))
+    path = tmp_path / "bench.json"
+    assert cli.main(["bench", "--quick", "--workload", "W1", "--json", str(path)]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]
+    report = json.loads(path.read_text())
+    assert {"machine", "versions", "workloads", "ceilings", "date", "seed", "command"} <= set(report)
+    assert report["command"].startswith("jaxphys bench --cores 1 --json")
+    assert set(report["workloads"]) == {"W1"}
+    double = report["workloads"]["W1"]
+    for entry, dtype in ((double, "float64"), (double["float32"], "float32")):
+        assert set(entry) >= KEYS
+        assert entry["dtype"] == dtype
+        assert entry["realizations"] == 50
+        assert entry["ratio"] == entry["us_per_step_numpy_loop"] / entry["us_per_step"]
+        assert 0 < entry["max_rel_error"] < (1e-12 if dtype == "float64" else 1e-4)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) <= 24
+    rows = [line.split()[:2] for line in printed if line.startswith("W1")]
+    assert rows == [["W1", "float64"], ["W1", "float32"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        (["--workload", "W4"], "`workload` must be among W1, W2, W3"),
+        (["--cores", "0"], "`cores` must be positive"),
+        (["--json", "nowhere/at/all.json"], "must lie in a folder that exists"),
+    ],
+)
+def test_bench_refuses_before_it_measures(arguments, saying, capsys):
+    assert cli.main(["bench", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert saying in printed.err
+    assert printed.out == ""
+
+
+def test_a_process_is_kept_to_its_cores():
+    """Where it is not yet, another one is started that is, and asks for no third."""
+    script = (
+        "import sys, os; from jaxphys.benchmark import rerun_on_cores;"
+        "status = rerun_on_cores([sys.executable, *sys.orig_argv[1:]], 1);"
+        "print(status, os.environ.get('OMP_NUM_THREADS')); sys.exit(5 if status is None else status)"
+    )
+    command = [sys.executable, "-u", "-c", script]
+    environment = {**os.environ, "OMP_NUM_THREADS": "7"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines() == ["None 1", "5 7"]
+    assert done.returncode == 5
