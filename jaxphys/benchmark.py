@@ -503,7 +503,7 @@ def interleaved(contenders: Mapping[str, Contender], rounds: int, seconds: float
     return timings
 
 
-def _steps_lasting(contender: Contender, seconds: float, most: int = 2000) -> int:
+def _steps_lasting(contender: Contender, seconds: float, most: int = 100_000) -> int:
     contender(1)
     steps = 1
     while (elapsed := _further(contender, steps)) < seconds / 4 and steps < most:
