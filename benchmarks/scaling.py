@@ -150,7 +150,7 @@ def measure_point(asked: dict) -> dict:
 
 def plot(report: dict) -> Figure:
     """Left: a step against nodes, single (dashed) and ensemble. Right: per realization."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     points = [point for point in report["points"] if "failed" not in point]
     contenders = list(dict.fromkeys(point["contender"] for point in points))
@@ -181,7 +181,7 @@ def plot(report: dict) -> Figure:
     for axes in (left, right):
         if axes.lines:
             axes.set(xscale="log", yscale="log")
-            axes.legend(fontsize=7, frameon=False, ncols=2)
+            axes.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
         axes.grid(alpha=0.3)
     machine = report["machine"]
     cores = f"{machine['cores_used']} core(s)"
