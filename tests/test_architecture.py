@@ -29,6 +29,7 @@ ORDER = [
     "report",
     "experiments",
     "certificate",
+    "benchmark",
     "config",
     "cli",
     "__main__",

@@ -192,7 +192,7 @@ def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["--help"])
     assert caught.value.code == 0
-    assert {"train", "verify"} <= set(capsys.readouterr().out.split())
+    assert {"train", "verify", "bench"} <= set(capsys.readouterr().out.split())
 
 
 def test_wrong_commands_exit_with_two():
