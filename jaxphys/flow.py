@@ -113,9 +113,14 @@ class GradientFlow(eqx.Module):
             self.relative_tolerance, self.absolute_tolerance, pcoeff=0.3, icoeff=0.4
         )
 
-        def is_under_way(state: Any) -> Bool[Array, ""]:
+        price = method.tableau.num_stages - 1
+
+        def wants_more(state: Any) -> Bool[Array, ""]:
             _, estimate, _, status, left = state
             return (left > 0) & (status == Status.OK) & (estimate.cost > stop_cost)
+
+        def can_pay(state: Any) -> Bool[Array, ""]:
+            return state[2].evaluations + price <= self.max_evaluations
 
         def attempt(state: Any) -> Any:
             k, estimate, pace, _, left = state
@@ -140,19 +145,21 @@ class GradientFlow(eqx.Module):
             cut = accepted & (taken < pace.length)
             length = jnp.where(cut, jnp.maximum(end - begin, pace.length), end - begin)
             memory = jax.tree.map(lambda new, old: jnp.where(cut, old, new), memory[:2], pace.memory)
-            evaluations = pace.evaluations + (method.tableau.num_stages - 1)
+            evaluations = pace.evaluations + price
             k, estimate = jax.tree.map(
                 lambda new, old: jnp.where(accepted, new, old), (candidate, measured), (k, estimate)
             )
             left = jnp.where(accepted, left - taken, left)
-            stuck = (left - length >= left) | ((evaluations >= self.max_evaluations) & (left > 0))
             failure = jnp.where(trouble == Status.OK, Status.NOT_CONVERGED, trouble)
+            stuck = ~accepted & (left - length >= left)
             status = jnp.where(stuck, failure, Status.OK).astype(jnp.int32)
             return k, estimate, Pace(length, memory, evaluations), status, left
 
         state = (k, estimate, pace, status, steps.astype(k.dtype))
-        k, estimate, pace, status, _ = jax.lax.while_loop(is_under_way, attempt, state)
-        return k, estimate, pace, status
+        state = jax.lax.while_loop(lambda state: wants_more(state) & can_pay(state), attempt, state)
+        k, estimate, pace, status, _ = state
+        broke = wants_more(state) & ~can_pay(state)
+        return k, estimate, pace, jnp.where(broke, Status.NOT_CONVERGED, status).astype(jnp.int32)
 
     def _step(
         self,

@@ -215,7 +215,7 @@ def train(
     )
     schedule = record_schedule(steps, record_every, record_steps)
     check_batches(task, batch_size, adaptive, stop_cost)
-    _check_integrator(integrator, optimizer, adaptive, batch_size, network.k.shape[1])
+    _check_integrator(integrator, optimizer, adaptive, batch_size, network.k)
     options = _Options(
         rule or ExactGradient(),
         _with_extra_arguments(_DESCENT if optimizer is None else optimizer),
@@ -274,14 +274,24 @@ def _check_integrator(
     optimizer: Any,
     adaptive: AdaptiveStep | None,
     batch_size: int | None,
-    num_edges: int,
+    k: Float[Array, "R M"],
 ) -> None:
     if integrator is None:
         return
     for name, value in {"optimizer": optimizer, "adaptive": adaptive, "batch_size": batch_size}.items():
         require(value is None, name, "be None beside `integrator`", "it is set")
+    num_edges = k.shape[1]
     shape = (num_edges,) if integrator.metric is None else integrator.metric.shape
     require(shape == (num_edges,), "integrator", f"have a metric of {num_edges} entries", f"it has {shape}")
+    for bound, outside in (
+        (integrator.lower, lambda bound: k < bound),
+        (integrator.upper, lambda bound: k > bound),
+    ):
+        if bound is not None:
+            number = int(jnp.sum(outside(bound)))
+            require(
+                number == 0, "network", f"start within the bound {bound}", f"{number} entries of k do not"
+            )
 
 
 def _run(
