@@ -104,7 +104,7 @@ class GradientFlow(eqx.Module):
         `measure` is the rule as a function of `k`, `estimate` what it measured at the `k` handed in.
         Rests where `status` is not OK or the cost is at or below `stop_cost`. A step onto a state that
         the rule cannot measure is refused and shortened; the realization fails, with the rule's status,
-        once its steps are too short to move the clock.
+        once its steps are too short to move `k`.
         """
         diffrax = _diffrax()
         method = getattr(diffrax, _METHODS[self.method])()
@@ -151,7 +151,8 @@ class GradientFlow(eqx.Module):
             )
             left = jnp.where(accepted, left - taken, left)
             failure = jnp.where(trouble == Status.OK, Status.NOT_CONVERGED, trouble)
-            stuck = ~accepted & (left - length >= left)
+            way = length * _root_mean_square(self._velocity(estimate, k, *self._at_bounds(k)))
+            stuck = ~accepted & (way <= 4 * jnp.finfo(k.dtype).eps * _root_mean_square(k))
             status = jnp.where(stuck, failure, Status.OK).astype(jnp.int32)
             return k, estimate, Pace(length, memory, evaluations), status, left
 
