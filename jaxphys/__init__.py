@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from jaxphys import diagnostics, solvers
 from jaxphys._checks import InputError
 from jaxphys.equilibrium import Boundary, State, Status, equilibrate, greens_function
+from jaxphys.flow import GradientFlow
 from jaxphys.generators import complete_graph, erdos_renyi, square_lattice, triangular_lattice
 from jaxphys.networks import (
     AbstractDifferenceNetwork,
@@ -55,6 +56,7 @@ __all__ = [
     "Estimate",
     "ExactGradient",
     "FlowNetwork",
+    "GradientFlow",
     "InputError",
     "NodeNetwork",
     "Response",

@@ -70,6 +70,7 @@ def run_dataset(
 
     Variables: `cost(realization, record)`, `step(record)`, `k` and `k_initial(realization, edge)`,
     `edges(edge, end)` or `(realization, edge, end)`, `status(realization)` (`Status` codes),
+    `evaluations(realization)` of the rule,
     recorded functionals as `name(realization, record, …)`, `positions` where nodes have them,
     the task's arrays as `task_*`, and any `per_realization` arrays by name. Node networks:
     edge = upper triangle with diagonal, row by row.
@@ -101,6 +102,8 @@ def run_dataset(
     ):
         if values is not None:
             variables[f"task_{name}"] = (("realization", *axes), np.asarray(values))
+    if run.evaluations is not None:
+        variables["evaluations"] = ("realization", run.evaluations)
     for name, values in run.records.items():
         further = _AXES.get(name, tuple(f"{name}_{i}" for i in range(values.ndim - 2)))
         # The final k is there already; its history needs another name.

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from jaxphys._checks import InputError, require
 from jaxphys.equilibrium import Status
+from jaxphys.flow import GradientFlow
 from jaxphys.networks import AbstractNetwork
 from jaxphys.rules import AbstractRule, Estimate, ExactGradient
 from jaxphys.solvers import AbstractSolver
@@ -68,6 +69,8 @@ class Run(eqx.Module):
     - `cost`: `(R, T)` learning cost. `records`: name → `(R, T, …)` values of the functionals.
     - `status`: `(R,)` `Status` codes; a failed realization stays at its last good state.
     - `seconds`: time spent compiling and in the first chunk, and in all later chunks.
+    - `evaluations`: `(R,)` how often the rule was asked: once at the start, then once a step, or several
+      times where an integrator is at work; steps at rest do not count.
     """
 
     network: Any
@@ -78,6 +81,7 @@ class Run(eqx.Module):
     records: dict[str, np.ndarray]
     status: Int[np.ndarray, " R"]
     seconds: tuple[float, float]
+    evaluations: Int[np.ndarray, " R"] | None = None
 
     @property
     def failures(self) -> dict[str, int]:
@@ -87,13 +91,17 @@ class Run(eqx.Module):
 
 
 class _Walker(eqx.Module):
-    """Where one realization stands: its last accepted `k`, what the rule measured there, and its rate."""
+    """Where one realization stands: its last accepted `k`, what the rule measured there, and its rate.
+
+    The memory of an integrator takes the place of the optimizer's.
+    """
 
     k: Float[Array, " M"]
     estimate: Estimate
     optimizer_state: Any
     rate: Float[Array, ""]
     status: Int[Array, ""]
+    evaluations: Int[Array, ""]
 
 
 class _Options(eqx.Module):
@@ -106,6 +114,7 @@ class _Options(eqx.Module):
     functionals: dict[str, Functional]
     batch_size: int | None = eqx.field(static=True)
     stop_cost: float = eqx.field(static=True)
+    integrator: GradientFlow | None = None
 
 
 def stack(realizations: Sequence[Any]) -> Any:
@@ -137,6 +146,7 @@ def train(
     rule: AbstractRule | None = None,
     optimizer: optax.GradientTransformation | None = None,
     adaptive: AdaptiveStep | None = None,
+    integrator: GradientFlow | None = None,
     key: Key[Array, ""] | None = None,
     record_every: int | None = None,
     record_steps: Sequence[int] | None = None,
@@ -159,6 +169,8 @@ def train(
       the estimate of `∂C/∂k`, plain descent `optax.sgd(1.0)` by default; `transforms.bounds` and
       others chain behind it.
     - `adaptive`: an `AdaptiveStep`; None for fixed steps.
+    - `integrator`: a `GradientFlow` in place of `optimizer` and `adaptive`: the limit of small steps, by
+      Runge-Kutta steps as long as accuracy allows; a learning step is then a unit of time. Full batches only.
     - `key`: for minibatches and random transformations; `jax.random.key(0)` by default.
     - `record_every` or `record_steps`: when to record (about a hundred times by default); step 0 and
       the last one always are. `functionals`: name → function of `(network, task)` recorded then.
@@ -203,6 +215,7 @@ def train(
     )
     schedule = record_schedule(steps, record_every, record_steps)
     check_batches(task, batch_size, adaptive, stop_cost)
+    _check_integrator(integrator, optimizer, adaptive, batch_size, network.k)
     options = _Options(
         rule or ExactGradient(),
         _with_extra_arguments(_DESCENT if optimizer is None else optimizer),
@@ -211,6 +224,7 @@ def train(
         dict(functionals or {}),
         batch_size,
         -np.inf if stop_cost is None else float(stop_cost),
+        integrator,
     )
     seed = jax.random.key(0, impl="threefry2x32") if key is None else key
     keys = jax.random.split(seed, realizations)
@@ -253,6 +267,31 @@ def check_batches(
     samples = task.inputs.shape[1]
     require(0 < batch_size <= samples, "batch_size", f"lie between 1 and {samples}", f"it is {batch_size}")
     require(adaptive is None, "adaptive", "be None for minibatches (costs do not compare)", "it is set")
+
+
+def _check_integrator(
+    integrator: GradientFlow | None,
+    optimizer: Any,
+    adaptive: AdaptiveStep | None,
+    batch_size: int | None,
+    k: Float[Array, "R M"],
+) -> None:
+    if integrator is None:
+        return
+    for name, value in {"optimizer": optimizer, "adaptive": adaptive, "batch_size": batch_size}.items():
+        require(value is None, name, "be None beside `integrator`", "it is set")
+    num_edges = k.shape[1]
+    shape = (num_edges,) if integrator.metric is None else integrator.metric.shape
+    require(shape == (num_edges,), "integrator", f"have a metric of {num_edges} entries", f"it has {shape}")
+    for bound, outside in (
+        (integrator.lower, lambda bound: k < bound),
+        (integrator.upper, lambda bound: k > bound),
+    ):
+        if bound is not None:
+            number = int(jnp.sum(outside(bound)))
+            require(
+                number == 0, "network", f"start within the bound {bound}", f"{number} entries of k do not"
+            )
 
 
 def _run(
@@ -327,6 +366,7 @@ def _run(
         records=records,
         status=np.asarray(walkers.status),
         seconds=(compiled - start, end - compiled),
+        evaluations=np.asarray(walkers.evaluations),
     )
 
 
@@ -337,12 +377,16 @@ def _start(network: Any, task: Any, options: _Options, keys: Array) -> tuple[_Wa
     def one(network: AbstractNetwork, task: Task, key: Array) -> tuple[_Walker, dict[str, Array]]:
         estimate = options.rule(network, _batch(task, key, 0, options.batch_size), solver=options.solver)
         rate = 1.0 if options.adaptive is None else options.adaptive.initial
+        integrator = options.integrator
         walker = _Walker(
             network.k,
             estimate,
-            options.optimizer.init(network.k),
+            options.optimizer.init(network.k)
+            if integrator is None
+            else integrator.start(network.k, estimate),
             jnp.asarray(rate, network.k.dtype),
             estimate.status,
+            jnp.asarray(1, jnp.int32),
         )
         return walker, _record(options, walker, network, task)
 
@@ -362,7 +406,11 @@ def _advance(
         def one_step(index: Array, walkers: _Walker) -> _Walker:
             return step(walkers, network, task, keys, index)
 
-        walkers = jax.lax.fori_loop(ends[0], ends[1], one_step, walkers)
+        if options.integrator is None:
+            walkers = jax.lax.fori_loop(ends[0], ends[1], one_step, walkers)
+        else:
+            flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, None))
+            walkers = flow(walkers, network, task, ends[1] - ends[0])
         return walkers, record(walkers, network, task)
 
     walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
@@ -391,9 +439,23 @@ def _step(
         good &= estimate.cost < walker.estimate.cost
         factor = jnp.where(good, options.adaptive.growth, options.adaptive.shrink).astype(rate.dtype)
         rate = jnp.where(active, rate * factor, rate)
-    moved = _Walker(k, estimate, optimizer_state, rate, status)
-    rested = _Walker(walker.k, walker.estimate, walker.optimizer_state, rate, status)
+    evaluations = walker.evaluations + active.astype(jnp.int32)
+    moved = _Walker(k, estimate, optimizer_state, rate, status, evaluations)
+    rested = _Walker(walker.k, walker.estimate, walker.optimizer_state, rate, status, evaluations)
     return jax.tree.map(lambda new, old: jnp.where(active & good, new, old), moved, rested)
+
+
+def _flow(options: _Options, walker: _Walker, network: AbstractNetwork, task: Task, steps: Array) -> _Walker:
+    """Many learning steps of one realization at once, in the limit of small steps."""
+
+    def measure(k: Array) -> Estimate:
+        return options.rule(network.with_k(k), task, solver=options.solver)
+
+    assert options.integrator is not None
+    k, estimate, pace, status = options.integrator.advance(
+        measure, walker.k, walker.estimate, walker.optimizer_state, walker.status, steps, options.stop_cost
+    )
+    return _Walker(k, estimate, pace, walker.rate, status, pace.evaluations)
 
 
 def _is_active(walker: _Walker, stop_cost: float) -> Bool[Array, "*R"]:
@@ -443,10 +505,11 @@ def _fill(records: dict[str, np.ndarray], done: int) -> None:
 def _identity(network: Any, task: Any, options: _Options, keys: Array, schedule: np.ndarray) -> str:
     """A digest of what a run starts from; a checkpoint of another run has another."""
     digest = hashlib.sha256(schedule.tobytes())
-    for leaf in jax.tree.leaves((network, task, jax.random.key_data(keys))):
+    arrays = eqx.filter((network, task, jax.random.key_data(keys), options.integrator), eqx.is_array)
+    for leaf in jax.tree.leaves(arrays):
         digest.update(np.asarray(leaf).tobytes())
     shared = (options.rule, options.solver, options.adaptive, options.batch_size, options.stop_cost)
-    digest.update(repr(shared).encode())
+    digest.update(repr((*shared, options.integrator)).encode())
     return digest.hexdigest()
 
 

@@ -19,6 +19,7 @@ ORDER = [
     "tasks",
     "rules",
     "transforms",
+    "flow",
     "parallel",
     "train",
     "diagnostics",

@@ -124,6 +124,9 @@ TASKS = {
 }
 
 
+FLOW = {"kind": "gradient_flow", "method": "dopri5"}
+
+
 @pytest.mark.float64  # A small network in space can be too soft for single precision.
 @pytest.mark.parametrize("task", list(TASKS))
 @pytest.mark.parametrize("network", list(NETWORKS))
@@ -210,6 +213,11 @@ def test_graphs_and_values_from_a_file(tmp_path):
         ({"task": {"kind": "classification", "train_per_class": 50}}, "`task.train_per_class`"),
         ({"optimizer": {"kind": "adam", "adaptive": True}}, "`optimizer.adaptive`"),
         ({"optimizer": {"rate": 0.0}}, "`optimizer.rate`"),
+        ({"integrator": FLOW, "optimizer": {"kind": "adam"}}, "`optimizer.kind` must be sgd"),
+        ({"integrator": FLOW, "optimizer": {"noise": 0.1}}, "`optimizer.noise` must be 0.0"),
+        ({"integrator": FLOW, "optimizer": {"synchronous": 0.1}}, "`optimizer.synchronous` must be 1.0"),
+        ({"integrator": FLOW, "batch_size": 1}, "`batch_size` must be left out"),
+        ({"integrator": {**FLOW, "relative_tolerance": 0.0}}, "`relative_tolerance` must be positive"),
         ({"optimizer": {"lower": 2.0, "upper": 1.0}}, "`lower`"),
         (
             {"network": {"nodes": 3}, "task": {"kind": "classification"}},
@@ -221,6 +229,17 @@ def test_what_cannot_be_built_is_refused(table, saying):
     with pytest.raises(jp.InputError) as caught:
         build(parse_config({"realizations": 1, **table}))
     assert saying in str(caught.value)
+
+
+@pytest.mark.parametrize("network", ["node", "flow"])
+def test_a_gradient_flow_takes_rate_metric_and_bounds_from_the_optimizer(network):
+    tables = {"integrator": FLOW, "optimizer": {"rate": 0.25, "upper": 50.0}, "network": NETWORKS[network]}
+    arguments = build(parse_config({"realizations": 1, "steps": 7, **tables})).arguments
+    flow = arguments["integrator"]
+    assert arguments["optimizer"] is None
+    assert (flow.rate, flow.upper, flow.method) == (0.25, 50.0, "dopri5")
+    assert flow.lower == (None if network == "node" else 1e-6)
+    assert (flow.metric is None) == (network == "flow")
 
 
 def test_defaults_are_a_run():

@@ -18,6 +18,7 @@ from jaxphys.config.schema import RunConfig
 from jaxphys.data import iris, labelled_table
 from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.equilibrium import Boundary
+from jaxphys.flow import GradientFlow
 from jaxphys.io import load_network
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.tasks import Task
@@ -54,6 +55,11 @@ def build(config: RunConfig) -> Ensemble:
         drawn.append((network, *_task(config.task, network, task_key)))
     networks, trains, tests = zip(*drawn, strict=True)
     optimizer, adaptive = _optimizer(config.optimizer, networks[0])
+    integrator = None
+    if isinstance(config.integrator, schema.GradientFlow):
+        integrator = _flow(config.integrator, config.optimizer, networks[0])
+        optimizer = None
+        require(config.batch_size is None, "batch_size", "be left out beside a gradient flow", "it is set")
     task = stack(trains)
     record_schedule(config.steps, config.record_every)
     check_batches(task, config.batch_size, adaptive, config.stop_cost)
@@ -65,6 +71,7 @@ def build(config: RunConfig) -> Ensemble:
         "rule": _rule(config.rule),
         "optimizer": optimizer,
         "adaptive": adaptive,
+        "integrator": integrator,
         "key": jax.random.fold_in(root, config.realizations),
         "record_every": config.record_every,
         "functionals": functionals,
@@ -109,13 +116,39 @@ def _optimizer(config: schema.Optimizer, network: AbstractNetwork) -> tuple[Any,
         chain.append(transforms.update_noise(config.noise))
     if config.synchronous != 1:
         chain.append(transforms.desynchronous(config.synchronous))
-    # A conductance or spring constant that passes through zero would no longer be one.
-    lower = config.lower
-    if lower is None and not isinstance(network, NodeNetwork):
-        lower = 1e-6
+    lower = _lower(config, network)
     if lower is not None or config.upper is not None:
         chain.append(transforms.bounds(lower, config.upper))
     return optax.chain(*chain), AdaptiveStep(config.rate) if config.adaptive else None
+
+
+def _flow(config: schema.GradientFlow, optimizer: schema.Optimizer, network: AbstractNetwork) -> GradientFlow:
+    defaults = schema.Optimizer()
+    for name in ("kind", "adaptive", "noise", "synchronous"):
+        value, default = getattr(optimizer, name), getattr(defaults, name)
+        require(
+            value == default, f"optimizer.{name}", f"be {default} beside a gradient flow", f"it is {value}"
+        )
+    metric = None
+    if isinstance(network, NodeNetwork) and optimizer.metric == "frobenius":
+        metric = network.frobenius_metric
+    return GradientFlow(
+        optimizer.rate,
+        config.method,
+        config.relative_tolerance,
+        config.absolute_tolerance,
+        _lower(optimizer, network),
+        optimizer.upper,
+        metric,
+        config.max_evaluations,
+    )
+
+
+def _lower(config: schema.Optimizer, network: AbstractNetwork) -> float | None:
+    """A conductance or spring constant that passes through zero would no longer be one."""
+    if config.lower is None and not isinstance(network, NodeNetwork):
+        return 1e-6
+    return config.lower
 
 
 def _network(config: schema.Node | schema.Flow | schema.Spring, key: Key[Array, ""]) -> AbstractNetwork:

@@ -231,6 +231,27 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """The optimizer's steps, one evaluation of the rule each."""
+
+    kind: Literal["steps"] = _key("steps", "this table")
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """The limit of small steps, by adaptive Runge-Kutta steps; a learning step lasts the time `rate`.
+
+    Of the optimizer's keys `rate`, `metric`, `lower` and `upper` apply. Needs diffrax (the extra `flow`).
+    """
+
+    kind: Literal["gradient_flow"] = _key("gradient_flow", "this table")
+    method: Literal["tsit5", "dopri5", "bosh3"] = _key("tsit5", "Runge-Kutta method, of order 5, 5 or 3")
+    relative_tolerance: float = _key(1e-4, "on k, for every Runge-Kutta step")
+    absolute_tolerance: float = _key(1e-6, "on k, for every Runge-Kutta step")
+    max_evaluations: int = _key(1_000_000, "of the rule; a network that needs more fails")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """An ensemble of networks, its task, and how it learns."""
 
@@ -250,4 +271,5 @@ class RunConfig:
     task: RandomLinear | Allostery | Regression | Classification = _key(RandomLinear, "what to learn")
     rule: ExactGradient | EquilibriumPropagation | CoupledLearning = _key(ExactGradient, "how to learn")
     optimizer: Optimizer = _key(Optimizer, "how far to step")
+    integrator: Steps | GradientFlow = _key(Steps, "step by step, or the limit of small steps")
     versions: dict[str, str] = _key(dict, "written by a run, for the record; ignored when read")
