@@ -15,7 +15,7 @@ from jaxphys.networks import (
     SpringNetwork,
 )
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
-from jaxphys.solvers import BorderedLU, Dense
+from jaxphys.solvers import BorderedLU, Dense, StarMesh
 from jaxphys.tasks import (
     AbstractCost,
     CosineDistance,
@@ -25,6 +25,7 @@ from jaxphys.tasks import (
     Task,
     accuracy,
     allostery,
+    choose_solver,
     classification,
     random_linear,
     regression,
@@ -63,6 +64,7 @@ __all__ = [
     "Run",
     "SpringNetwork",
     "SquaredError",
+    "StarMesh",
     "State",
     "Status",
     "Task",
@@ -70,6 +72,7 @@ __all__ = [
     "accuracy",
     "allostery",
     "bounds",
+    "choose_solver",
     "classification",
     "complete_graph",
     "desynchronous",

@@ -65,10 +65,7 @@ class AbstractRule(eqx.Module):
     def estimate(self, network: AbstractNetwork, task: Task, response: Response) -> Estimate:
         """The same from a `Response` at hand, which several rules can share."""
         contrasts, converged = self.contrasts(response, task)
-        gradient = sum(
-            (_energy_difference(network, response, task, contrast) for contrast in contrasts),
-            start=jnp.zeros_like(network.k),
-        )
+        gradient = response.edge_moment(network, *_energy_differences(task, contrasts))
         cost = jnp.sum(task.sample_costs(response.outputs))
         status = jnp.where(converged | (response.status != 0), response.status, Status.NOT_CONVERGED)
         status = jnp.where((status == 0) & ~jnp.isfinite(cost + jnp.sum(gradient)), Status.NOT_FINITE, status)
@@ -92,16 +89,21 @@ class Contrast(eqx.Module):
     weight: float = 1.0
 
 
-def _energy_difference(
-    network: AbstractNetwork, response: Response, task: Task, contrast: Contrast
-) -> Float[Array, " M"]:
-    """`weight Σ_r (e(x_C) - e(x_F)) / nudge` over samples, from the second moments of inputs and forces."""
-    drive, adjoint = response.drive, response.adjoint
-    difference = network.edge_moment(drive, adjoint, task.inputs.T @ contrast.forces)
-    if contrast.nudge is not None:
-        moment = (0.5 * contrast.nudge) * contrast.forces.T @ contrast.forces
-        difference = difference + network.edge_moment(adjoint, adjoint, moment)
-    return contrast.weight * difference
+def _energy_differences(
+    task: Task, contrasts: list[Contrast]
+) -> tuple[Float[Array, "s o"], Float[Array, "o o"] | None]:
+    """`Σ weight (e(x_C) - e(x_F)) / nudge` over contrasts and samples, as second moments of inputs and forces.
+
+    The first pairs input terminals with outputs, the second outputs with outputs; that is None in the
+    limit of small nudges.
+    """
+    mixed = sum(contrast.weight * task.inputs.T @ contrast.forces for contrast in contrasts)
+    quadratic = [
+        (0.5 * contrast.weight * contrast.nudge) * contrast.forces.T @ contrast.forces
+        for contrast in contrasts
+        if contrast.nudge is not None
+    ]
+    return mixed, sum(quadratic) if quadratic else None
 
 
 class ExactGradient(AbstractRule):

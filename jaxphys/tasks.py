@@ -5,6 +5,7 @@ follows from its response to one unit of each terminal. `respond` computes that,
 factorisation, and every learning rule and cost Hessian is built on it.
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxphys._checks import check_indices, require
-from jaxphys.equilibrium import Boundary, solve_columns
-from jaxphys.networks import AbstractNetwork
-from jaxphys.solvers import AbstractSolver
+from jaxphys._checks import InputError, check_indices, require
+from jaxphys.equilibrium import Boundary, Status, solve_columns
+from jaxphys.networks import AbstractNetwork, FlowNetwork
+from jaxphys.solvers import AbstractSolver, StarMesh, strain_moment
 
 # A node, or a pair of nodes.
 Terminal = int | np.integer | tuple[int, int]
@@ -194,6 +195,8 @@ class Response(eqx.Module):
     - `adjoint`: `(o, n)` state for a unit force on each output, everything held at zero: `G Aᵀ`.
     - `coupling`: `(o, o)` outputs for a unit force on each output: `A G Aᵀ`.
     - `outputs`: `(R, o)` outputs of every sample.
+    - `strains`: `(M, s + o)` what the edges of a flow network feel of `drive` and `adjoint`, where a solver
+      has it at hand; else None. `shared`: whether all realizations have one graph.
     - `residual`, `status`: as in `State`, the worst over all columns.
     """
 
@@ -203,6 +206,24 @@ class Response(eqx.Module):
     outputs: Float[Array, "R o"]
     residual: Float[Array, ""]
     status: Int[Array, ""]
+    strains: Float[Array, "M c"] | None = None
+    shared: bool = eqx.field(static=True, default=False)
+
+    def edge_moment(
+        self, network: AbstractNetwork, mixed: Float[Array, "s o"], quadratic: Float[Array, "o o"] | None
+    ) -> Float[Array, " M"]:
+        """`Σ mixed_ab driveₐᵀ Qᵢ adjoint_b + Σ quadratic_ab adjointₐᵀ Qᵢ adjoint_b` for every edge i.
+
+        `quadratic` None is zero.
+        """
+        if self.strains is not None:
+            zero = jnp.zeros_like(self.coupling)
+            moment = jnp.concatenate([mixed, zero if quadratic is None else quadratic])
+            return strain_moment(self.strains, moment, shared=self.shared)
+        if quadratic is None:
+            return network.edge_moment(self.drive, self.adjoint, mixed)
+        columns = jnp.concatenate([self.drive, self.adjoint])
+        return network.edge_moment(columns, self.adjoint, jnp.concatenate([mixed, quadratic]))
 
 
 def respond(network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None) -> Response:
@@ -211,14 +232,78 @@ def respond(network: AbstractNetwork, task: Task, *, solver: AbstractSolver | No
     The number of samples does not matter: free states are `inputs @ drive`, and clamped states
     differ from them by combinations of `adjoint`.
     """
-    rows = task.boundary.rows
-    force = jnp.concatenate([task.force, task.readout]).T
-    values = jnp.zeros((rows.shape[0], force.shape[1]), rows.dtype)
-    values = values.at[: task.boundary.num_held, : len(task.values)].set(task.values.T)
+    if isinstance(solver, StarMesh) and isinstance(network, FlowNetwork):
+        return _respond_by_elimination(network, task, solver)
+    return _respond_by_columns(network, task, solver)
+
+
+def _respond_by_columns(network: AbstractNetwork, task: Task, solver: AbstractSolver | None) -> Response:
+    force, values = _right_hand_sides(task)
     x, _, residual, status = solve_columns(network.hessian(), task.boundary, force, values, solver)
     drive, adjoint = x.T[: len(task.force)], x.T[len(task.force) :]
     outputs = task.inputs @ (drive @ task.readout.T)
     return Response(drive, adjoint, adjoint @ task.readout.T, outputs, residual, status)
+
+
+def _right_hand_sides(task: Task) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
+    """Forces and held values: a column for each input terminal, then one for each output."""
+    force = jnp.concatenate([task.force, task.readout]).T
+    values = jnp.zeros((task.boundary.rows.shape[0], force.shape[1]), force.dtype)
+    return force, values.at[: task.boundary.num_held, : len(task.values)].set(task.values.T)
+
+
+@eqx.filter_custom_jvp
+def _respond_by_elimination(network: FlowNetwork, task: Task, solver: StarMesh) -> Response:
+    """The same, with what the hot path of training needs and no Hessian."""
+    force, values = _right_hand_sides(task)
+    x, strains, outputs, sound = solver.respond(network.k, force, values, task.readout)
+    number = len(task.force)
+    # Currents that are left over at nodes which nothing holds; compiled away where nobody asks.
+    currents = network.k[:, None] * strains
+    edges = network.topology.edges
+    balance = jnp.zeros_like(x).at[edges[:, 0]].add(currents).at[edges[:, 1]].add(-currents) - force
+    rows, lift = task.boundary.rows, task.boundary.constraints.lift
+    balance = balance - rows.T @ (lift.T @ balance)
+    size = jnp.max(jnp.abs(currents), initial=0.0) + jnp.max(jnp.abs(force), initial=0.0)
+    residual = jnp.max(jnp.abs(balance)) / (size + jnp.finfo(size.dtype).tiny)
+    status = jnp.where(sound, Status.OK, Status.NOT_POSITIVE_DEFINITE).astype(jnp.int32)
+    return Response(
+        x.T[:number],
+        x.T[number:],
+        outputs[:, number:],
+        task.inputs @ outputs[:, :number].T,
+        residual,
+        status,
+        strains,
+        solver.shared,
+    )
+
+
+@_respond_by_elimination.def_jvp
+def _respond_by_elimination_jvp(primals: Any, tangents: Any) -> Any:
+    def differentiable(network: FlowNetwork, task: Task, solver: StarMesh) -> Response:
+        response = _respond_by_columns(network, task, solver)
+        strains = network.strains(jnp.concatenate([response.drive, response.adjoint]))[..., 0].T
+        return dataclasses.replace(response, strains=strains, shared=solver.shared)
+
+    return eqx.filter_jvp(differentiable, primals, tangents)
+
+
+def choose_solver(network: Any, task: Any) -> AbstractSolver:
+    """The solver that `train` takes for an ensemble if it is handed none.
+
+    `StarMesh` for flow networks under boundaries that hold nodes or let them float, planned for the task's
+    terminals; `Dense` for all else. `network` and `task` are an ensemble (or one of each) outside of `jit`.
+    """
+    if isinstance(network, FlowNetwork):
+        terminals = np.any(np.asarray(task.force) != 0, axis=-2) | np.any(
+            np.asarray(task.readout) != 0, axis=-2
+        )
+        try:
+            return StarMesh(network.topology.edges, task.boundary.rows, terminals)
+        except InputError:
+            return Dense()
+    return Dense()
 
 
 def task_cost(

@@ -29,7 +29,7 @@ from jaxphys.flow import GradientFlow
 from jaxphys.networks import AbstractNetwork
 from jaxphys.rules import AbstractRule, Estimate, ExactGradient
 from jaxphys.solvers import AbstractSolver
-from jaxphys.tasks import Task, task_cost
+from jaxphys.tasks import Task, choose_solver, task_cost
 
 Functional = Callable[[Any, Any], Any]
 
@@ -214,6 +214,7 @@ def train(
         f"leading axes are {sorted(sizes)}",
     )
     schedule = record_schedule(steps, record_every, record_steps)
+    solver = choose_solver(network, task) if solver is None else solver
     check_batches(task, batch_size, adaptive, stop_cost)
     _check_integrator(integrator, optimizer, adaptive, batch_size, network.k)
     options = _Options(
@@ -398,7 +399,8 @@ def _advance(
     walkers: _Walker, network: Any, task: Any, options: _Options, keys: Array, marks: Int[Array, " c"]
 ) -> tuple[_Walker, dict[str, Array]]:
     """Run from step `marks[0]` to `marks[-1]` and record at each of the others."""
-    step = jax.vmap(partial(_step, options), in_axes=(0, 0, 0, 0, None))
+    # Realizations run along the last axis of what a step carries, as solvers like to work.
+    step = jax.vmap(partial(_step, options), in_axes=(-1, 0, 0, 0, None), out_axes=-1)
     record = jax.vmap(partial(_record, options))
 
     def segment(walkers: _Walker, ends: tuple[Array, Array]) -> tuple[_Walker, dict[str, Array]]:
@@ -407,7 +409,8 @@ def _advance(
             return step(walkers, network, task, keys, index)
 
         if options.integrator is None:
-            walkers = jax.lax.fori_loop(ends[0], ends[1], one_step, walkers)
+            walkers = _turned(walkers, 0, -1)
+            walkers = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, walkers), -1, 0)
         else:
             flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, None))
             walkers = flow(walkers, network, task, ends[1] - ends[0])
@@ -415,6 +418,10 @@ def _advance(
 
     walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
     return walkers, jax.tree.map(lambda value: jnp.moveaxis(value, 0, 1), records)
+
+
+def _turned(tree: Any, source: int, target: int) -> Any:
+    return jax.tree.map(lambda array: jnp.moveaxis(array, source, target), tree)
 
 
 def _step(

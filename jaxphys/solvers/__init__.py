@@ -1,5 +1,14 @@
 """Linear algebra of bordered systems: numbers only, no physics."""
 
 from jaxphys.solvers.bordered import AbstractSolver, BorderedLU, Constraints, Dense, solve_bordered
+from jaxphys.solvers.star_mesh import StarMesh, strain_moment
 
-__all__ = ["AbstractSolver", "BorderedLU", "Constraints", "Dense", "solve_bordered"]
+__all__ = [
+    "AbstractSolver",
+    "BorderedLU",
+    "Constraints",
+    "Dense",
+    "StarMesh",
+    "solve_bordered",
+    "strain_moment",
+]

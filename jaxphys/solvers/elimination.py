@@ -1,0 +1,204 @@
+"""Planned elimination of the nodes of a sparse graph: which order, in which levels, with which fill.
+
+Eliminating a node joins its neighbours to one another. What that does to the graph depends on the graph
+alone, so it is worked out once, on the host, and what remains for every new set of numbers is a short
+list of gathers and scatters. Nodes that do not touch are eliminated together, a level at a time;
+consecutive levels of like size are padded to one shape and run as one loop, so that programs stay small.
+"""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+# What one more loop in the compiled program may cost in padded rows: about a tenth of a second of compilation.
+_LOOP = 800
+
+
+class Stage(eqx.Module):
+    """Levels of one padded shape: L levels of up to m pivots with up to d neighbours and u updates each.
+
+    Slots number the pairs of nodes that are ever joined; the last one stays zero and takes all padding. The
+    row after the last node does the same for nodes.
+
+    - `pivots`: `(L, m)` nodes. `neighbours`, `slots`: `(L, d, m)`, who is joined to a pivot, and by which slot.
+    - `targets`: `(L, u)` slots between two neighbours of a pivot, `first` and `second` the slots that join
+      them to it, and `via` the pivot's place among those of its level.
+    """
+
+    pivots: Int[Array, "L m"]
+    neighbours: Int[Array, "L d m"]
+    slots: Int[Array, "L d m"]
+    targets: Int[Array, "L u"]
+    first: Int[Array, "L u"]
+    second: Int[Array, "L u"]
+    via: Int[Array, "L u"]
+
+
+class Elimination(eqx.Module):
+    """The plan for one graph, or for many side by side that are numbered through.
+
+    - `stages`: in the order of elimination. `quiet`: so many stages come before the first pivot of `late`.
+    - `pairs`: `(S, 2)` the nodes that each slot joins, the zero slot left out.
+    - `num_nodes`: over all graphs.
+    """
+
+    stages: list[Stage]
+    pairs: Int[np.ndarray, "S 2"]
+    num_nodes: int = eqx.field(static=True)
+    quiet: int = eqx.field(static=True)
+
+    @property
+    def updates(self) -> int:
+        """Multiply-adds of one elimination, padding included."""
+        return sum(stage.targets.size for stage in self.stages)
+
+
+def plan_elimination(
+    graphs: Sequence[np.ndarray], num_nodes: int, kept: Sequence[Sequence[int]], late: Sequence[Sequence[int]]
+) -> Elimination:
+    """Plan the elimination of all nodes but `kept`, those in `late` after all others.
+
+    **Arguments**
+
+    - `graphs`: `(M, 2)` edges of every graph, all with `num_nodes` nodes; edges from a node to itself do not
+      count. `kept`, `late`: nodes of every graph.
+    """
+    levels: dict[int, list[tuple[int, list[int]]]] = {}
+    late_levels: dict[int, list[tuple[int, list[int]]]] = {}
+    kept_pairs: list[tuple[int, int]] = []
+    for number, edges in enumerate(graphs):
+        offset = number * num_nodes
+        order, remaining = _order(edges, num_nodes, set(kept[number]), set(late[number]))
+        depth = [0] * num_nodes
+        for node, around in order:
+            for other in around:
+                depth[other] = max(depth[other], depth[node] + 1)
+        for node, around in order:
+            into = late_levels if node in late[number] else levels
+            into.setdefault(depth[node], []).append((offset + node, [offset + other for other in around]))
+        kept_pairs += [(offset + a, offset + b) for a, b in remaining]
+    slot: dict[tuple[int, int], int] = {}
+    rows = []
+    first_late = len(levels)
+    for level in [levels[depth] for depth in sorted(levels)] + [late_levels[d] for d in sorted(late_levels)]:
+        for node, around in level:
+            for other in around:
+                slot.setdefault(_pair(node, other), len(slot))
+        rows.append(level)
+    for a, b in kept_pairs:
+        slot.setdefault(_pair(a, b), len(slot))
+    tables = [_level_tables(level, slot) for level in rows]
+    total = num_nodes * len(graphs)
+    spans = _spans(tables[:first_late]) + [
+        (first_late + begin, first_late + end) for begin, end in _spans(tables[first_late:])
+    ]
+    return Elimination(
+        [_stage(tables[begin:end], len(slot), total) for begin, end in spans],
+        np.array(list(slot), dtype=int).reshape(-1, 2),
+        total,
+        sum(end <= first_late for _, end in spans),
+    )
+
+
+def _pair(a: int, b: int) -> tuple[int, int]:
+    return (a, b) if a < b else (b, a)
+
+
+def _order(
+    edges: np.ndarray, num_nodes: int, kept: set[int], late: set[int]
+) -> tuple[list[tuple[int, list[int]]], list[tuple[int, int]]]:
+    """Pivots with their neighbours at the time, cheapest fill first; and the pairs of kept nodes that are left.
+
+    In every round all nodes of (nearly) least fill that do not touch go at once, which keeps levels few.
+    """
+    around: list[set[int]] = [set() for _ in range(num_nodes)]
+    for a, b in edges.tolist():
+        if a != b:
+            around[a].add(b)
+            around[b].add(a)
+    order: list[tuple[int, list[int]]] = []
+    for group in (set(range(num_nodes)) - kept - late, late - kept):
+        left, stale = set(group), set(group)
+        price: dict[int, tuple[int, int]] = {}
+        while left:
+            for node in stale & left:
+                near = around[node]
+                fill = sum(len(near) - 1 - len(around[other] & near) for other in near) // 2
+                price[node] = (fill, len(near))
+            stale.clear()
+            cheap = min(price[node][0] for node in left) + 1
+            blocked: set[int] = set()
+            for node in sorted(left, key=lambda node: (price[node], node)):
+                if price[node][0] > cheap or node in blocked:
+                    continue
+                near = around[node]
+                blocked |= near
+                order.append((node, sorted(near)))
+                left.discard(node)
+                for other in near:
+                    around[other] |= near
+                    around[other] -= {other, node}
+                    stale |= around[other] | {other}
+    return order, [(a, b) for a in kept for b in around[a] & kept if a < b]
+
+
+def _level_tables(
+    level: list[tuple[int, list[int]]], slot: dict[tuple[int, int], int]
+) -> tuple[list[tuple[int, list[int], list[int]]], list[tuple[int, int, int, int]]]:
+    """Pivots with neighbours and slots, and updates `(target, first, second, via)`."""
+    pivots = [(node, around, [slot[_pair(node, other)] for other in around]) for node, around in level]
+    updates = []
+    for place, (_, around, slots) in enumerate(pivots):
+        for i, one in enumerate(around):
+            for j in range(i):
+                updates.append((slot[_pair(one, around[j])], slots[i], slots[j], place))
+    return pivots, updates
+
+
+def _shape(tables: Sequence) -> tuple[int, int, int]:
+    """Pivots m, neighbours d and updates u of the largest level."""
+    pivots = max(len(level) for level, _ in tables)
+    neighbours = max((len(around) for level, _ in tables for _, around, _ in level), default=0)
+    return pivots, max(neighbours, 1), max(len(updates) for _, updates in tables)
+
+
+def _spans(tables: Sequence) -> list[tuple[int, int]]:
+    """Cut levels into runs of one padded shape each: padding against the number of loops."""
+    best, cut = [0.0], [0]
+    for end in range(1, len(tables) + 1):
+        pivots = neighbours = updates = 0
+        price, choice = float("inf"), end - 1
+        for begin in range(end - 1, -1, -1):
+            shape = _shape(tables[begin : begin + 1])
+            pivots, neighbours = max(pivots, shape[0]), max(neighbours, shape[1])
+            updates = max(updates, shape[2])
+            total = best[begin] + (end - begin) * (3 * updates + 6 * pivots * neighbours) + _LOOP
+            if total < price:
+                price, choice = total, begin
+        best.append(price)
+        cut.append(choice)
+    spans, end = [], len(tables)
+    while end:
+        spans.append((cut[end], end))
+        end = cut[end]
+    return spans[::-1]
+
+
+def _stage(tables: Sequence, zero_slot: int, zero_node: int) -> Stage:
+    count, (m, d, u) = len(tables), _shape(tables)
+    pivots = np.full((count, m), zero_node)
+    neighbours, slots = np.full((count, d, m), zero_node), np.full((count, d, m), zero_slot)
+    updates = np.full((4, count, u), zero_slot)
+    updates[3] = 0
+    for row, (level, changes) in enumerate(tables):
+        for place, (node, around, joined) in enumerate(level):
+            pivots[row, place] = node
+            neighbours[row, : len(around), place] = around
+            slots[row, : len(around), place] = joined
+        if changes:
+            updates[:, row, : len(changes)] = np.array(changes).T
+    arrays = [pivots, neighbours, slots, *updates]
+    return Stage(*(jnp.asarray(array, jnp.int32) for array in arrays))

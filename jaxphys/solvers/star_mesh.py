@@ -1,0 +1,384 @@
+"""Star-mesh elimination: resistor networks solved without a subtraction.
+
+Eliminating a node a of a resistor network replaces its star of conductances `k_ai` by the mesh
+`k_ai k_aj / Σ_l k_al` between its neighbours (the Kron reduction, one node at a time). Every number is a
+sum, product or quotient of positive numbers: the pivot is the sum of the node's conductances, never a
+stored diagonal from which they would have to cancel. Relative accuracy then does not depend on how far
+apart the conductances lie (the idea of Grassmann, Taksar and Heyman for Markov chains).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxphys._checks import InputError, is_concrete, require
+from jaxphys.solvers.bordered import AbstractSolver, Constraints
+from jaxphys.solvers.elimination import Elimination, Stage, plan_elimination
+
+# Realizations that are worked on at once: what they need stays in cache.
+_CHUNK = 64
+
+
+class StarMesh(AbstractSolver):
+    """Sparse, subtraction-free elimination for flow networks, planned once per graph.
+
+    For boundaries that hold nodes (no drops), or that let the network float with its mean projected out.
+    Conductances must be positive.
+
+    An ensemble on one graph shares one plan, and `vmap` over it becomes the last, contiguous axis of every
+    array. Realizations with different graphs are planned side by side, as one large graph; the solver then
+    serves exactly that ensemble, in its order, under one `vmap` over all of it.
+
+    **Arguments**
+
+    - `edges`: `(M, 2)`, or `(R, M, 2)` for R realizations; an edge from a node to itself carries nothing.
+    - `rows`: the rows of the boundary, `(c, n)` or `(R, c, n)`.
+    - `terminals`: `(n,)` or `(R, n)`, true for nodes where a task applies forces or reads: all that `respond`
+      may use; every node if None. Few of them make it faster.
+
+    `jaxphys.choose_solver` makes one for a task. Raises `InputError` where the boundary holds anything but
+    nodes, or realizations hold different numbers of them.
+
+    >>> import jax.numpy as jnp, jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1e-9, 3e9])
+    >>> boundary = jp.Boundary(network, ground=[2])
+    >>> solver = jp.StarMesh(network.topology.edges, boundary.rows)
+    >>> jp.equilibrate(network, boundary, jnp.array([1e-9, 0.0, 0.0]), solver=solver).x.round(3).tolist()
+    [1.0, 0.0, 0.0]
+    """
+
+    plan: Elimination
+    conductors: Int[Array, "p S"]
+    ends: Int[Array, "2 E"]
+    held: Int[Array, "G c"]
+    terminals: Int[Array, "G t"] | None
+    num_nodes: int = eqx.field(static=True)
+    graphs: int = eqx.field(static=True)
+    floating: bool = eqx.field(static=True)
+
+    def __init__(self, edges: Any, rows: Any, terminals: Any = None):
+        edges, rows = np.asarray(edges), np.asarray(rows, dtype=float)
+        n = rows.shape[-1]
+        acted = np.ones(n, bool) if terminals is None else np.asarray(terminals, dtype=bool)
+        parts = [edges.reshape(-1, *edges.shape[-2:]), rows.reshape(-1, *rows.shape[-2:]), acted.reshape(-1, n)]
+        if all((part == part[:1]).all() for part in parts):
+            parts = [part[:1] for part in parts]
+        count = max(len(part) for part in parts)
+        edges, rows, acted = (np.broadcast_to(part, (count, *part.shape[1:])) for part in parts)
+        held, self.floating = _held_nodes(edges, rows)
+        numbers = _filled_up(acted)
+        few = 4 * numbers.shape[1] <= n
+        late = [set(nodes.tolist()) if few and not self.floating else set() for nodes in numbers]
+        offsets = n * np.arange(count)[:, None]
+        self.plan = plan_elimination(list(edges), n, held.tolist(), late)
+        through = (edges + offsets[..., None]).reshape(-1, 2)
+        self.conductors = jnp.asarray(_conductors(through, self.plan.pairs), jnp.int32)
+        self.ends = jnp.asarray(through.T, jnp.int32)
+        self.held = jnp.asarray(held + offsets, jnp.int32)
+        self.terminals = jnp.asarray(numbers + offsets, jnp.int32) if few else None
+        self.num_nodes = n
+        self.graphs = count
+
+    @property
+    def shared(self) -> bool:
+        """Whether one graph serves every realization."""
+        return self.graphs == 1
+
+    def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Bool[Array, ""]:
+        # Elimination costs no more than a solve and goes with each; what is left is to look at the signs.
+        diagonal = jnp.eye(hessian.shape[0], dtype=bool)
+        return jnp.all(diagonal | (hessian <= 0)) & jnp.all(jnp.isfinite(hessian))
+
+    def solve(
+        self,
+        factors: Bool[Array, ""],
+        hessian: Float[Array, "n n"],
+        constraints: Constraints,
+        force: Float[Array, "n m"],
+        values: Float[Array, "c m"],
+    ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
+        x = _batched(self, _solve_kernel, (hessian, force, values))
+        return x, constraints.lift.T @ (force - hessian @ x)
+
+    def is_definite(self, factors: Bool[Array, ""]) -> Bool[Array, ""]:
+        return factors
+
+    def respond(
+        self,
+        k: Float[Array, " M"],
+        force: Float[Array, "n m"],
+        values: Float[Array, "c m"],
+        readout: Float[Array, "o n"],
+    ) -> tuple[Float[Array, "n m"], Float[Array, "M m"], Float[Array, "o m"], Bool[Array, ""]]:
+        """States, drops along the edges and readouts for m columns of forces and held values.
+
+        The last entry tells whether conductances are positive, and forces and readouts at the terminals of the
+        plan. Not differentiable by itself: `jaxphys.respond` is.
+        """
+        return _batched(self, _respond_kernel, (k, force, values, readout))
+
+
+def strain_moment(
+    strains: Float[Array, "M m"], moment: Float[Array, "m o"], *, shared: bool
+) -> Float[Array, " M"]:
+    """`Σ_ab moment_ab s_a s_(m-o+b)` for every edge: the last o columns of `strains` against all m.
+
+    With `shared`, `vmap` works along the last axis, as `StarMesh` does for an ensemble on one graph.
+    """
+    return _shared_moment(strains, moment) if shared else _moment(strains, moment)
+
+
+def _moment(strains: Float[Array, "M m"], moment: Float[Array, "m o"]) -> Float[Array, " M"]:
+    return jnp.sum((strains @ moment) * strains[:, strains.shape[1] - moment.shape[1] :], axis=1)
+
+
+@jax.custom_jvp
+def _shared_moment(strains: Float[Array, "M m"], moment: Float[Array, "m o"]) -> Float[Array, " M"]:
+    return _moment_by_realization(strains, moment)
+
+
+@_shared_moment.defjvp
+def _shared_moment_jvp(primals: Any, tangents: Any) -> Any:
+    return jax.jvp(_moment, primals, tangents)
+
+
+@custom_vmap
+def _moment_by_realization(strains: Array, moment: Array) -> Array:
+    return _moment(strains, moment)
+
+
+@_moment_by_realization.def_vmap
+def _moment_of_all(axis_size: int, batched: Any, strains: Array, moment: Array) -> tuple[Array, bool]:
+    strains, moment = (_to_last_axis(*pair) for pair in zip(batched, (strains, moment), strict=True))
+    count, outputs = moment.shape[:2]
+    # Few terms, written out: one pass over the edges.
+    pulls = [sum(moment[a, b] * strains[:, a] for a in range(count)) for b in range(outputs)]
+    total = sum(pull * strains[:, count - outputs + b] for b, pull in enumerate(pulls))
+    return jnp.moveaxis(jnp.broadcast_to(total, (strains.shape[0], axis_size)), -1, 0), True
+
+
+def _to_last_axis(is_batched: bool, array: Array) -> Array:
+    return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
+
+
+def _batched(solver: StarMesh, kernel: Callable[..., Any], arguments: tuple[Array, ...]) -> Any:
+    """Call `kernel(solver, *arguments)` so that `vmap` becomes axes that the kernel knows.
+
+    A kernel takes and returns arrays `(G, …, B)`: G graphs, each with its own numbers, and B realizations on
+    the same graph, contiguous.
+    """
+
+    wanted = "see all realizations that it was planned for under one `vmap`"
+    require(
+        solver.shared or not is_concrete(arguments[0]), "solver", wanted, f"they are {solver.graphs} graphs"
+    )
+
+    @custom_vmap
+    def call(solver: StarMesh, arguments: tuple[Array, ...]) -> Any:
+        if solver.shared:
+            results = kernel(solver, *(argument[None, ..., None] for argument in arguments))
+            return jax.tree.map(lambda result: result[0, ..., 0], results)
+        # Which of the graphs? Shapes for whoever asks before `vmap` does, and no numbers.
+        all_graphs = [jnp.broadcast_to(array, (solver.graphs, *array.shape))[..., None] for array in arguments]
+        shapes = jax.eval_shape(partial(kernel, solver), *all_graphs)
+        return jax.tree.map(lambda each: _nothing(each.shape[1:-1], each.dtype), shapes)
+
+    @call.def_vmap
+    def call_all(axis_size: int, batched: Any, solver: StarMesh, arguments: tuple[Array, ...]) -> Any:
+        if solver.shared:
+            results = _chunked(partial(kernel, solver), axis_size, batched[1], arguments)
+            return results, jax.tree.map(lambda _: True, results)
+        require(axis_size == solver.graphs, "solver", wanted, f"it sees {axis_size} of {solver.graphs}")
+        whole = [
+            argument if is_batched else jnp.broadcast_to(argument, (axis_size, *argument.shape))
+            for is_batched, argument in zip(batched[1], arguments, strict=True)
+        ]
+        results = kernel(solver, *(argument[..., None] for argument in whole))
+        return jax.tree.map(lambda result: result[..., 0], results), jax.tree.map(lambda _: True, results)
+
+    return call(solver, arguments)
+
+
+def _nothing(shape: tuple[int, ...], dtype: Any) -> Array:
+    return jnp.full(shape, jnp.nan if jnp.issubdtype(dtype, jnp.floating) else 0, dtype)
+
+
+def _chunked(
+    kernel: Callable[..., Any], count: int, batched: tuple[bool, ...], arguments: tuple[Array, ...]
+) -> Any:
+    """Run a kernel on chunks of realizations, filled up with the first one so that rows are whole vectors."""
+    width = min(_CHUNK, 1 << (count - 1).bit_length())
+    chunks = -(-count // width)
+
+    def run(arrays: list[Array]) -> Any:
+        lifted = [_to_last_axis(*pair)[None] for pair in zip(batched, arrays, strict=True)]
+        return jax.tree.map(lambda result: jnp.moveaxis(result[0], -1, 0), kernel(*lifted))
+
+    def parts(array: Array) -> Array:
+        filling = jnp.broadcast_to(array[:1], (chunks * width - count, *array.shape[1:]))
+        return jnp.concatenate([array, filling]).reshape(chunks, width, *array.shape[1:])
+
+    def one(varying: list[Array]) -> Any:
+        rest = iter(varying)
+        return run([next(rest) if each else array for each, array in zip(batched, arguments, strict=True)])
+
+    varying = [parts(array) for each, array in zip(batched, arguments, strict=True) if each]
+    if chunks == 1:
+        return jax.tree.map(lambda result: result[:count], one([array[0] for array in varying]))
+    results = jax.lax.map(one, varying)
+    return jax.tree.map(lambda result: result.reshape(-1, *result.shape[2:])[:count], results)
+
+
+def _solve_kernel(
+    solver: StarMesh,
+    hessian: Float[Array, "G n n B"],
+    force: Float[Array, "G n m B"],
+    values: Float[Array, "G c m B"],
+) -> Float[Array, "G n m B"]:
+    n, pairs = solver.num_nodes, solver.plan.pairs
+    conductances = -hessian[pairs[:, 0] // n, pairs[:, 0] % n, pairs[:, 1] % n]
+    conductances = jnp.concatenate([conductances, jnp.zeros_like(conductances[:1])])
+    if solver.floating:
+        force = force - jnp.mean(force, axis=1, keepdims=True)
+    x = _potentials(solver, conductances, force, values, 0)
+    return x[:-1].reshape(solver.graphs, n, *x.shape[1:])
+
+
+def _respond_kernel(
+    solver: StarMesh,
+    k: Float[Array, "G M B"],
+    force: Float[Array, "G n m B"],
+    values: Float[Array, "G c m B"],
+    readout: Float[Array, "G o n B"],
+) -> tuple[Array, Array, Array, Array]:
+    graphs, n, terminals = solver.graphs, solver.num_nodes, solver.terminals
+    flat = jnp.concatenate([k.reshape(-1, k.shape[-1]), jnp.zeros((1, k.shape[-1]), k.dtype)])
+    conductances = sum(_rows(flat, conductors) for conductors in solver.conductors)
+    sound = jnp.all(k >= 0, axis=1)
+    if terminals is not None:
+        elsewhere = jnp.ones(graphs * n, bool).at[terminals].set(False).reshape(graphs, n)
+        outside = (force != 0).any(axis=2) | (readout != 0).any(axis=1)
+        sound &= ~jnp.any(outside & elsewhere[..., None], axis=1)
+    if solver.floating:
+        force = force - jnp.mean(force, axis=1, keepdims=True)
+    quiet = 0 if terminals is None or solver.floating else solver.plan.quiet
+    x = _potentials(solver, conductances, force, values, quiet)
+    strains = _rows(x, solver.ends[0]) - _rows(x, solver.ends[1])
+    states = x[:-1].reshape(graphs, n, *x.shape[1:])
+    if terminals is None:
+        outputs = jnp.einsum("gonB,gnmB->gomB", *_of_one_width(readout, states))
+    else:
+        at = terminals - n * jnp.arange(graphs)[:, None]
+        weights = jnp.take_along_axis(readout, at[:, None, :, None], axis=2)
+        outputs = jnp.sum(weights[:, :, :, None] * _rows(x, terminals)[:, None], axis=2)
+    sound = sound & jnp.all(jnp.isfinite(outputs), axis=(1, 2))
+    return states, strains.reshape(graphs, -1, *x.shape[1:]), outputs, sound
+
+
+def _potentials(
+    solver: StarMesh,
+    conductances: Float[Array, "S B"],
+    force: Float[Array, "G n m B"],
+    values: Float[Array, "G c m B"],
+    quiet: int,
+) -> Float[Array, "N1 m B"]:
+    """Eliminate, carrying forces along, and substitute back; no force acts in the first `quiet` stages."""
+    width = max(conductances.shape[-1], force.shape[-1], values.shape[-1])
+    columns, zero_node = force.shape[2], solver.plan.num_nodes
+    mesh = jnp.broadcast_to(conductances, (len(conductances), width))
+    x = jnp.broadcast_to(force, (*force.shape[:-1], width)).reshape(-1, columns, width)
+    x = jnp.concatenate([x, jnp.zeros((1, columns, width), x.dtype)])
+    inverses = []
+    for number, stage in enumerate(solver.plan.stages):
+
+        def eliminate(carry: Any, level: Stage, silent: bool = number < quiet) -> Any:
+            mesh, x = carry
+            star = _rows(mesh, level.slots)
+            inverse = jnp.where(level.pivots[:, None] < zero_node, 1 / jnp.sum(star, axis=0), 0)
+            if not silent:
+                pushed = _rows(x, level.pivots) * inverse[:, None]
+                x = x.at[level.neighbours].add(star[:, :, None] * pushed, mode="promise_in_bounds")
+                x = x.at[level.pivots].set(pushed, mode="promise_in_bounds")
+            if level.targets.shape[0]:
+                joined = _rows(mesh, level.first) * _rows(mesh, level.second) * _rows(inverse, level.via)
+                mesh = mesh.at[level.targets].add(joined, mode="promise_in_bounds")
+            return (mesh, x), inverse
+
+        (mesh, x), inverse = _loop(eliminate, (mesh, x), stage)
+        inverses.append(inverse)
+    held = jnp.zeros_like(values) if solver.floating else values
+    x = x.at[solver.held].set(jnp.broadcast_to(held, (*held.shape[:-1], width)), mode="promise_in_bounds")
+    for stage, inverse in zip(solver.plan.stages[::-1], inverses[::-1], strict=True):
+
+        def substitute(x: Array, level: Any) -> Any:
+            stage, inverse = level
+            pulled = jnp.sum(_rows(mesh, stage.slots)[:, :, None] * _rows(x, stage.neighbours), axis=0)
+            return x.at[stage.pivots].add(pulled * inverse[:, None], mode="promise_in_bounds"), None
+
+        x, _ = _loop(substitute, x, (stage, inverse), reverse=True)
+    if solver.floating:
+        nodes = x[:-1].reshape(solver.graphs, -1, columns, width)
+        # The row of a floating network reads the mean times √n.
+        level = jnp.mean(nodes, axis=1, keepdims=True) - values / np.sqrt(solver.num_nodes).astype(x.dtype)
+        x = jnp.concatenate([(nodes - level).reshape(-1, columns, width), x[-1:]])
+    return x
+
+
+def _rows(array: Array, index: Int[Array, "..."]) -> Array:
+    return array.at[index].get(mode="promise_in_bounds")
+
+
+def _loop(body: Callable[..., Any], carry: Any, levels: Any, *, reverse: bool = False) -> Any:
+    """`lax.scan`, written out where there is one level."""
+    if jax.tree.leaves(levels)[0].shape[0] > 1:
+        return jax.lax.scan(body, carry, levels, reverse=reverse)
+    carry, result = body(carry, jax.tree.map(lambda array: array[0], levels))
+    return carry, jax.tree.map(lambda array: array[None], result)
+
+
+def _of_one_width(*arrays: Array) -> list[Array]:
+    width = max(array.shape[-1] for array in arrays)
+    return [jnp.broadcast_to(array, (*array.shape[:-1], width)) for array in arrays]
+
+
+def _held_nodes(
+    edges: Int[np.ndarray, "G M 2"], rows: Float[np.ndarray, "G c n"]
+) -> tuple[Int[np.ndarray, "G c"], bool]:
+    """Nodes that the rows hold, in order; or one node of each graph, and True, if it floats."""
+    level = rows.shape[1] == 1 and (rows == rows[:, :, :1]).all() and (rows != 0).all() and rows.shape[2] > 1
+    if level:
+        # Any node may stay; the best connected one makes least fill.
+        degrees = [np.bincount(each[each[:, 0] != each[:, 1]].ravel(), minlength=rows.shape[2]) for each in edges]
+        return np.argmax(degrees, axis=1)[:, None], True
+    if rows.shape[1] == 0 or not ((rows != 0).sum(axis=2) == 1).all() or not (rows.max(axis=2) == 1).all():
+        raise InputError(
+            "Argument `rows` must hold single nodes, or nothing of a floating network, for `StarMesh`, "
+            "but they hold drops or combinations of nodes; use `Dense`."
+        )
+    return np.argmax(rows, axis=2), False
+
+
+def _filled_up(chosen: Bool[np.ndarray, "G n"]) -> Int[np.ndarray, "G t"]:
+    """Numbers of the chosen nodes, each graph's filled up to the longest with its first unchosen ones."""
+    most = max(1, chosen.sum(axis=1).max())
+    return np.sort(np.argsort(~chosen, axis=1, kind="stable")[:, :most], axis=1)
+
+
+def _conductors(edges: Int[np.ndarray, "E 2"], pairs: Int[np.ndarray, "S 2"]) -> Int[np.ndarray, "p S1"]:
+    """Which edges join each pair, p at most; filled up with the number of edges, where a zero is kept."""
+    number = {tuple(pair): slot for slot, pair in enumerate(np.sort(pairs, axis=1).tolist())}
+    between: list[list[int]] = [[] for _ in range(len(pairs) + 1)]
+    for edge, (a, b) in enumerate(np.sort(edges, axis=1).tolist()):
+        if a != b:
+            between[number[(a, b)]].append(edge)
+    table = np.full((max(1, max(map(len, between))), len(between)), len(edges))
+    for slot, found in enumerate(between):
+        table[: len(found), slot] = found
+    return table
