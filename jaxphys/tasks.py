@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxphys._checks import InputError, check_indices, require
 from jaxphys.equilibrium import Boundary, Status, solve_columns
 from jaxphys.networks import AbstractNetwork, FlowNetwork
-from jaxphys.solvers import AbstractSolver, StarMesh, strain_moment
+from jaxphys.solvers import AbstractSolver, Dense, StarMesh, strain_moment
 
 # A node, or a pair of nodes.
 Terminal = int | np.integer | tuple[int, int]
@@ -166,6 +166,22 @@ class Task(eqx.Module):
         """The task on a subset of its samples."""
         weights = None if self.weights is None else self.weights[indices]
         return self.with_samples(self.inputs[indices], self.targets[indices], weights)
+
+    def condensed(self) -> "Task":
+        """The same sums over samples from at most `s + o` of them, where the cost is quadratic; else itself.
+
+        Costs and updates are then quadratic in inputs and targets and know samples by their second moments
+        alone, which a QR factorisation keeps, `[U T] = Q R`: the rows of R take the samples' place, exactly.
+        Works on an ensemble as well. For `SquaredError` without weights.
+        """
+        samples = jnp.concatenate([self.inputs, self.targets], axis=-1)
+        count, size = samples.shape[-2:]
+        if not isinstance(self.cost, SquaredError) or self.weights is not None or count <= size:
+            return self
+        # A mean over fewer samples counts each of them more.
+        scale = (size / count) ** 0.5 if self.reduction == "mean" else 1.0
+        rows = scale * jnp.linalg.qr(samples, mode="r")
+        return self.with_samples(rows[..., : self.inputs.shape[-1]], rows[..., self.inputs.shape[-1] :])
 
     def sample_costs(self, outputs: Float[Array, "R o"]) -> Float[Array, " R"]:
         """Cost of every sample, `(R,)`."""

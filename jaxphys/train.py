@@ -5,6 +5,7 @@ steps runs over all realizations at once. Nothing leaves the device but the reco
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -308,9 +309,13 @@ def _run(
 ) -> Run:
     """The host loop: chunks, progress, checkpoints."""
     start = time.perf_counter()
-    walkers, first = _start(network, task, options, keys)
-    records = jax.tree.map(lambda value: _room(value, len(schedule)), first)
-    done = 1
+    samples = task if options.batch_size is not None else task.condensed()
+    walkers = _start(network, samples, options)
+    shapes = eqx.filter_eval_shape(jax.vmap(partial(_record, options)), walkers, network, task)
+    records = jax.tree.map(lambda value: _room(value, len(schedule)), shapes)
+    # Records done. The first one is that of step 0, which the step before it measures.
+    done = 0
+    marks = np.concatenate([[-1], schedule])
     path = None if checkpoint is None else Path(checkpoint)
     identity = "" if path is None else _identity(network, task, options, keys, schedule)
     if resume:
@@ -322,23 +327,21 @@ def _run(
         )
         assert path is not None
         walkers, records, done = load_checkpoint(path, walkers, records, identity)
-    length = max(1, -(-(len(schedule) - 1) // _CHUNKS))
+    length = -(-len(schedule) // _CHUNKS)
     compiled = saved = time.perf_counter()
     with tqdm(
-        total=int(schedule[-1]), initial=int(schedule[done - 1]), unit="step", disable=not progress
+        total=int(schedule[-1]), initial=max(int(marks[done]), 0), unit="step", disable=not progress
     ) as bar:
         try:
             while done < len(schedule):
                 stop = min(done + length, len(schedule))
                 # Short last chunks are filled up with records of zero steps, so that one program serves all.
-                marks = np.concatenate(
-                    [schedule[done - 1 : stop], np.full(length - (stop - done), schedule[stop - 1])]
-                )
-                advanced, chunk = _advance(walkers, network, task, options, keys, jnp.asarray(marks))
+                ends = np.concatenate([marks[done : stop + 1], np.full(length - (stop - done), marks[stop])])
+                advanced, chunk = _advance(walkers, network, task, samples, options, keys, jnp.asarray(ends))
                 _store(records, chunk, done, stop)
-                if done == 1:
+                if done == 0:
                     compiled = time.perf_counter()
-                bar.update(int(schedule[stop - 1] - schedule[done - 1]))
+                bar.update(int(schedule[stop - 1] - max(marks[done], 0)))
                 bar.set_postfix_str(
                     f"median cost {np.median(records['cost'][:, stop - 1]):.3g}", refresh=False
                 )
@@ -372,31 +375,32 @@ def _run(
 
 
 @eqx.filter_jit
-def _start(network: Any, task: Any, options: _Options, keys: Array) -> tuple[_Walker, dict[str, Array]]:
-    """Walkers at step 0, and the first records."""
+def _start(network: Any, samples: Any, options: _Options) -> _Walker:
+    """Walkers before anything is measured; step -1 measures where they stand and leaves them there."""
 
-    def one(network: AbstractNetwork, task: Task, key: Array) -> tuple[_Walker, dict[str, Array]]:
-        estimate = options.rule(network, _batch(task, key, 0, options.batch_size), solver=options.solver)
+    def one(network: AbstractNetwork, samples: Task) -> _Walker:
+        zero = jnp.zeros((), network.k.dtype)
+        unknown = Estimate(jnp.zeros_like(network.k), zero + jnp.inf, zero, jnp.asarray(0, jnp.int32))
         rate = 1.0 if options.adaptive is None else options.adaptive.initial
-        integrator = options.integrator
-        walker = _Walker(
-            network.k,
-            estimate,
-            options.optimizer.init(network.k)
-            if integrator is None
-            else integrator.start(network.k, estimate),
-            jnp.asarray(rate, network.k.dtype),
-            estimate.status,
-            jnp.asarray(1, jnp.int32),
-        )
-        return walker, _record(options, walker, network, task)
+        if options.integrator is None:
+            state = options.optimizer.init(network.k)
+        else:
+            unknown = _measure(options, network, samples)
+            state = options.integrator.start(network.k, unknown)
+        return _Walker(network.k, unknown, state, zero + rate, unknown.status, jnp.asarray(0, jnp.int32))
 
-    return jax.vmap(one)(network, task, keys)
+    return jax.vmap(one)(network, samples)
 
 
 @eqx.filter_jit
 def _advance(
-    walkers: _Walker, network: Any, task: Any, options: _Options, keys: Array, marks: Int[Array, " c"]
+    walkers: _Walker,
+    network: Any,
+    task: Any,
+    samples: Any,
+    options: _Options,
+    keys: Array,
+    marks: Int[Array, " c"],
 ) -> tuple[_Walker, dict[str, Array]]:
     """Run from step `marks[0]` to `marks[-1]` and record at each of the others."""
     # Realizations run along the last axis of what a step carries, as solvers like to work.
@@ -406,14 +410,15 @@ def _advance(
     def segment(walkers: _Walker, ends: tuple[Array, Array]) -> tuple[_Walker, dict[str, Array]]:
 
         def one_step(index: Array, walkers: _Walker) -> _Walker:
-            return step(walkers, network, task, keys, index)
+            return step(walkers, network, samples, keys, index)
 
         if options.integrator is None:
             walkers = _turned(walkers, 0, -1)
             walkers = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, walkers), -1, 0)
         else:
             flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, None))
-            walkers = flow(walkers, network, task, ends[1] - ends[0])
+            # It knows where it starts: there is nothing to do before step 0.
+            walkers = flow(walkers, network, samples, ends[1] - jnp.maximum(ends[0], 0))
         return walkers, record(walkers, network, task)
 
     walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
@@ -427,42 +432,56 @@ def _turned(tree: Any, source: int, target: int) -> Any:
 def _step(
     options: _Options, walker: _Walker, network: AbstractNetwork, task: Task, key: Array, index: Array
 ) -> _Walker:
-    """One learning step of one realization; rests where it has failed or is good enough."""
+    """One learning step of one realization; rests where it has failed or is good enough.
+
+    Step -1 comes before all others and only measures: every program then holds the rule once.
+    """
+    first = index < 0
     updates, optimizer_state = options.optimizer.update(
         walker.rate * walker.estimate.gradient,
         walker.optimizer_state,
         walker.k,
         key=jax.random.fold_in(jax.random.fold_in(key, index), 1),
     )
-    k = optax.apply_updates(walker.k, updates)
+    k = jnp.where(first, walker.k, optax.apply_updates(walker.k, updates))
+    optimizer_state = jax.tree.map(
+        lambda new, old: jnp.where(first, old, new), optimizer_state, walker.optimizer_state
+    )
     batch = _batch(task, key, index + 1, options.batch_size)
-    estimate = options.rule(network.with_k(k), batch, solver=options.solver)
+    estimate = _measure(options, network.with_k(k), batch)
     good = estimate.status == Status.OK
     rate, status = walker.rate, walker.status
     active = _is_active(walker, options.stop_cost)
     if options.adaptive is None:
         status = jnp.where(active, estimate.status, status)
     else:
+        status = jnp.where(first, estimate.status, status)
         good &= estimate.cost < walker.estimate.cost
         factor = jnp.where(good, options.adaptive.growth, options.adaptive.shrink).astype(rate.dtype)
-        rate = jnp.where(active, rate * factor, rate)
+        rate = jnp.where(active & ~first, rate * factor, rate)
     evaluations = walker.evaluations + active.astype(jnp.int32)
     moved = _Walker(k, estimate, optimizer_state, rate, status, evaluations)
     rested = _Walker(walker.k, walker.estimate, walker.optimizer_state, rate, status, evaluations)
-    return jax.tree.map(lambda new, old: jnp.where(active & good, new, old), moved, rested)
+    return jax.tree.map(lambda new, old: jnp.where((active & good) | first, new, old), moved, rested)
 
 
 def _flow(options: _Options, walker: _Walker, network: AbstractNetwork, task: Task, steps: Array) -> _Walker:
     """Many learning steps of one realization at once, in the limit of small steps."""
 
     def measure(k: Array) -> Estimate:
-        return options.rule(network.with_k(k), task, solver=options.solver)
+        return _measure(options, network.with_k(k), task)
 
     assert options.integrator is not None
     k, estimate, pace, status = options.integrator.advance(
         measure, walker.k, walker.estimate, walker.optimizer_state, walker.status, steps, options.stop_cost
     )
     return _Walker(k, estimate, pace, walker.rate, status, pace.evaluations)
+
+
+def _measure(options: _Options, network: AbstractNetwork, task: Task) -> Estimate:
+    estimate = options.rule(network, task, solver=options.solver)
+    # The status has taken note of the residual; where nobody reads it, some solvers need not compute it.
+    return dataclasses.replace(estimate, residual=jnp.zeros_like(estimate.residual))
 
 
 def _is_active(walker: _Walker, stop_cost: float) -> Bool[Array, "*R"]:
@@ -489,13 +508,10 @@ def _record(options: _Options, walker: _Walker, network: AbstractNetwork, task: 
     return {"cost": cost, **values}
 
 
-def _room(value: Array, length: int) -> np.ndarray:
-    """Host memory for all records of one functional, `(R, T, …)`, with the first one filled in."""
-    room = np.full(
-        (value.shape[0], length, *value.shape[1:]), np.nan if value.dtype.kind == "f" else 0, value.dtype
-    )
-    room[:, 0] = value
-    return room
+def _room(value: Any, length: int) -> np.ndarray:
+    """Host memory for all records of one functional, `(R, T, …)`."""
+    empty = np.nan if value.dtype.kind == "f" else 0
+    return np.full((value.shape[0], length, *value.shape[1:]), empty, value.dtype)
 
 
 def _store(records: dict[str, np.ndarray], chunk: dict[str, Array], done: int, stop: int) -> None:
@@ -559,7 +575,7 @@ def load_checkpoint(
         if header.get("sha256") != hashlib.sha256(body).hexdigest():
             raise ValueError("its checksum is wrong")
         done = header["done"]
-        if not isinstance(done, int) or not 1 <= done <= records["cost"].shape[1]:
+        if not isinstance(done, int) or not 0 <= done <= records["cost"].shape[1]:
             raise ValueError("it has another number of records")
         walkers, records = eqx.tree_deserialise_leaves(io.BytesIO(body), (walkers, records))
     except (OSError, ValueError, RuntimeError, EOFError, KeyError) as error:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-# What one more loop in the compiled program may cost in padded rows: about a tenth of a second of compilation.
-_LOOP = 800
+# What a loop more is worth in padded rows: it costs about a tenth of a second of compilation. Rows are
+# whole ensembles where one graph serves all, and single numbers where each has its own.
+_LOOP_ROWS, _LOOP_NUMBERS = 800, 2000
 
 
 class Stage(eqx.Module):
@@ -92,8 +93,9 @@ def plan_elimination(
         slot.setdefault(_pair(a, b), len(slot))
     tables = [_level_tables(level, slot) for level in rows]
     total = num_nodes * len(graphs)
-    spans = _spans(tables[:first_late]) + [
-        (first_late + begin, first_late + end) for begin, end in _spans(tables[first_late:])
+    loop = _LOOP_ROWS if len(graphs) == 1 else _LOOP_NUMBERS
+    spans = _spans(tables[:first_late], loop) + [
+        (first_late + begin, first_late + end) for begin, end in _spans(tables[first_late:], loop)
     ]
     return Elimination(
         [_stage(tables[begin:end], len(slot), total) for begin, end in spans],
@@ -165,7 +167,7 @@ def _shape(tables: Sequence) -> tuple[int, int, int]:
     return pivots, max(neighbours, 1), max(len(updates) for _, updates in tables)
 
 
-def _spans(tables: Sequence) -> list[tuple[int, int]]:
+def _spans(tables: Sequence, loop: int) -> list[tuple[int, int]]:
     """Cut levels into runs of one padded shape each: padding against the number of loops."""
     best, cut = [0.0], [0]
     for end in range(1, len(tables) + 1):
@@ -175,7 +177,7 @@ def _spans(tables: Sequence) -> list[tuple[int, int]]:
             shape = _shape(tables[begin : begin + 1])
             pivots, neighbours = max(pivots, shape[0]), max(neighbours, shape[1])
             updates = max(updates, shape[2])
-            total = best[begin] + (end - begin) * (3 * updates + 6 * pivots * neighbours) + _LOOP
+            total = best[begin] + (end - begin) * (3 * updates + 6 * pivots * neighbours) + loop
             if total < price:
                 price, choice = total, begin
         best.append(price)

@@ -67,7 +67,11 @@ class StarMesh(AbstractSolver):
         edges, rows = np.asarray(edges), np.asarray(rows, dtype=float)
         n = rows.shape[-1]
         acted = np.ones(n, bool) if terminals is None else np.asarray(terminals, dtype=bool)
-        parts = [edges.reshape(-1, *edges.shape[-2:]), rows.reshape(-1, *rows.shape[-2:]), acted.reshape(-1, n)]
+        parts = [
+            edges.reshape(-1, *edges.shape[-2:]),
+            rows.reshape(-1, *rows.shape[-2:]),
+            acted.reshape(-1, n),
+        ]
         if all((part == part[:1]).all() for part in parts):
             parts = [part[:1] for part in parts]
         count = max(len(part) for part in parts)
@@ -186,7 +190,9 @@ def _batched(solver: StarMesh, kernel: Callable[..., Any], arguments: tuple[Arra
             results = kernel(solver, *(argument[None, ..., None] for argument in arguments))
             return jax.tree.map(lambda result: result[0, ..., 0], results)
         # Which of the graphs? Shapes for whoever asks before `vmap` does, and no numbers.
-        all_graphs = [jnp.broadcast_to(array, (solver.graphs, *array.shape))[..., None] for array in arguments]
+        all_graphs = [
+            jnp.broadcast_to(array, (solver.graphs, *array.shape))[..., None] for array in arguments
+        ]
         shapes = jax.eval_shape(partial(kernel, solver), *all_graphs)
         return jax.tree.map(lambda each: _nothing(each.shape[1:-1], each.dtype), shapes)
 
@@ -248,7 +254,8 @@ def _solve_kernel(
     if solver.floating:
         force = force - jnp.mean(force, axis=1, keepdims=True)
     x = _potentials(solver, conductances, force, values, 0)
-    return x[:-1].reshape(solver.graphs, n, *x.shape[1:])
+    states = x[:-1].reshape(solver.graphs, n, *x.shape[1:])
+    return states - _shift(solver, x, values)[:, None] if solver.floating else states
 
 
 def _respond_kernel(
@@ -272,14 +279,15 @@ def _respond_kernel(
     x = _potentials(solver, conductances, force, values, quiet)
     strains = _rows(x, solver.ends[0]) - _rows(x, solver.ends[1])
     states = x[:-1].reshape(graphs, n, *x.shape[1:])
+    shift = _shift(solver, x, values)[:, None] if solver.floating else jnp.zeros((), x.dtype)
     if terminals is None:
-        outputs = jnp.einsum("gonB,gnmB->gomB", *_of_one_width(readout, states))
+        outputs = jnp.einsum("gonB,gnmB->gomB", *_of_one_width(readout, states - shift))
     else:
         at = terminals - n * jnp.arange(graphs)[:, None]
         weights = jnp.take_along_axis(readout, at[:, None, :, None], axis=2)
-        outputs = jnp.sum(weights[:, :, :, None] * _rows(x, terminals)[:, None], axis=2)
+        outputs = jnp.sum(weights[:, :, :, None] * (_rows(x, terminals) - shift)[:, None], axis=2)
     sound = sound & jnp.all(jnp.isfinite(outputs), axis=(1, 2))
-    return states, strains.reshape(graphs, -1, *x.shape[1:]), outputs, sound
+    return states - shift, strains.reshape(graphs, -1, *x.shape[1:]), outputs, sound
 
 
 def _potentials(
@@ -297,38 +305,50 @@ def _potentials(
     x = jnp.concatenate([x, jnp.zeros((1, columns, width), x.dtype)])
     inverses = []
     for number, stage in enumerate(solver.plan.stages):
-
-        def eliminate(carry: Any, level: Stage, silent: bool = number < quiet) -> Any:
-            mesh, x = carry
-            star = _rows(mesh, level.slots)
-            inverse = jnp.where(level.pivots[:, None] < zero_node, 1 / jnp.sum(star, axis=0), 0)
-            if not silent:
-                pushed = _rows(x, level.pivots) * inverse[:, None]
-                x = x.at[level.neighbours].add(star[:, :, None] * pushed, mode="promise_in_bounds")
-                x = x.at[level.pivots].set(pushed, mode="promise_in_bounds")
-            if level.targets.shape[0]:
-                joined = _rows(mesh, level.first) * _rows(mesh, level.second) * _rows(inverse, level.via)
-                mesh = mesh.at[level.targets].add(joined, mode="promise_in_bounds")
-            return (mesh, x), inverse
-
-        (mesh, x), inverse = _loop(eliminate, (mesh, x), stage)
+        if number < quiet:
+            mesh, inverse = _loop(partial(_eliminate, zero_node), mesh, stage)
+        else:
+            (mesh, x), inverse = _loop(partial(_eliminate_with_forces, zero_node), (mesh, x), stage)
         inverses.append(inverse)
     held = jnp.zeros_like(values) if solver.floating else values
     x = x.at[solver.held].set(jnp.broadcast_to(held, (*held.shape[:-1], width)), mode="promise_in_bounds")
     for stage, inverse in zip(solver.plan.stages[::-1], inverses[::-1], strict=True):
-
-        def substitute(x: Array, level: Any) -> Any:
-            stage, inverse = level
-            pulled = jnp.sum(_rows(mesh, stage.slots)[:, :, None] * _rows(x, stage.neighbours), axis=0)
-            return x.at[stage.pivots].add(pulled * inverse[:, None], mode="promise_in_bounds"), None
-
-        x, _ = _loop(substitute, x, (stage, inverse), reverse=True)
-    if solver.floating:
-        nodes = x[:-1].reshape(solver.graphs, -1, columns, width)
-        # The row of a floating network reads the mean times √n.
-        level = jnp.mean(nodes, axis=1, keepdims=True) - values / np.sqrt(solver.num_nodes).astype(x.dtype)
-        x = jnp.concatenate([(nodes - level).reshape(-1, columns, width), x[-1:]])
+        x, _ = _loop(partial(_substitute, mesh), x, (stage, inverse), reverse=True)
     return x
+
+
+def _eliminate(zero_node: int, mesh: Array, level: Stage) -> tuple[Array, Array]:
+    """One level: a mesh in place of each pivot's star. Also one over each pivot's conductance."""
+    star = _rows(mesh, level.slots)
+    inverse = jnp.where(level.pivots[:, None] < zero_node, 1 / jnp.sum(star, axis=0), 0)
+    if level.targets.shape[0] == 0:
+        return mesh, inverse
+    joined = _rows(mesh, level.first) * _rows(mesh, level.second) * _rows(inverse, level.via)
+    return mesh.at[level.targets].add(joined, mode="promise_in_bounds"), inverse
+
+
+def _eliminate_with_forces(zero_node: int, carry: Any, level: Stage) -> tuple[Any, Array]:
+    """The same, and each pivot's current is divided among its neighbours."""
+    mesh, x = carry
+    star = _rows(mesh, level.slots)
+    mesh, inverse = _eliminate(zero_node, mesh, level)
+    pushed = _rows(x, level.pivots) * inverse[:, None]
+    x = x.at[level.neighbours].add(star[:, :, None] * pushed, mode="promise_in_bounds")
+    return (mesh, x.at[level.pivots].set(pushed, mode="promise_in_bounds")), inverse
+
+
+def _substitute(mesh: Array, x: Array, level: tuple[Stage, Array]) -> tuple[Array, None]:
+    """One level back: a pivot's potential is the weighted mean of its neighbours', plus its current's share."""
+    stage, inverse = level
+    pulled = jnp.sum(_rows(mesh, stage.slots)[:, :, None] * _rows(x, stage.neighbours), axis=0)
+    return x.at[stage.pivots].add(pulled * inverse[:, None], mode="promise_in_bounds"), None
+
+
+def _shift(solver: StarMesh, x: Float[Array, "N1 m B"], values: Float[Array, "G c m B"]) -> Array:
+    """What a floating network's potentials must come down by, `(G, m, B)`, so that its row reads `values`."""
+    mean = jnp.mean(x[:-1].reshape(solver.graphs, -1, *x.shape[1:]), axis=1)
+    # The row reads the mean times √n.
+    return mean - values[:, 0] / np.sqrt(solver.num_nodes).astype(x.dtype)
 
 
 def _rows(array: Array, index: Int[Array, "..."]) -> Array:
@@ -355,7 +375,9 @@ def _held_nodes(
     level = rows.shape[1] == 1 and (rows == rows[:, :, :1]).all() and (rows != 0).all() and rows.shape[2] > 1
     if level:
         # Any node may stay; the best connected one makes least fill.
-        degrees = [np.bincount(each[each[:, 0] != each[:, 1]].ravel(), minlength=rows.shape[2]) for each in edges]
+        degrees = [
+            np.bincount(each[each[:, 0] != each[:, 1]].ravel(), minlength=rows.shape[2]) for each in edges
+        ]
         return np.argmax(degrees, axis=1)[:, None], True
     if rows.shape[1] == 0 or not ((rows != 0).sum(axis=2) == 1).all() or not (rows.max(axis=2) == 1).all():
         raise InputError(
