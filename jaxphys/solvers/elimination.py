@@ -7,6 +7,7 @@ consecutive levels of like size are padded to one shape and run as one loop, so 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,24 +19,31 @@ from jaxtyping import Array, Int
 _LOOP_ROWS, _LOOP_NUMBERS = 800, 2000
 
 
+# Pivots that go together, each with its neighbours at the time.
+_Star = list[tuple[int, list[int]]]
+
+
 class Stage(eqx.Module):
     """Levels of one padded shape: L levels of up to m pivots with up to d neighbours and u updates each.
 
-    Slots number the pairs of nodes that are ever joined; the last one stays zero and takes all padding. The
-    row after the last node does the same for nodes.
+    Slots number the pairs of nodes that are ever joined, then one for each node; the last one stays zero and
+    takes all padding. The row after the last node does the same for nodes.
 
-    - `pivots`: `(L, m)` nodes. `neighbours`, `slots`: `(L, d, m)`, who is joined to a pivot, and by which slot.
-    - `targets`: `(L, u)` slots between two neighbours of a pivot, `first` and `second` the slots that join
-      them to it, and `via` the pivot's place among those of its level.
+    - `pivots`: `(L, m)` nodes, and `places`, `(L, m)`, their own slots.
+    - `neighbours`, `slots`: `(L, d, m)`, who is joined to a pivot, and by which slot.
+    - `sources`, `inlets`: `(L, e, m)`, pivots of earlier levels that were joined to it, and by which slot.
+    - `targets`: `(L, u)` slots between two neighbours of a pivot. `factors`: `(L, 3, u)`, the slots that join
+      these to it, and its own.
     """
 
     pivots: Int[Array, "L m"]
+    places: Int[Array, "L m"]
     neighbours: Int[Array, "L d m"]
     slots: Int[Array, "L d m"]
+    sources: Int[Array, "L e m"]
+    inlets: Int[Array, "L e m"]
     targets: Int[Array, "L u"]
-    first: Int[Array, "L u"]
-    second: Int[Array, "L u"]
-    via: Int[Array, "L u"]
+    factors: Int[Array, "L 3 u"]
 
 
 class Elimination(eqx.Module):
@@ -67,8 +75,8 @@ def plan_elimination(
     - `graphs`: `(M, 2)` edges of every graph, all with `num_nodes` nodes; edges from a node to itself do not
       count. `kept`, `late`: nodes of every graph.
     """
-    levels: dict[int, list[tuple[int, list[int]]]] = {}
-    late_levels: dict[int, list[tuple[int, list[int]]]] = {}
+    levels: dict[int, _Star] = {}
+    late_levels: dict[int, _Star] = {}
     kept_pairs: list[tuple[int, int]] = []
     for number, edges in enumerate(graphs):
         offset = number * num_nodes
@@ -91,8 +99,8 @@ def plan_elimination(
         rows.append(level)
     for a, b in kept_pairs:
         slot.setdefault(_pair(a, b), len(slot))
-    tables = [_level_tables(level, slot) for level in rows]
     total = num_nodes * len(graphs)
+    tables = _level_tables(rows, slot)
     loop = _LOOP_ROWS if len(graphs) == 1 else _LOOP_NUMBERS
     spans = _spans(tables[:first_late], loop) + [
         (first_late + begin, first_late + end) for begin, end in _spans(tables[first_late:], loop)
@@ -111,8 +119,8 @@ def _pair(a: int, b: int) -> tuple[int, int]:
 
 def _order(
     edges: np.ndarray, num_nodes: int, kept: set[int], late: set[int]
-) -> tuple[list[tuple[int, list[int]]], list[tuple[int, int]]]:
-    """Pivots with their neighbours at the time, cheapest fill first; and the pairs of kept nodes that are left.
+) -> tuple[_Star, list[tuple[int, int]]]:
+    """Pivots with their neighbours at the time, cheapest fill first; and pairs of kept nodes left joined.
 
     In every round all nodes of (nearly) least fill that do not touch go at once, which keeps levels few.
     """
@@ -121,7 +129,7 @@ def _order(
         if a != b:
             around[a].add(b)
             around[b].add(a)
-    order: list[tuple[int, list[int]]] = []
+    order: _Star = []
     for group in (set(range(num_nodes)) - kept - late, late - kept):
         left, stale = set(group), set(group)
         price: dict[int, tuple[int, int]] = {}
@@ -147,37 +155,47 @@ def _order(
     return order, [(a, b) for a in kept for b in around[a] & kept if a < b]
 
 
-def _level_tables(
-    level: list[tuple[int, list[int]]], slot: dict[tuple[int, int], int]
-) -> tuple[list[tuple[int, list[int], list[int]]], list[tuple[int, int, int, int]]]:
-    """Pivots with neighbours and slots, and updates `(target, first, second, via)`."""
-    pivots = [(node, around, [slot[_pair(node, other)] for other in around]) for node, around in level]
-    updates = []
-    for place, (_, around, slots) in enumerate(pivots):
-        for i, one in enumerate(around):
-            for j in range(i):
-                updates.append((slot[_pair(one, around[j])], slots[i], slots[j], place))
-    return pivots, updates
+class _Level(NamedTuple):
+    """Pivots; their neighbours, and earlier pivots, each with slots; updates `(target, first, second, pivot)`."""
+
+    pivots: list[int]
+    outward: list[list[tuple[int, int]]]
+    inward: list[list[tuple[int, int]]]
+    updates: list[tuple[int, int, int, int]]
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Pivots m, neighbours d, earlier pivots e, updates u."""
+        widest = (max(map(len, self.outward)), max(map(len, self.inward)))
+        return len(self.pivots), max(widest[0], 1), max(widest[1], 1), len(self.updates)
 
 
-def _shape(tables: Sequence) -> tuple[int, int, int]:
-    """Pivots m, neighbours d and updates u of the largest level."""
-    pivots = max(len(level) for level, _ in tables)
-    neighbours = max((len(around) for level, _ in tables for _, around, _ in level), default=0)
-    return pivots, max(neighbours, 1), max(len(updates) for _, updates in tables)
+def _level_tables(levels: Sequence[_Star], slot: dict[tuple[int, int], int]) -> list[_Level]:
+    tables = []
+    incoming: dict[int, list[tuple[int, int]]] = {}
+    for level in levels:
+        outward, updates = [], []
+        for node, around in level:
+            joined = [(other, slot[_pair(node, other)]) for other in around]
+            outward.append(joined)
+            for i, (one, first) in enumerate(joined):
+                incoming.setdefault(one, []).append((node, first))
+                updates += [(slot[_pair(one, other)], first, second, node) for other, second in joined[:i]]
+        pivots = [node for node, _ in level]
+        tables.append(_Level(pivots, outward, [incoming.get(node, []) for node in pivots], updates))
+    return tables
 
 
-def _spans(tables: Sequence, loop: int) -> list[tuple[int, int]]:
+def _spans(tables: Sequence[_Level], loop: int) -> list[tuple[int, int]]:
     """Cut levels into runs of one padded shape each: padding against the number of loops."""
     best, cut = [0.0], [0]
     for end in range(1, len(tables) + 1):
-        pivots = neighbours = updates = 0
+        shape = (0, 0, 0, 0)
         price, choice = float("inf"), end - 1
         for begin in range(end - 1, -1, -1):
-            shape = _shape(tables[begin : begin + 1])
-            pivots, neighbours = max(pivots, shape[0]), max(neighbours, shape[1])
-            updates = max(updates, shape[2])
-            total = best[begin] + (end - begin) * (3 * updates + 6 * pivots * neighbours) + loop
+            shape = tuple(map(max, shape, tables[begin].shape))
+            pivots, outward, inward, updates = shape
+            total = best[begin] + (end - begin) * (3 * updates + 3 * pivots * (outward + inward)) + loop
             if total < price:
                 price, choice = total, begin
         best.append(price)
@@ -189,18 +207,23 @@ def _spans(tables: Sequence, loop: int) -> list[tuple[int, int]]:
     return spans[::-1]
 
 
-def _stage(tables: Sequence, zero_slot: int, zero_node: int) -> Stage:
-    count, (m, d, u) = len(tables), _shape(tables)
+def _stage(tables: Sequence[_Level], num_pairs: int, zero_node: int) -> Stage:
+    count = len(tables)
+    m, d, e, u = (max(sizes) for sizes in zip(*(level.shape for level in tables), strict=True))
+    zero_slot = num_pairs + zero_node
     pivots = np.full((count, m), zero_node)
-    neighbours, slots = np.full((count, d, m), zero_node), np.full((count, d, m), zero_slot)
+    outward, inward = np.full((2, count, d, m), zero_slot), np.full((2, count, e, m), zero_slot)
+    outward[0], inward[0] = zero_node, zero_node
     updates = np.full((4, count, u), zero_slot)
-    updates[3] = 0
-    for row, (level, changes) in enumerate(tables):
-        for place, (node, around, joined) in enumerate(level):
-            pivots[row, place] = node
-            neighbours[row, : len(around), place] = around
-            slots[row, : len(around), place] = joined
-        if changes:
-            updates[:, row, : len(changes)] = np.array(changes).T
-    arrays = [pivots, neighbours, slots, *updates]
+    for row, level in enumerate(tables):
+        pivots[row, : len(level.pivots)] = level.pivots
+        for table, joined in ((outward, level.outward), (inward, level.inward)):
+            for place, pairs in enumerate(joined):
+                if pairs:
+                    table[:, row, : len(pairs), place] = np.array(pairs).T
+        if level.updates:
+            updates[:, row, : len(level.updates)] = np.array(level.updates).T
+            updates[3, row, : len(level.updates)] += num_pairs
+    factors = np.moveaxis(updates[1:], 0, 1)
+    arrays = [pivots, num_pairs + pivots, *outward, *inward, updates[0], factors]
     return Stage(*(jnp.asarray(array, jnp.int32) for array in arrays))

@@ -56,7 +56,7 @@ class StarMesh(AbstractSolver):
 
     plan: Elimination
     conductors: Int[Array, "p S"]
-    ends: Int[Array, "2 E"]
+    ends: Int[Array, "2 G M"]
     held: Int[Array, "G c"]
     terminals: Int[Array, "G t"] | None
     num_nodes: int = eqx.field(static=True)
@@ -83,8 +83,8 @@ class StarMesh(AbstractSolver):
         offsets = n * np.arange(count)[:, None]
         self.plan = plan_elimination(list(edges), n, held.tolist(), late)
         through = (edges + offsets[..., None]).reshape(-1, 2)
-        self.conductors = jnp.asarray(_conductors(through, self.plan.pairs), jnp.int32)
-        self.ends = jnp.asarray(through.T, jnp.int32)
+        self.conductors = jnp.asarray(_conductors(through, self.plan.pairs, n * count), jnp.int32)
+        self.ends = jnp.asarray(np.moveaxis(edges + offsets[..., None], -1, 0), jnp.int32)
         self.held = jnp.asarray(held + offsets, jnp.int32)
         self.terminals = jnp.asarray(numbers + offsets, jnp.int32) if few else None
         self.num_nodes = n
@@ -162,9 +162,8 @@ def _moment_by_realization(strains: Array, moment: Array) -> Array:
 def _moment_of_all(axis_size: int, batched: Any, strains: Array, moment: Array) -> tuple[Array, bool]:
     strains, moment = (_to_last_axis(*pair) for pair in zip(batched, (strains, moment), strict=True))
     count, outputs = moment.shape[:2]
-    # Few terms, written out: one pass over the edges.
-    pulls = [sum(moment[a, b] * strains[:, a] for a in range(count)) for b in range(outputs)]
-    total = sum(pull * strains[:, count - outputs + b] for b, pull in enumerate(pulls))
+    pulls = jnp.sum(strains[:, :, None] * moment, axis=1)
+    total = jnp.sum(pulls * strains[:, count - outputs :], axis=1)
     return jnp.moveaxis(jnp.broadcast_to(total, (strains.shape[0], axis_size)), -1, 0), True
 
 
@@ -250,7 +249,8 @@ def _solve_kernel(
 ) -> Float[Array, "G n m B"]:
     n, pairs = solver.num_nodes, solver.plan.pairs
     conductances = -hessian[pairs[:, 0] // n, pairs[:, 0] % n, pairs[:, 1] % n]
-    conductances = jnp.concatenate([conductances, jnp.zeros_like(conductances[:1])])
+    places = jnp.zeros((solver.plan.num_nodes + 1, conductances.shape[-1]), conductances.dtype)
+    conductances = jnp.concatenate([conductances, places])
     if solver.floating:
         force = force - jnp.mean(force, axis=1, keepdims=True)
     x = _potentials(solver, conductances, force, values, 0)
@@ -267,7 +267,7 @@ def _respond_kernel(
 ) -> tuple[Array, Array, Array, Array]:
     graphs, n, terminals = solver.graphs, solver.num_nodes, solver.terminals
     flat = jnp.concatenate([k.reshape(-1, k.shape[-1]), jnp.zeros((1, k.shape[-1]), k.dtype)])
-    conductances = sum(_rows(flat, conductors) for conductors in solver.conductors)
+    conductances = jnp.sum(_rows(flat, solver.conductors), axis=0)
     sound = jnp.all(k >= 0, axis=1)
     if terminals is not None:
         elsewhere = jnp.ones(graphs * n, bool).at[terminals].set(False).reshape(graphs, n)
@@ -277,7 +277,8 @@ def _respond_kernel(
         force = force - jnp.mean(force, axis=1, keepdims=True)
     quiet = 0 if terminals is None or solver.floating else solver.plan.quiet
     x = _potentials(solver, conductances, force, values, quiet)
-    strains = _rows(x, solver.ends[0]) - _rows(x, solver.ends[1])
+    signs = jnp.array([1, -1], x.dtype)[:, None, None, None, None]
+    strains = jnp.sum(_rows(x, solver.ends) * signs, axis=0)
     states = x[:-1].reshape(graphs, n, *x.shape[1:])
     shift = _shift(solver, x, values)[:, None] if solver.floating else jnp.zeros((), x.dtype)
     if terminals is None:
@@ -287,7 +288,7 @@ def _respond_kernel(
         weights = jnp.take_along_axis(readout, at[:, None, :, None], axis=2)
         outputs = jnp.sum(weights[:, :, :, None] * (_rows(x, terminals) - shift)[:, None], axis=2)
     sound = sound & jnp.all(jnp.isfinite(outputs), axis=(1, 2))
-    return states - shift, strains.reshape(graphs, -1, *x.shape[1:]), outputs, sound
+    return states - shift, strains, outputs, sound
 
 
 def _potentials(
@@ -319,26 +320,29 @@ def _potentials(
 
 def _eliminate(zero_node: int, mesh: Array, level: Stage) -> tuple[Array, Array]:
     """One level: a mesh in place of each pivot's star. Also one over each pivot's conductance."""
-    star = _rows(mesh, level.slots)
-    inverse = jnp.where(level.pivots[:, None] < zero_node, 1 / jnp.sum(star, axis=0), 0)
+    whole = jnp.sum(_rows(mesh, level.slots), axis=0)
+    inverse = jnp.where(level.pivots[:, None] < zero_node, 1 / whole, 0)
     if level.targets.shape[0] == 0:
         return mesh, inverse
-    joined = _rows(mesh, level.first) * _rows(mesh, level.second) * _rows(inverse, level.via)
+    mesh = mesh.at[level.places].set(inverse, mode="promise_in_bounds")
+    joined = jnp.prod(_rows(mesh, level.factors), axis=0)
     return mesh.at[level.targets].add(joined, mode="promise_in_bounds"), inverse
 
 
 def _eliminate_with_forces(zero_node: int, carry: Any, level: Stage) -> tuple[Any, Array]:
-    """The same, and each pivot's current is divided among its neighbours."""
+    """The same; and a pivot's current is what enters there and what earlier pivots passed on to it.
+
+    What is kept is the current over the pivot's conductance.
+    """
     mesh, x = carry
-    star = _rows(mesh, level.slots)
     mesh, inverse = _eliminate(zero_node, mesh, level)
-    pushed = _rows(x, level.pivots) * inverse[:, None]
-    x = x.at[level.neighbours].add(star[:, :, None] * pushed, mode="promise_in_bounds")
-    return (mesh, x.at[level.pivots].set(pushed, mode="promise_in_bounds")), inverse
+    passed = jnp.sum(_rows(mesh, level.inlets)[:, :, None] * _rows(x, level.sources), axis=0)
+    currents = (_rows(x, level.pivots) + passed) * inverse[:, None]
+    return (mesh, x.at[level.pivots].set(currents, mode="promise_in_bounds")), inverse
 
 
 def _substitute(mesh: Array, x: Array, level: tuple[Stage, Array]) -> tuple[Array, None]:
-    """One level back: a pivot's potential is the weighted mean of its neighbours', plus its current's share."""
+    """One level back: a potential is the weighted mean of the neighbours', plus the current's share."""
     stage, inverse = level
     pulled = jnp.sum(_rows(mesh, stage.slots)[:, :, None] * _rows(x, stage.neighbours), axis=0)
     return x.at[stage.pivots].add(pulled * inverse[:, None], mode="promise_in_bounds"), None
@@ -393,14 +397,16 @@ def _filled_up(chosen: Bool[np.ndarray, "G n"]) -> Int[np.ndarray, "G t"]:
     return np.sort(np.argsort(~chosen, axis=1, kind="stable")[:, :most], axis=1)
 
 
-def _conductors(edges: Int[np.ndarray, "E 2"], pairs: Int[np.ndarray, "S 2"]) -> Int[np.ndarray, "p S1"]:
+def _conductors(
+    edges: Int[np.ndarray, "E 2"], pairs: Int[np.ndarray, "S 2"], num_nodes: int
+) -> Int[np.ndarray, "p S1"]:
     """Which edges join each pair, p at most; filled up with the number of edges, where a zero is kept."""
     number = {tuple(pair): slot for slot, pair in enumerate(np.sort(pairs, axis=1).tolist())}
     between: list[list[int]] = [[] for _ in range(len(pairs) + 1)]
     for edge, (a, b) in enumerate(np.sort(edges, axis=1).tolist()):
         if a != b:
             between[number[(a, b)]].append(edge)
-    table = np.full((max(1, max(map(len, between))), len(between)), len(edges))
+    table = np.full((max(2, max(map(len, between))), len(between) + num_nodes), len(edges))
     for slot, found in enumerate(between):
         table[: len(found), slot] = found
     return table
