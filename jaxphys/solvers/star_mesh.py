@@ -221,24 +221,25 @@ def _chunked(
     """Run a kernel on chunks of realizations, filled up with the first one so that rows are whole vectors."""
     width = min(_CHUNK, 1 << (count - 1).bit_length())
     chunks = -(-count // width)
+    lifted = [_to_last_axis(*pair)[None] for pair in zip(batched, arguments, strict=True)]
 
-    def run(arrays: list[Array]) -> Any:
-        lifted = [_to_last_axis(*pair)[None] for pair in zip(batched, arrays, strict=True)]
-        return jax.tree.map(lambda result: jnp.moveaxis(result[0], -1, 0), kernel(*lifted))
+    def filled_up(array: Array) -> Array:
+        filling = jnp.broadcast_to(array[..., :1], (*array.shape[:-1], chunks * width - count))
+        return jnp.concatenate([array, filling], axis=-1)
 
-    def parts(array: Array) -> Array:
-        filling = jnp.broadcast_to(array[:1], (chunks * width - count, *array.shape[1:]))
-        return jnp.concatenate([array, filling]).reshape(chunks, width, *array.shape[1:])
+    varying = [filled_up(array) for each, array in zip(batched, lifted, strict=True) if each]
 
     def one(varying: list[Array]) -> Any:
         rest = iter(varying)
-        return run([next(rest) if each else array for each, array in zip(batched, arguments, strict=True)])
+        return kernel(*(next(rest) if each else array for each, array in zip(batched, lifted, strict=True)))
 
-    varying = [parts(array) for each, array in zip(batched, arguments, strict=True) if each]
     if chunks == 1:
-        return jax.tree.map(lambda result: result[:count], one([array[0] for array in varying]))
-    results = jax.lax.map(one, varying)
-    return jax.tree.map(lambda result: result.reshape(-1, *result.shape[2:])[:count], results)
+        results = one(varying)
+    else:
+        parts = [jnp.moveaxis(array.reshape(*array.shape[:-1], chunks, width), -2, 0) for array in varying]
+        results = jax.lax.map(one, parts)
+        results = jax.tree.map(lambda r: jnp.moveaxis(r, 0, -2).reshape(*r.shape[1:-1], -1), results)
+    return jax.tree.map(lambda result: jnp.moveaxis(result[0, ..., :count], -1, 0), results)
 
 
 def _solve_kernel(
