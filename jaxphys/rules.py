@@ -92,18 +92,18 @@ class Contrast(eqx.Module):
 def _energy_differences(
     task: Task, contrasts: list[Contrast]
 ) -> tuple[Float[Array, "s o"], Float[Array, "o o"] | None]:
-    """`Σ weight (e(x_C) - e(x_F)) / nudge` over contrasts and samples, as second moments of inputs and forces.
+    """`Σ weight (e(x_C) - e(x_F)) / nudge` over contrasts and samples, as second moments.
 
     The first pairs input terminals with outputs, the second outputs with outputs; that is None in the
     limit of small nudges.
     """
-    mixed = sum(contrast.weight * task.inputs.T @ contrast.forces for contrast in contrasts)
+    mixed = task.inputs.T @ sum(contrast.weight * contrast.forces for contrast in contrasts)
     quadratic = [
         (0.5 * contrast.weight * contrast.nudge) * contrast.forces.T @ contrast.forces
         for contrast in contrasts
         if contrast.nudge is not None
     ]
-    return mixed, sum(quadratic) if quadratic else None
+    return mixed, sum(quadratic[1:], start=quadratic[0]) if quadratic else None
 
 
 class ExactGradient(AbstractRule):

@@ -308,18 +308,28 @@ def _respond_by_elimination_jvp(primals: Any, tangents: Any) -> Any:
 def choose_solver(network: Any, task: Any) -> AbstractSolver:
     """The solver that `train` takes for an ensemble if it is handed none.
 
-    `StarMesh` for flow networks under boundaries that hold nodes or let them float, planned for the task's
-    terminals; `Dense` for all else. `network` and `task` are an ensemble (or one of each) outside of `jit`.
+    `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
+    float, once there is work enough (`R n³` from a million: 16 realizations of 40 nodes, one of 100) to be
+    worth its plan and its longer compilation; `Dense` for all else. `network` and `task` are one of each or
+    stacked ensembles, outside of `jit`.
+
+    >>> import jax, jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.erdos_renyi(100, 200, jax.random.key(0)))
+    >>> task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [5], response=0.2)
+    >>> type(jp.choose_solver(network, task)).__name__
+    'StarMesh'
     """
-    if isinstance(network, FlowNetwork):
-        terminals = np.any(np.asarray(task.force) != 0, axis=-2) | np.any(
-            np.asarray(task.readout) != 0, axis=-2
-        )
-        try:
-            return StarMesh(network.topology.edges, task.boundary.rows, terminals)
-        except InputError:
-            return Dense()
-    return Dense()
+    realizations = 1 if network.k.ndim == 1 else network.k.shape[0]
+    if not isinstance(network, FlowNetwork) or realizations * network.num_nodes**3 < _WORTH_A_PLAN:
+        return Dense()
+    acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
+    try:
+        return StarMesh(network.topology.edges, task.boundary.rows, acting[0] | acting[1])
+    except InputError:
+        return Dense()
+
+
+_WORTH_A_PLAN = 1e6
 
 
 def task_cost(

@@ -147,8 +147,11 @@ def solve_bordered(
     constraints: Constraints,
     force: Float[Array, "n m"],
     values: Float[Array, "c m"],
-) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Bool[Array, ""]]:
-    """Solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for m columns; returns `(x, λ, definite)`.
+) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Bool[Array, ""], Float[Array, ""]]:
+    """Solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for m columns; returns `(x, λ, definite, doubt)`.
+
+    `doubt` is how far one step of iterative refinement would move x, of its largest entry: about the
+    condition number times a rounding error, and so what x may be wrong by.
 
     Derivatives of any order with respect to `H`, `F` and `d` follow from the implicit
     function theorem and reuse the same factors (`jax.lax.custom_linear_solve`).
@@ -167,5 +170,9 @@ def solve_bordered(
         return jnp.concatenate(solver.solve(factors, constant, constraints, right_side[:n], right_side[n:]))
 
     # Force and values travel as one array: the transpose rule wants all right-hand sides linear, or none.
-    solution = jax.lax.custom_linear_solve(bordered, jnp.concatenate([force, values]), solve, symmetric=True)
-    return solution[:n], solution[n:], solver.is_definite(factors)
+    right_side = jnp.concatenate([force, values])
+    solution = jax.lax.custom_linear_solve(bordered, right_side, solve, symmetric=True)
+    gap = jax.lax.stop_gradient(right_side - bordered(solution))
+    moved, size = jnp.max(jnp.abs(solve(None, gap)[:n])), jnp.max(jnp.abs(solution[:n]))
+    doubt = jax.lax.stop_gradient(moved / jnp.where(size > 0, size, 1))
+    return solution[:n], solution[n:], solver.is_definite(factors), doubt

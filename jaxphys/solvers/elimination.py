@@ -6,7 +6,7 @@ list of gathers and scatters. Nodes that do not touch are eliminated together, a
 consecutive levels of like size are padded to one shape and run as one loop, so that programs stay small.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -66,7 +66,10 @@ class Elimination(eqx.Module):
 
 
 def plan_elimination(
-    graphs: Sequence[np.ndarray], num_nodes: int, kept: Sequence[Sequence[int]], late: Sequence[Sequence[int]]
+    graphs: Sequence[np.ndarray],
+    num_nodes: int,
+    kept: Sequence[Sequence[int]],
+    late: Sequence[Collection[int]],
 ) -> Elimination:
     """Plan the elimination of all nodes but `kept`, those in `late` after all others.
 
@@ -156,7 +159,7 @@ def _order(
 
 
 class _Level(NamedTuple):
-    """Pivots; their neighbours, and earlier pivots, each with slots; updates `(target, first, second, pivot)`."""
+    """Pivots; neighbours, and earlier pivots, with slots; updates `(target, first, second, pivot)`."""
 
     pivots: list[int]
     outward: list[list[tuple[int, int]]]
@@ -190,10 +193,10 @@ def _spans(tables: Sequence[_Level], loop: int) -> list[tuple[int, int]]:
     """Cut levels into runs of one padded shape each: padding against the number of loops."""
     best, cut = [0.0], [0]
     for end in range(1, len(tables) + 1):
-        shape = (0, 0, 0, 0)
+        shape = [0, 0, 0, 0]
         price, choice = float("inf"), end - 1
         for begin in range(end - 1, -1, -1):
-            shape = tuple(map(max, shape, tables[begin].shape))
+            shape = [max(pair) for pair in zip(shape, tables[begin].shape, strict=True)]
             pivots, outward, inward, updates = shape
             total = best[begin] + (end - begin) * (3 * updates + 3 * pivots * (outward + inward)) + loop
             if total < price:

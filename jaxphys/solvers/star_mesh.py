@@ -123,8 +123,8 @@ class StarMesh(AbstractSolver):
     ) -> tuple[Float[Array, "n m"], Float[Array, "M m"], Float[Array, "o m"], Bool[Array, ""]]:
         """States, drops along the edges and readouts for m columns of forces and held values.
 
-        The last entry tells whether conductances are positive, and forces and readouts at the terminals of the
-        plan. Not differentiable by itself: `jaxphys.respond` is.
+        The last entry tells whether conductances are positive, and forces and readouts where the plan has
+        terminals. Not differentiable by itself: `jaxphys.respond` is.
         """
         return _batched(self, _respond_kernel, (k, force, values, readout))
 
