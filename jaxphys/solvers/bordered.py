@@ -46,6 +46,11 @@ class Constraints(eqx.Module):
 class AbstractSolver(eqx.Module):
     """A way to factor a bordered system and solve it for columns."""
 
+    @property
+    @abstractmethod
+    def is_relative(self) -> bool:
+        """Whether x comes out to rounding however ill-conditioned the system is."""
+
     @abstractmethod
     def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
         """Whatever `solve` needs of H, as a pytree of arrays."""
@@ -71,6 +76,10 @@ class BorderedLU(AbstractSolver):
 
     It also solves indefinite systems, and says that they are indefinite.
     """
+
+    @property
+    def is_relative(self) -> bool:
+        return False
 
     def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
         rows = _stiffness_scale(hessian) * constraints.rows
@@ -100,6 +109,10 @@ class Dense(AbstractSolver):
     With Z and the lift C⁺ of `Constraints`, `x = C⁺ d + Z y`, `(Zᵀ H Z) y = Zᵀ (F - H C⁺ d)` and
     `λ = C⁺ᵀ (F - H x)`. Columns of an indefinite system are NaN.
     """
+
+    @property
+    def is_relative(self) -> bool:
+        return False
 
     def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
         return _reduced_cholesky(hessian, constraints)
@@ -151,7 +164,8 @@ def solve_bordered(
     """Solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for m columns; returns `(x, λ, definite, doubt)`.
 
     `doubt` is how far one step of iterative refinement would move x, of its largest entry: about the
-    condition number times a rounding error, and so what x may be wrong by.
+    condition number times a rounding error, and so what x may be wrong by (zero where the solver
+    `is_relative`).
 
     Derivatives of any order with respect to `H`, `F` and `d` follow from the implicit
     function theorem and reuse the same factors (`jax.lax.custom_linear_solve`).
@@ -172,7 +186,9 @@ def solve_bordered(
     # Force and values travel as one array: the transpose rule wants all right-hand sides linear, or none.
     right_side = jnp.concatenate([force, values])
     solution = jax.lax.custom_linear_solve(bordered, right_side, solve, symmetric=True)
-    gap = jax.lax.stop_gradient(right_side - bordered(solution))
-    moved, size = jnp.max(jnp.abs(solve(None, gap)[:n])), jnp.max(jnp.abs(solution[:n]))
-    doubt = jax.lax.stop_gradient(moved / jnp.where(size > 0, size, 1))
+    doubt = jnp.zeros((), hessian.dtype)
+    if not solver.is_relative:
+        gap = jax.lax.stop_gradient(right_side - bordered(solution))
+        moved, size = jnp.max(jnp.abs(solve(None, gap)[:n])), jnp.max(jnp.abs(solution[:n]))
+        doubt = jax.lax.stop_gradient(moved / jnp.where(size > 0, size, 1))
     return solution[:n], solution[n:], solver.is_definite(factors), doubt

@@ -95,6 +95,10 @@ class StarMesh(AbstractSolver):
         """Whether one graph serves every realization."""
         return self.graphs == 1
 
+    @property
+    def is_relative(self) -> bool:
+        return True
+
     def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Bool[Array, ""]:
         # Elimination costs no more than a solve and goes with each; what is left is to look at the signs.
         diagonal = jnp.eye(hessian.shape[0], dtype=bool)
@@ -175,7 +179,7 @@ def _batched(solver: StarMesh, kernel: Callable[..., Any], arguments: tuple[Arra
     """Call `kernel(solver, *arguments)` so that `vmap` becomes axes that the kernel knows.
 
     A kernel takes and returns arrays `(G, …, B)`: G graphs, each with its own numbers, and B realizations on
-    the same graph, contiguous.
+    the same graph, contiguous; B is 1 where realizations do not differ.
     """
 
     wanted = "see all realizations that it was planned for under one `vmap`"
@@ -231,7 +235,10 @@ def _chunked(
 
     def one(varying: list[Array]) -> Any:
         rest = iter(varying)
-        return kernel(*(next(rest) if each else array for each, array in zip(batched, lifted, strict=True)))
+        results = kernel(
+            *(next(rest) if each else array for each, array in zip(batched, lifted, strict=True))
+        )
+        return jax.tree.map(lambda result: jnp.broadcast_to(result, (*result.shape[:-1], width)), results)
 
     if chunks == 1:
         results = one(varying)
@@ -244,10 +251,10 @@ def _chunked(
 
 def _solve_kernel(
     solver: StarMesh,
-    hessian: Float[Array, "G n n B"],
-    force: Float[Array, "G n m B"],
-    values: Float[Array, "G c m B"],
-) -> Float[Array, "G n m B"]:
+    hessian: Float[Array, "G n n #B"],
+    force: Float[Array, "G n m #B"],
+    values: Float[Array, "G c m #B"],
+) -> Float[Array, "G n m _"]:
     n, pairs = solver.num_nodes, solver.plan.pairs
     conductances = -hessian[pairs[:, 0] // n, pairs[:, 0] % n, pairs[:, 1] % n]
     places = jnp.zeros((solver.plan.num_nodes + 1, conductances.shape[-1]), conductances.dtype)
@@ -261,10 +268,10 @@ def _solve_kernel(
 
 def _respond_kernel(
     solver: StarMesh,
-    k: Float[Array, "G M B"],
-    force: Float[Array, "G n m B"],
-    values: Float[Array, "G c m B"],
-    readout: Float[Array, "G o n B"],
+    k: Float[Array, "G M #B"],
+    force: Float[Array, "G n m #B"],
+    values: Float[Array, "G c m #B"],
+    readout: Float[Array, "G o n #B"],
 ) -> tuple[Array, Array, Array, Array]:
     graphs, n, terminals = solver.graphs, solver.num_nodes, solver.terminals
     flat = jnp.concatenate([k.reshape(-1, k.shape[-1]), jnp.zeros((1, k.shape[-1]), k.dtype)])
@@ -285,7 +292,7 @@ def _respond_kernel(
     if terminals is None:
         outputs = jnp.einsum("gonB,gnmB->gomB", *_of_one_width(readout, states - shift))
     else:
-        at = terminals - n * jnp.arange(graphs)[:, None]
+        at = terminals - n * jnp.arange(graphs, dtype=terminals.dtype)[:, None]
         weights = jnp.take_along_axis(readout, at[:, None, :, None], axis=2)
         outputs = jnp.sum(weights[:, :, :, None] * (_rows(x, terminals) - shift)[:, None], axis=2)
     sound = sound & jnp.all(jnp.isfinite(outputs), axis=(1, 2))
@@ -294,11 +301,11 @@ def _respond_kernel(
 
 def _potentials(
     solver: StarMesh,
-    conductances: Float[Array, "S B"],
-    force: Float[Array, "G n m B"],
-    values: Float[Array, "G c m B"],
+    conductances: Float[Array, "S #B"],
+    force: Float[Array, "G n m #B"],
+    values: Float[Array, "G c m #B"],
     quiet: int,
-) -> Float[Array, "N1 m B"]:
+) -> Float[Array, "N1 m _"]:
     """Eliminate, carrying forces along, and substitute back; no force acts in the first `quiet` stages."""
     width = max(conductances.shape[-1], force.shape[-1], values.shape[-1])
     columns, zero_node = force.shape[2], solver.plan.num_nodes
@@ -349,7 +356,7 @@ def _substitute(mesh: Array, x: Array, level: tuple[Stage, Array]) -> tuple[Arra
     return x.at[stage.pivots].add(pulled * inverse[:, None], mode="promise_in_bounds"), None
 
 
-def _shift(solver: StarMesh, x: Float[Array, "N1 m B"], values: Float[Array, "G c m B"]) -> Array:
+def _shift(solver: StarMesh, x: Float[Array, "N1 m #B"], values: Float[Array, "G c m #B"]) -> Array:
     """What a floating network's potentials must come down by, `(G, m, B)`, so that its row reads `values`."""
     mean = jnp.mean(x[:-1].reshape(solver.graphs, -1, *x.shape[1:]), axis=1)
     # The row reads the mean times √n.

@@ -1,0 +1,287 @@
+"""Star-mesh elimination: against the reference LU, against exact arithmetic, and under vmap, jit and grad."""
+
+from fractions import Fraction
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close, assert_refused, is_double, ulps
+
+import jaxphys as jp
+from jaxphys.solvers.elimination import plan_elimination
+
+BOUNDARIES = {
+    "grounded": {"ground": [5]},
+    "floating": {"free_modes": "project"},
+    "held": {"held_nodes": [0, 3], "ground": [5]},
+}
+
+
+respond = eqx.filter_jit(jp.respond)
+equilibrate = eqx.filter_jit(jp.equilibrate)
+
+
+@eqx.filter_jit
+def estimates(network, task):
+    """Gradient and cost by every kind of rule."""
+    rules = (
+        jp.ExactGradient(),
+        jp.EquilibriumPropagation(0.1),
+        jp.EquilibriumPropagation(0.1, mode="energy"),
+        jp.CoupledLearning(0.1),
+    )
+    return [(rule(network, task).gradient, rule(network, task).cost) for rule in rules]
+
+
+def flow(seed, nodes=12, edges=18):
+    k = np.random.default_rng(seed).uniform(0.5, 2.0, edges)
+    return jp.FlowNetwork(jp.erdos_renyi(nodes, edges, jax.random.key(seed)), k)
+
+
+def task_on(network, held, seed=0):
+    """Two inputs and two outputs at single nodes, so that a plan has few terminals."""
+    boundary = jp.Boundary(network, **BOUNDARIES[held])
+    draw = np.random.default_rng(seed)
+    n = network.num_nodes
+    force = np.zeros((2, n))
+    if held != "held":
+        force[[0, 1], [7, 8]] = draw.normal(size=2)
+    return jp.Task(
+        boundary,
+        force=force,
+        values=np.eye(2)[:, : boundary.num_held],
+        inputs=draw.normal(size=(9, 2)),
+        readout=np.eye(n)[[2, 4]],
+        targets=draw.normal(size=(9, 2)),
+        reduction="mean",
+    )
+
+
+def planned(network, task, *, terminals=True):
+    acting = np.any(np.asarray(task.force) != 0, axis=-2) | np.any(np.asarray(task.readout) != 0, axis=-2)
+    return jp.StarMesh(network.topology.edges, task.boundary.rows, acting if terminals else None)
+
+
+def ensembles(held):
+    """Three realizations on one graph, and three on a graph each."""
+    one = flow(0)
+    networks = [one.with_k(one.k * factor) for factor in (1.0, 2.0, 0.3)]
+    shared = jp.stack(networks), jp.stack([task_on(one, held)] * 3)
+    several = [flow(seed) for seed in range(3)]
+    own = jp.stack(several), jp.stack([task_on(each, held, seed) for seed, each in enumerate(several)])
+    return {"one graph": shared, "a graph each": own}
+
+
+@eqx.filter_jit
+def measured(network, task, solver):
+    """States at rest under arbitrary forces, responses, and what two rules make of them."""
+
+    def one(network, task):
+        force = jnp.sin(jnp.arange(3.0 * network.num_nodes, dtype=network.k.dtype)).reshape(3, -1)
+        values = jnp.cos(jnp.arange(task.boundary.num_held, dtype=network.k.dtype))
+        state = jp.equilibrate(network, task.boundary, force, values, solver=solver)
+        response = jp.respond(network, task, solver=solver)
+        rules = (jp.EquilibriumPropagation(0.1), jp.CoupledLearning(0.1))
+        gradients = [rule.estimate(network, task, response).gradient for rule in rules]
+        gradients.append(jax.grad(lambda k: jp.task_cost(network.with_k(k), task, solver=solver))(network.k))
+        numbers = (state.x, state.reaction, response.drive, response.adjoint, response.coupling)
+        return (*numbers, response.outputs, *gradients), (state.status, response.status), response.residual
+
+    return jax.vmap(one)(network, task)
+
+
+@pytest.mark.parametrize("held", BOUNDARIES)
+def test_as_the_reference(held):
+    """Shared and separate plans; free and clamped states, gradients through the implicit solve."""
+    for name, (network, task) in ensembles(held).items():
+        solver = planned(network, task)
+        assert solver.shared == (name == "one graph")
+        found, statuses, residual = measured(network, task, solver)
+        wanted, *_ = measured(network, task, jp.BorderedLU())
+        for each, expected in zip(found, wanted, strict=True):
+            if expected.size:
+                assert_close(each, expected, relative=ulps(2000))
+        assert all((np.asarray(status) == 0).all() for status in statuses)
+        assert float(residual.max()) < ulps(50)
+
+
+def test_one_network_alone():
+    """Without vmap, with and without terminals, and a second time through jit."""
+    network = flow(1)
+    task = task_on(network, "held")
+    wanted = respond(network, task, solver=jp.BorderedLU())
+    for terminals in (True, False):
+        solver = planned(network, task, terminals=terminals)
+        for found in (
+            jp.respond(network, task, solver=solver),
+            respond(network, task, solver=solver),
+        ):
+            assert_close(found.drive, wanted.drive, relative=ulps(500))
+            assert_close(found.outputs, wanted.outputs, relative=ulps(500))
+
+
+def test_more_realizations_than_a_chunk():
+    """Seventy on one graph are two chunks, filled up; each comes out as it does alone."""
+    network = flow(2)
+    task = task_on(network, "grounded")
+    solver = planned(network, task)
+    k = network.k * jnp.linspace(0.5, 1.5, 70, dtype=network.k.dtype)[:, None]
+    together = eqx.filter_jit(
+        jax.vmap(lambda k: jp.ExactGradient()(network.with_k(k), task, solver=solver).gradient)
+    )(k)
+    for i in (0, 63, 64, 69):
+        alone = jp.ExactGradient()(network.with_k(k[i]), task, solver=jp.BorderedLU()).gradient
+        assert_close(together[i], alone, relative=ulps(2000))
+
+
+def test_parallel_edges_and_padding():
+    """Edges side by side add up; an edge from a node to itself carries nothing."""
+    edges = [(0, 1), (1, 0), (1, 2), (0, 1)]
+    topology = jp.from_edges(edges).padded(6)
+    network = jp.FlowNetwork(topology, jnp.array([1.0, 2.0, 3.0, 0.5, 7.0, 7.0]))
+    task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.1)
+    found = respond(network, task, solver=planned(network, task))
+    wanted = respond(network, task, solver=jp.BorderedLU())
+    assert_close(found.drive, wanted.drive, relative=ulps(50))
+    assert_close(found.drive[0], [1 / 3 + 1 / 3.5, 1 / 3, 0.0], relative=ulps(50))
+
+
+def exact_potentials(network, held, force):
+    """Rational arithmetic: Gauss elimination of the grounded Laplacian."""
+    n = network.num_nodes
+    rows = [[Fraction(0)] * n + [Fraction(f)] for f in force]
+    for (a, b), k in zip(np.asarray(network.topology.edges).tolist(), np.asarray(network.k), strict=True):
+        for i, j in ((a, b), (b, a)):
+            rows[i][i] += Fraction(float(k))
+            rows[i][j] -= Fraction(float(k))
+    free = [i for i in range(n) if i != held]
+    for place, i in enumerate(free):
+        for j in free[place + 1 :]:
+            factor = rows[j][i] / rows[i][i]
+            if factor:
+                rows[j] = [one - factor * other for one, other in zip(rows[j], rows[i], strict=True)]
+    x = [Fraction(0)] * n
+    for i in reversed(free):
+        x[i] = (rows[i][n] - sum(rows[i][j] * x[j] for j in free if j != i and x[j])) / rows[i][i]
+    return np.array([float(each) for each in x])
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("kind", ["log-uniform", "bimodal"])
+def test_ten_decades_of_conductances(kind):
+    """Every potential to 1e-10 of itself, where Cholesky loses digits and says so once they are many."""
+    draw = np.random.default_rng(3)
+    for seed in range(3):
+        network = flow(seed, nodes=12, edges=22)
+        exponents = draw.uniform(-5, 5, 22) if kind == "log-uniform" else draw.choice([-5.0, 5.0], 22)
+        network = network.with_k(jnp.asarray(10.0**exponents))
+        boundary = jp.Boundary(network, ground=[0])
+        force = np.eye(12)[7]
+        solver = jp.StarMesh(network.topology.edges, boundary.rows)
+        found = equilibrate(network, boundary, jnp.asarray(force), solver=solver)
+        exact = exact_potentials(network, 0, force)
+        assert int(found.status) == jp.Status.OK
+        np.testing.assert_allclose(np.asarray(found.x), exact, rtol=1e-12)
+        dense = equilibrate(network, boundary, jnp.asarray(force))
+        error = np.abs(np.asarray(dense.x) - exact).max() / exact.max()
+        assert error < 1e-5 or int(dense.status) != jp.Status.OK
+
+
+def test_quiet_wrong_answers_are_told():
+    """Dense on conductances twenty decades apart, and negative ones."""
+    edges = jp.from_edges([(0, 1), (1, 2), (2, 3), (3, 0), (1, 3)])
+    small = 1e-20 if is_double() else 1e-9
+    network = jp.FlowNetwork(edges, jnp.array([small, 1.0, 1.0, 2 * small, 1.0]))
+    boundary = jp.Boundary(network, ground=[0])
+    force = jnp.array([0.0, 0.0, 1.0, 0.0])
+    assert int(equilibrate(network, boundary, force).status) != jp.Status.OK
+    solver = jp.StarMesh(network.topology.edges, boundary.rows)
+    assert int(equilibrate(network, boundary, force, solver=solver).status) == jp.Status.OK
+    negative = network.with_k(jnp.array([1.0, 1.0, -0.1, 1.0, 1.0]))
+    task = jp.allostery(network, boundary, [1], [2], response=0.1)
+    for status in (
+        equilibrate(negative, boundary, force, solver=solver).status,
+        respond(negative, task, solver=solver).status,
+    ):
+        assert int(status) == jp.Status.NOT_POSITIVE_DEFINITE
+
+
+def test_forces_elsewhere_than_planned_are_told():
+    """A plan for few terminals does not serve a task with others."""
+    network = flow(4, nodes=20, edges=32)
+    boundary = jp.Boundary(network, ground=[0])
+    here = jp.allostery(network, boundary, [3], [7], response=0.1)
+    there = jp.allostery(network, boundary, [4], [7], response=0.1)
+    solver = planned(network, here)
+    assert solver.terminals is not None
+    assert int(respond(network, here, solver=solver).status) == jp.Status.OK
+    assert int(respond(network, there, solver=solver).status) != jp.Status.OK
+
+
+def test_what_cannot_be_planned():
+    network = flow(0)
+    drops = jp.Boundary(network, held_drops=[(0, 1)], ground=[5])
+    assert_refused("rows", jp.StarMesh, network.topology.edges, drops.rows, saying="use `Dense`")
+    networks, tasks = ensembles("grounded")["a graph each"]
+    solver = planned(networks, tasks)
+    first = jax.tree.map(lambda leaf: leaf[0], (networks, tasks))
+    assert_refused("solver", jp.respond, *first, solver=solver)
+    two = jax.tree.map(lambda leaf: leaf[:2], (networks, tasks))
+
+    def all_of_them(network, task, solver):
+        return jax.vmap(lambda network, task: jp.respond(network, task, solver=solver))(network, task)
+
+    assert_refused("solver", all_of_them, *two, solver, saying="it sees 2 of 3")
+
+
+def test_which_solver_is_chosen():
+    """By the work that there is, and by what a boundary holds."""
+    large = flow(0, nodes=100, edges=150)
+    grounded = jp.Boundary(large, ground=[0])
+    task = jp.allostery(large, grounded, [1], [2], response=0.1)
+    assert isinstance(jp.choose_solver(large, task), jp.StarMesh)
+    small = flow(0)
+    assert isinstance(jp.choose_solver(small, task_on(small, "grounded")), jp.Dense)
+    drop = jp.Boundary(large, held_drops=[(3, 4)], ground=[0])
+    assert isinstance(
+        jp.choose_solver(large, jp.allostery(large, drop, [], [(5, 6)], response=0.1)), jp.Dense
+    )
+
+
+def test_a_plan_eliminates_every_node_once():
+    """Each pivot once, late ones last, and padding only where it does nothing."""
+    edges = np.asarray(flow(0).topology.edges)
+    plan = plan_elimination([edges, edges], 12, [[5], [6]], [{2, 4}, {2, 4}])
+    pivots = np.concatenate([np.asarray(stage.pivots).ravel() for stage in plan.stages])
+    real = pivots[pivots < 24]
+    assert sorted(real.tolist()) == sorted(set(range(24)) - {5, 18})
+    assert set(real[-4:].tolist()) == {2, 4, 14, 16}
+    late = np.concatenate([np.asarray(stage.pivots).ravel() for stage in plan.stages[plan.quiet :]])
+    assert set(late[late < 24].tolist()) == {2, 4, 14, 16}
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_condensed_samples_tell_the_same(reduction):
+    """Costs and estimates of every rule from s + o samples instead of forty."""
+    network = flow(5)
+    boundary = jp.Boundary(network, held_nodes=[0, 3], ground=[5])
+    draw = np.random.default_rng(0)
+    task = jp.Task(
+        boundary,
+        values=np.eye(2),
+        inputs=draw.normal(size=(40, 2)),
+        readout=np.eye(12)[[2, 4, 7]],
+        targets=draw.normal(size=(40, 3)),
+        reduction=reduction,
+    )
+    few = task.condensed()
+    assert few.num_samples == 5
+    for (gradient, cost), (wanted, price) in zip(
+        estimates(network, few), estimates(network, task), strict=True
+    ):
+        assert_close(gradient, wanted, relative=ulps(5000))
+        assert_close(cost, price, relative=ulps(500))
+    weighted = eqx.tree_at(lambda t: t.weights, task, jnp.ones((40, 3)), is_leaf=lambda leaf: leaf is None)
+    assert weighted.condensed() is weighted
