@@ -172,7 +172,7 @@ class Task(eqx.Module):
 
         Costs and updates are then quadratic in inputs and targets and know samples by their second moments
         alone, which a QR factorisation keeps, `[U T] = Q R`: the rows of R take the samples' place, exactly.
-        Works on an ensemble as well. For `SquaredError` without weights.
+        For `SquaredError` without weights.
         """
         samples = jnp.concatenate([self.inputs, self.targets], axis=-1)
         count, size = samples.shape[-2:]

@@ -309,7 +309,7 @@ def _run(
 ) -> Run:
     """The host loop: chunks, progress, checkpoints."""
     start = time.perf_counter()
-    samples = task if options.batch_size is not None else task.condensed()
+    samples = task if options.batch_size is not None else jax.vmap(lambda one: one.condensed())(task)
     walkers = _start(network, samples, options)
     shapes = eqx.filter_eval_shape(jax.vmap(partial(_record, options)), walkers, network, task)
     records = jax.tree.map(lambda value: _room(value, len(schedule)), shapes)

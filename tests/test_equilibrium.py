@@ -348,6 +348,8 @@ def test_an_inaccurate_solution_is_marked():
     """Digits are lost where a solver cannot hold them: a wrong factor shows in the residual."""
 
     class Sloppy(jp.solvers.AbstractSolver):
+        is_relative = False
+
         def factor(self, hessian, constraints):
             return jp.Dense().factor(1.001 * hessian, constraints)
 

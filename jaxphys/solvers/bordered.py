@@ -189,6 +189,8 @@ def solve_bordered(
     doubt = jnp.zeros((), hessian.dtype)
     if not solver.is_relative:
         gap = jax.lax.stop_gradient(right_side - bordered(solution))
-        moved, size = jnp.max(jnp.abs(solve(None, gap)[:n])), jnp.max(jnp.abs(solution[:n]))
-        doubt = jax.lax.stop_gradient(moved / jnp.where(size > 0, size, 1))
+        moved = jnp.max(jnp.abs(solve(None, gap)[:n]))
+        # A state of zero is measured against what its forces would do if nothing held it.
+        size = jnp.max(jnp.abs(solution[:n])) + jnp.max(jnp.abs(force)) / jnp.max(jnp.abs(constant))
+        doubt = jax.lax.stop_gradient(moved / (size + jnp.finfo(size.dtype).tiny))
     return solution[:n], solution[n:], solver.is_definite(factors), doubt
