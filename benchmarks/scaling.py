@@ -133,7 +133,8 @@ def measure_point(asked: dict) -> dict:
         **sizes,
     )
     name = asked["contender"]
-    make = partial(trained, solver=SOLVERS[name]()) if name in SOLVERS else CONTENDERS[name]
+    solver = SOLVERS[name](found.network, found.task) if name in SOLVERS else None
+    make = CONTENDERS[name] if solver is None else partial(trained, solver=solver)
     contender = make(found)
     compiling = compile_seconds(contender)
     timing = interleaved({name: contender}, asked["rounds"], asked["seconds"])[name]

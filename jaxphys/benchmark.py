@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.io import provenance
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.rules import CoupledLearning, EquilibriumPropagation
-from jaxphys.solvers import AbstractSolver, BorderedLU, Dense
-from jaxphys.tasks import Task, allostery, random_linear, regression
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, StarMesh
+from jaxphys.tasks import Task, allostery, choose_solver, random_linear, regression
 from jaxphys.topology import Topology, component_labels, from_edges
 from jaxphys.train import stack, train
 from jaxphys.transforms import bounds, precondition
@@ -334,7 +334,7 @@ class _Plain:
     def hessian(self, k: np.ndarray) -> np.ndarray:
         hessian = np.zeros((self.size, self.size), k.dtype)
         if self.edges is None:
-            rows, columns = np.triu_indices(self.size)
+            rows, columns, _ = _triangle(self.size)
             hessian[rows, columns] = hessian[columns, rows] = k
             return hessian
         source, target = self.edges.T
@@ -344,14 +344,21 @@ class _Plain:
 
     def edge_energies(self, x: np.ndarray) -> np.ndarray:
         if self.edges is None:
-            rows, columns = np.triu_indices(self.size)
-            return x[:, rows] * x[:, columns] * np.where(rows == columns, 0.5, 1.0).astype(x.dtype)
+            rows, columns, metric = _triangle(self.size)
+            return x[:, rows] * x[:, columns] * metric.astype(x.dtype)
         return 0.5 * (x[:, self.edges[:, 0]] - x[:, self.edges[:, 1]]) ** 2
 
     def degrees(self, k: np.ndarray) -> np.ndarray:
         """What the edges of every node sum to, the diagonal of the Hessian of a flow network."""
         assert self.edges is not None
         return np.bincount(self.edges[:, 0], k, self.size) + np.bincount(self.edges[:, 1], k, self.size)
+
+
+@lru_cache
+def _triangle(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns of an upper triangle, and what its entries count in the energy."""
+    rows, columns = np.triu_indices(size)
+    return rows, columns, np.where(rows == columns, 0.5, 1.0)
 
 
 def _plain(workload: Workload, realization: int) -> _Plain:
@@ -471,8 +478,17 @@ def _superlu_solver(one: _Plain) -> _Solve:
     return solve
 
 
-# What solvers are called, for scripts that compare them.
-SOLVERS: dict[str, Callable[[], AbstractSolver]] = {"Dense": Dense, "BorderedLU": BorderedLU}
+def _star_mesh(network: Any, task: Any) -> AbstractSolver:
+    acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
+    return StarMesh(network.topology.edges, task.boundary.rows, acting[0] | acting[1])
+
+
+# What solvers are called, and how to make one for an ensemble, for scripts that compare them.
+SOLVERS: dict[str, Callable[[Any, Any], AbstractSolver]] = {
+    "Dense": lambda network, task: Dense(),
+    "BorderedLU": lambda network, task: BorderedLU(),
+    "StarMesh": _star_mesh,
+}
 
 
 @dataclass(frozen=True)
@@ -709,14 +725,15 @@ def measure(
     """
     contenders = {name: make(workload) for name, make in CONTENDERS.items()}
     seconds_compiling = compile_seconds(contenders["jaxphys"])
-    errors = deviations(workload, reference)
+    solver = choose_solver(workload.network, workload.task)
+    errors = deviations(workload, reference, solver)
     timings = interleaved(contenders, rounds, seconds)
     ours, loop = timings["jaxphys"].median, timings["numpy_loop"].median
     operations, moved = arithmetic(workload)
     dtype = workload.network.k.dtype.name
     return {
         "dtype": dtype,
-        "solver": _solver_name(),
+        "solver": type(solver).__name__,
         "us_per_step": ours,
         **{f"us_per_step_{name}": timings[name].median for name in CONTENDERS if name != "jaxphys"},
         "ratio": loop / ours,
@@ -732,11 +749,6 @@ def measure(
         "fraction_of_matrix_product": 1e-3 * operations / ours / limits[f"numpy_product_{dtype}_gflops"],
         "fraction_of_memory_copy": 1e-3 * moved / ours / limits["memory_copy_gbytes_per_s"],
     }
-
-
-def _solver_name(solver: AbstractSolver | None = None) -> str:
-    """The solver that `train` uses where it is handed this one."""
-    return type(Dense() if solver is None else solver).__name__
 
 
 def format_table(report: Mapping[str, Any]) -> str:
