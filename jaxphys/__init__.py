@@ -30,6 +30,7 @@ from jaxphys.tasks import (
     random_linear,
     regression,
     respond,
+    star_mesh,
     task_cost,
 )
 from jaxphys.topology import Topology, from_edges, from_networkx
@@ -89,6 +90,7 @@ __all__ = [
     "solvers",
     "square_lattice",
     "stack",
+    "star_mesh",
     "task_cost",
     "train",
     "triangular_lattice",

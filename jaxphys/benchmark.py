@@ -36,8 +36,8 @@ from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.io import provenance
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.rules import CoupledLearning, EquilibriumPropagation
-from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, StarMesh
-from jaxphys.tasks import Task, allostery, choose_solver, random_linear, regression
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense
+from jaxphys.tasks import Task, allostery, choose_solver, random_linear, regression, star_mesh
 from jaxphys.topology import Topology, component_labels, from_edges
 from jaxphys.train import stack, train
 from jaxphys.transforms import bounds, precondition
@@ -478,16 +478,11 @@ def _superlu_solver(one: _Plain) -> _Solve:
     return solve
 
 
-def _star_mesh(network: Any, task: Any) -> AbstractSolver:
-    acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
-    return StarMesh(network.topology.edges, task.boundary.rows, acting[0] | acting[1])
-
-
 # What solvers are called, and how to make one for an ensemble, for scripts that compare them.
 SOLVERS: dict[str, Callable[[Any, Any], AbstractSolver]] = {
     "Dense": lambda network, task: Dense(),
     "BorderedLU": lambda network, task: BorderedLU(),
-    "StarMesh": _star_mesh,
+    "StarMesh": star_mesh,
 }
 
 

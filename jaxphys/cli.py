@@ -112,7 +112,8 @@ def _train(parsed: argparse.Namespace) -> int:
     network = ensemble.network
     print(
         f"{network.k.shape[0]} networks with {network.k.shape[1]} learning degrees of freedom, "
-        f"{config.steps} steps of {config.rule.kind} on {config.task.kind}"
+        f"{config.steps} steps of {config.rule.kind} on {config.task.kind}, "
+        f"solved by {type(ensemble.arguments['solver']).__name__}"
     )
     try:
         run = train(

@@ -322,14 +322,28 @@ def choose_solver(network: Any, task: Any) -> AbstractSolver:
     realizations = 1 if network.k.ndim == 1 else network.k.shape[0]
     if not isinstance(network, FlowNetwork) or realizations * network.num_nodes**3 < _WORTH_A_PLAN:
         return Dense()
-    acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
     try:
-        return StarMesh(network.topology.edges, task.boundary.rows, acting[0] | acting[1])
+        return star_mesh(network, task)
     except InputError:
         return Dense()
 
 
 _WORTH_A_PLAN = 1e6
+
+
+def star_mesh(network: Any, task: Any) -> StarMesh:
+    """A `StarMesh` planned for a task's terminals: one network and its task, or stacked ensembles of both.
+
+    Raises `InputError` unless these are flow networks whose boundary holds single nodes, or lets them float.
+    """
+    require(
+        isinstance(network, FlowNetwork),
+        "network",
+        "be a flow network for star-mesh elimination",
+        f"it is a {type(network).__name__}",
+    )
+    acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
+    return StarMesh(network.topology.edges, task.boundary.rows, acting[0] | acting[1])
 
 
 def task_cost(

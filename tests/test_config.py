@@ -244,3 +244,24 @@ def test_a_gradient_flow_takes_rate_metric_and_bounds_from_the_optimizer(network
 
 def test_defaults_are_a_run():
     assert parse_config({}) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [("auto", "Dense"), ("dense", "Dense"), ("bordered_lu", "BorderedLU"), ("star_mesh", "StarMesh")],
+)
+def test_solvers_by_name(name, solver):
+    ensemble = build(parse_config({**SMALL_FLOW, "solver": name}))
+    assert type(ensemble.arguments["solver"]).__name__ == solver
+
+
+def test_elimination_wants_a_flow_network():
+    with pytest.raises(jp.InputError, match="be a flow network"):
+        build(parse_config({"solver": "star_mesh", "realizations": 2}))
+
+
+SMALL_FLOW = {
+    "realizations": 2,
+    "network": {"kind": "flow", "graph": {"nodes": 8, "edges": 12}},
+    "task": {"kind": "allostery"},
+}

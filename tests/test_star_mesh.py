@@ -60,8 +60,9 @@ def task_on(network, held, seed=0):
 
 
 def planned(network, task, *, terminals=True):
-    acting = np.any(np.asarray(task.force) != 0, axis=-2) | np.any(np.asarray(task.readout) != 0, axis=-2)
-    return jp.StarMesh(network.topology.edges, task.boundary.rows, acting if terminals else None)
+    if terminals:
+        return jp.star_mesh(network, task)
+    return jp.StarMesh(network.topology.edges, task.boundary.rows)
 
 
 def ensembles(held):

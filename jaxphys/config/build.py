@@ -28,6 +28,14 @@ from jaxphys.train import AdaptiveStep, check_batches, record_schedule, stack
 Terminal = int | tuple[int, int]
 
 
+_SOLVERS: dict[str, Callable[[Any, Any], solvers.AbstractSolver]] = {
+    "auto": tasks.choose_solver,
+    "dense": lambda network, task: solvers.Dense(),
+    "bordered_lu": lambda network, task: solvers.BorderedLU(),
+    "star_mesh": tasks.star_mesh,
+}
+
+
 @dataclass(frozen=True)
 class Ensemble:
     """A config built into objects: stacked networks and tasks, and what `train` takes beside them.
@@ -60,7 +68,7 @@ def build(config: RunConfig) -> Ensemble:
         integrator = _flow(config.integrator, config.optimizer, networks[0])
         optimizer = None
         require(config.batch_size is None, "batch_size", "be left out beside a gradient flow", "it is set")
-    task = stack(trains)
+    network, task = stack(networks), stack(trains)
     record_schedule(config.steps, config.record_every)
     check_batches(task, config.batch_size, adaptive, config.stop_cost)
     functionals = {name: FUNCTIONALS[name] for name in config.record}
@@ -77,9 +85,9 @@ def build(config: RunConfig) -> Ensemble:
         "functionals": functionals,
         "batch_size": config.batch_size,
         "stop_cost": config.stop_cost,
-        "solver": solvers.Dense() if config.solver == "dense" else solvers.BorderedLU(),
+        "solver": _SOLVERS[config.solver](network, task),
     }
-    return Ensemble(stack(networks), task, None if tests[0] is None else stack(tests), arguments)
+    return Ensemble(network, task, None if tests[0] is None else stack(tests), arguments)
 
 
 def _rule(

@@ -266,7 +266,9 @@ class RunConfig:
     batch_size: int | None = _key(None, "samples per step; all if left out")
     stop_cost: float | None = _key(None, "rest once the cost is this low (full batches only)")
     precision: Literal["float64", "float32"] = _key("float64", "of all numbers")
-    solver: Literal["dense", "bordered_lu"] = _key("dense", "one Cholesky per step, or the reference LU")
+    solver: Literal["auto", "dense", "bordered_lu", "star_mesh"] = _key(
+        "auto", "Cholesky, the reference LU, or sparse elimination (flow networks)"
+    )
     network: Node | Flow | Spring = _key(Node, "the physics")
     task: RandomLinear | Allostery | Regression | Classification = _key(RandomLinear, "what to learn")
     rule: ExactGradient | EquilibriumPropagation | CoupledLearning = _key(ExactGradient, "how to learn")
