@@ -272,17 +272,18 @@ def _right_hand_sides(task: Task) -> tuple[Float[Array, "n m"], Float[Array, "c 
 def _respond_by_elimination(network: FlowNetwork, task: Task, solver: StarMesh) -> Response:
     """The same, with what the hot path of training needs and no Hessian."""
     force, values = _right_hand_sides(task)
-    x, strains, outputs, sound = solver.respond(network.k, force, values, task.readout)
+    edges, rows = network.topology.edges, task.boundary.rows
+    x, strains, outputs, sound, planned = solver.respond(network.k, edges, rows, force, values, task.readout)
     number = len(task.force)
     # Currents that are left over at nodes which nothing holds; compiled away where nobody asks.
     currents = network.k[:, None] * strains
-    edges = network.topology.edges
     balance = jnp.zeros_like(x).at[edges[:, 0]].add(currents).at[edges[:, 1]].add(-currents) - force
-    rows, lift = task.boundary.rows, task.boundary.constraints.lift
-    balance = balance - rows.T @ (lift.T @ balance)
+    balance = balance - rows.T @ (task.boundary.constraints.lift.T @ balance)
     size = jnp.max(jnp.abs(currents), initial=0.0) + jnp.max(jnp.abs(force), initial=0.0)
     residual = jnp.max(jnp.abs(balance)) / (size + jnp.finfo(size.dtype).tiny)
-    status = jnp.where(sound, Status.OK, Status.NOT_POSITIVE_DEFINITE).astype(jnp.int32)
+    status = jnp.where(sound, Status.OK, Status.NOT_POSITIVE_DEFINITE)
+    # A plan for another graph, boundary or task gives numbers that mean nothing.
+    status = jnp.where(planned, status, Status.INACCURATE).astype(jnp.int32)
     return Response(
         x.T[:number],
         x.T[number:],
@@ -309,9 +310,9 @@ def choose_solver(network: Any, task: Any) -> AbstractSolver:
     """The solver that `train` takes for an ensemble if it is handed none.
 
     `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
-    float, once there is work enough (`R n³` from a million: 16 realizations of 40 nodes, one of 100) to be
-    worth its plan and its longer compilation; `Dense` for all else. `network` and `task` are one of each or
-    stacked ensembles, outside of `jit`.
+    float, once there is work enough to be worth its plan and its longer compilation (a rule of thumb: `R n³`
+    from a million, so 16 realizations of 40 nodes or one of 100); `Dense` for all else. `network` and `task`
+    are one of each or stacked ensembles, outside of `jit`.
 
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.erdos_renyi(100, 200, jax.random.key(0)))

@@ -8,6 +8,7 @@ from functools import cache
 
 import jax
 import jax.numpy as jnp
+import networkx as nx
 import numpy as np
 import optax
 import pytest
@@ -97,7 +98,6 @@ def test_the_seed_fixes_the_draw_and_precision_rounds_it():
 
 @pytest.mark.parametrize("degree", [2, 3])
 def test_planar_graphs(degree, key):
-    nx = pytest.importorskip("networkx")
     graph = planar_graph(60, 120 if degree == 3 else 80, key, min_degree=degree).to_networkx()
     assert nx.is_connected(graph)
     assert nx.check_planarity(graph)[0]

@@ -209,16 +209,18 @@ def test_quiet_wrong_answers_are_told():
         assert int(status) == jp.Status.NOT_POSITIVE_DEFINITE
 
 
-def test_forces_elsewhere_than_planned_are_told():
-    """A plan for few terminals does not serve a task with others."""
-    network = flow(4, nodes=20, edges=32)
+def test_a_plan_for_something_else_is_told():
+    """Other terminals, another graph of the same size, other nodes held: no quiet wrong answer."""
+    network, another = flow(4, nodes=20, edges=32), flow(5, nodes=20, edges=32)
     boundary = jp.Boundary(network, ground=[0])
     here = jp.allostery(network, boundary, [3], [7], response=0.1)
-    there = jp.allostery(network, boundary, [4], [7], response=0.1)
     solver = planned(network, here)
     assert solver.terminals is not None
     assert int(respond(network, here, solver=solver).status) == jp.Status.OK
-    assert int(respond(network, there, solver=solver).status) != jp.Status.OK
+    elsewhere = jp.allostery(network, boundary, [4], [7], response=0.1)
+    grounded = jp.allostery(network, jp.Boundary(network, ground=[1]), [3], [7], response=0.1)
+    for other, task in ((network, elsewhere), (another, here), (network, grounded)):
+        assert int(respond(other, task, solver=solver).status) == jp.Status.INACCURATE
 
 
 def test_what_cannot_be_planned():

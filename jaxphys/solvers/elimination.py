@@ -59,11 +59,6 @@ class Elimination(eqx.Module):
     num_nodes: int = eqx.field(static=True)
     quiet: int = eqx.field(static=True)
 
-    @property
-    def updates(self) -> int:
-        """Multiply-adds of one elimination, padding included."""
-        return sum(stage.targets.size for stage in self.stages)
-
 
 def plan_elimination(
     graphs: Sequence[np.ndarray],

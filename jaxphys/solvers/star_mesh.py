@@ -121,16 +121,20 @@ class StarMesh(AbstractSolver):
     def respond(
         self,
         k: Float[Array, " M"],
+        edges: Int[Array, "M 2"],
+        rows: Float[Array, "c n"],
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
         readout: Float[Array, "o n"],
-    ) -> tuple[Float[Array, "n m"], Float[Array, "M m"], Float[Array, "o m"], Bool[Array, ""]]:
+    ) -> tuple[
+        Float[Array, "n m"], Float[Array, "M m"], Float[Array, "o m"], Bool[Array, ""], Bool[Array, ""]
+    ]:
         """States, drops along the edges and readouts for m columns of forces and held values.
 
-        The last entry tells whether conductances are positive, and forces and readouts where the plan has
-        terminals. Not differentiable by itself: `jaxphys.respond` is.
+        The last two tell whether conductances are positive, and whether the plan was made for these edges and
+        rows, and for forces and readouts at these nodes. Not differentiable by itself: `jaxphys.respond` is.
         """
-        return _batched(self, _respond_kernel, (k, force, values, readout))
+        return _batched(self, _respond_kernel, (k, edges, rows, force, values, readout))
 
 
 def strain_moment(
@@ -269,18 +273,21 @@ def _solve_kernel(
 def _respond_kernel(
     solver: StarMesh,
     k: Float[Array, "G M #B"],
+    edges: Int[Array, "G M 2 #B"],
+    rows: Float[Array, "G c n #B"],
     force: Float[Array, "G n m #B"],
     values: Float[Array, "G c m #B"],
     readout: Float[Array, "G o n #B"],
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array]:
     graphs, n, terminals = solver.graphs, solver.num_nodes, solver.terminals
     flat = jnp.concatenate([k.reshape(-1, k.shape[-1]), jnp.zeros((1, k.shape[-1]), k.dtype)])
     conductances = jnp.sum(_rows(flat, solver.conductors), axis=0)
     sound = jnp.all(k >= 0, axis=1)
+    planned = _is_planned(solver, edges, rows)
     if terminals is not None:
         elsewhere = jnp.ones(graphs * n, bool).at[terminals].set(False).reshape(graphs, n)
         outside = (force != 0).any(axis=2) | (readout != 0).any(axis=1)
-        sound &= ~jnp.any(outside & elsewhere[..., None], axis=1)
+        planned &= ~jnp.any(outside & elsewhere[..., None], axis=1)
     if solver.floating:
         force = force - jnp.mean(force, axis=1, keepdims=True)
     quiet = 0 if terminals is None or solver.floating else solver.plan.quiet
@@ -296,7 +303,20 @@ def _respond_kernel(
         weights = jnp.take_along_axis(readout, at[:, None, :, None], axis=2)
         outputs = jnp.sum(weights[:, :, :, None] * (_rows(x, terminals) - shift)[:, None], axis=2)
     sound = sound & jnp.all(jnp.isfinite(outputs), axis=(1, 2))
-    return states - shift, strains, outputs, sound
+    return states - shift, strains, outputs, sound, planned
+
+
+def _is_planned(
+    solver: StarMesh, edges: Int[Array, "G M 2 #B"], rows: Float[Array, "G c n #B"]
+) -> Bool[Array, "G _"]:
+    """Whether these are the edges and held nodes of the plan."""
+    first = solver.num_nodes * jnp.arange(solver.graphs, dtype=edges.dtype)[:, None]
+    ends = jnp.moveaxis(solver.ends - first, 0, -1)[..., None]
+    same = jnp.all(edges == ends, axis=(1, 2))
+    if solver.floating:
+        return same & jnp.all(rows != 0, axis=(1, 2))
+    held = jnp.take_along_axis(rows, (solver.held - first)[:, :, None, None], axis=2)
+    return same & jnp.all(held == 1, axis=(1, 2)) & (jnp.sum(rows != 0, axis=(1, 2)) == held.shape[1])
 
 
 def _potentials(
