@@ -165,8 +165,8 @@ def page(report: dict, parsed: argparse.Namespace) -> str:
         f"graphs (N = {sizes}, M = 2 N, {parsed.seeds} of each), once driven by a current and once by",
         "a held voltage. The truth is exact rational arithmetic on the very numbers that the solver got.",
         "Where some solutions were refused as not positive definite, their number stands behind the",
-        "worst of the others. A potential below the smallest normal number of its precision, 1e-38 in float32,",
-        "comes out as zero and counts as an error of 1: so the one of `StarMesh`.",
+        "worst of the others. A potential below the smallest normal number of its precision, 1e-38 in",
+        "float32, comes out as zero and counts as an error of 1.",
         "",
         f"Written on {report['date'][:10]} by `{report['command']}`, "
         f"jaxphys {versions.get('commit', versions['jaxphys'])}, jax {versions['jax']}.",
