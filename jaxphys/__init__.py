@@ -15,7 +15,7 @@ from jaxphys.networks import (
     SpringNetwork,
 )
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
-from jaxphys.solvers import BorderedLU, Dense, StarMesh
+from jaxphys.solvers import BorderedLU, Dense, StarMesh, TrackedInverse
 from jaxphys.tasks import (
     AbstractCost,
     CosineDistance,
@@ -70,6 +70,7 @@ __all__ = [
     "Status",
     "Task",
     "Topology",
+    "TrackedInverse",
     "accuracy",
     "allostery",
     "bounds",

@@ -36,7 +36,7 @@ from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.io import provenance
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.rules import CoupledLearning, EquilibriumPropagation
-from jaxphys.solvers import AbstractSolver, BorderedLU, Dense
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
 from jaxphys.tasks import Task, allostery, choose_solver, random_linear, regression, star_mesh
 from jaxphys.topology import Topology, component_labels, from_edges
 from jaxphys.train import stack, train
@@ -483,6 +483,7 @@ SOLVERS: dict[str, Callable[[Any, Any], AbstractSolver]] = {
     "Dense": lambda network, task: Dense(),
     "BorderedLU": lambda network, task: BorderedLU(),
     "StarMesh": star_mesh,
+    "TrackedInverse": lambda network, task: TrackedInverse(),
 }
 
 
@@ -720,7 +721,7 @@ def measure(
     """
     contenders = {name: make(workload) for name, make in CONTENDERS.items()}
     seconds_compiling = compile_seconds(contenders["jaxphys"])
-    solver = choose_solver(workload.network, workload.task)
+    solver = choose_solver(workload.network, workload.task, workload.optimizer)
     errors = deviations(workload, reference, solver)
     timings = interleaved(contenders, rounds, seconds)
     ours, loop = timings["jaxphys"].median, timings["numpy_loop"].median

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import check_indices, check_positive, is_concrete, require
@@ -370,14 +372,18 @@ class NodeNetwork(AbstractNetwork):
     def edge_moment(
         self, x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]
     ) -> Float[Array, " M"]:
-        outer = x.T @ (moment @ y)
-        return (outer + outer.T)[np.triu_indices(self.num_nodes)] * self._metric()
+        return _pair_moment(x, y, moment)
+
+    @property
+    def entries(self) -> np.ndarray:
+        """`(N, N)`: which entry of `k` each entry of `W` is."""
+        size = self.num_nodes
+        index = np.zeros((size, size), dtype=np.int32)
+        index[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
+        return np.maximum(index, index.T)
 
     def hessian(self) -> Float[Array, "n n"]:
-        size = self.num_nodes
-        index = np.zeros((size, size), dtype=int)
-        index[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
-        return self.k[np.maximum(index, index.T)]
+        return self.k[self.entries]
 
     def hessian_coupling(
         self,
@@ -402,9 +408,50 @@ class NodeNetwork(AbstractNetwork):
         return _scalar_drop_row(source, target, self.num_nodes)
 
     def _metric(self) -> Float[Array, " M"]:
-        """½ on the diagonal and 1 off it: a diagonal entry counts once, an off-diagonal one twice."""
-        rows, columns = np.triu_indices(self.num_nodes)
-        return jnp.asarray(np.where(rows == columns, 0.5, 1.0), self.k.dtype)
+        return _pair_metric(self.num_nodes, self.k.dtype)
+
+
+def _pair_metric(num_nodes: int, dtype: Any) -> Float[Array, " M"]:
+    """½ on the diagonal and 1 off it: a diagonal entry counts once, an off-diagonal one twice."""
+    rows, columns = np.triu_indices(num_nodes)
+    return jnp.asarray(np.where(rows == columns, 0.5, 1.0), dtype)
+
+
+@jax.custom_jvp
+def _pair_moment(
+    x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]
+) -> Float[Array, " M"]:
+    """`Σ_ab moment_ab xₐᵀ Q y_b` of every pair of nodes. Under `vmap` realizations come last."""
+    return _pair_moment_by_realization(x, y, moment)
+
+
+@_pair_moment.defjvp
+def _pair_moment_jvp(primals: Any, tangents: Any) -> Any:
+    return jax.jvp(_dense_pair_moment, primals, tangents)
+
+
+def _dense_pair_moment(x: Array, y: Array, moment: Array) -> Array:
+    outer = x.T @ (moment @ y)
+    return (outer + outer.T)[np.triu_indices(len(outer))] * _pair_metric(len(outer), outer.dtype)
+
+
+@custom_vmap
+def _pair_moment_by_realization(x: Array, y: Array, moment: Array) -> Array:
+    return _dense_pair_moment(x, y, moment)
+
+
+@_pair_moment_by_realization.def_vmap
+def _pair_moment_of_all(axis_size: int, batched: Any, *arrays: Array) -> tuple[Array, bool]:
+    # Gathered rows of all realizations, multiplied within a sum: XLA's CPU compiler vectorises that.
+    x, y, moment = (
+        jnp.moveaxis(array, 0, -1) if each else jnp.broadcast_to(array[..., None], (*array.shape, axis_size))
+        for each, array in zip(batched, arrays, strict=True)
+    )
+    rows, columns = np.triu_indices(x.shape[1])
+    pulled = jnp.sum(x[:, None] * moment[:, :, None], axis=0)
+    first, second = jnp.concatenate([pulled, y]), jnp.concatenate([y, pulled])
+    total = jnp.sum(first[:, rows] * second[:, columns], axis=0)
+    return jnp.moveaxis(total * _pair_metric(x.shape[1], total.dtype)[:, None], -1, 0), True
 
 
 def _scalar_drop_row(source: int, target: int, num_nodes: int) -> np.ndarray:

@@ -64,17 +64,29 @@ class AbstractRule(eqx.Module):
 
     def estimate(self, network: AbstractNetwork, task: Task, response: Response) -> Estimate:
         """The same from a `Response` at hand, which several rules can share."""
+        return self.measure(network, task, response)[0]
+
+    def measure(
+        self, network: AbstractNetwork, task: Task, response: Response
+    ) -> tuple[Estimate, Float[Array, "c o"]]:
+        """The estimate, and `(s + o, o)` moments by which its gradient pairs all terminals with outputs.
+
+        The gradient of edge i is `Σ_ab moment_ab x_aᵀ Qᵢ adjoint_b` over the states x of inputs and outputs.
+        """
         contrasts, converged = self.contrasts(response, task)
-        gradient = response.edge_moment(network, *_energy_differences(task, contrasts))
+        mixed, quadratic = _energy_differences(task, contrasts)
+        gradient = response.edge_moment(network, mixed, quadratic)
         cost = jnp.sum(task.sample_costs(response.outputs))
         status = jnp.where(converged | (response.status != 0), response.status, Status.NOT_CONVERGED)
         status = jnp.where((status == 0) & ~jnp.isfinite(cost + jnp.sum(gradient)), Status.NOT_FINITE, status)
-        return Estimate(
+        estimate = Estimate(
             task.sample_weight * gradient,
             task.sample_weight * cost,
             response.residual,
             status.astype(jnp.int32),
         )
+        quadratic = jnp.zeros_like(response.coupling) if quadratic is None else quadratic
+        return estimate, task.sample_weight * jnp.concatenate([mixed, quadratic])
 
 
 class Contrast(eqx.Module):

@@ -8,18 +8,20 @@ factorisation, and every learning rule and cost Hessian is built on it.
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import InputError, check_indices, require
 from jaxphys.equilibrium import Boundary, Status, solve_columns
-from jaxphys.networks import AbstractNetwork, FlowNetwork
-from jaxphys.solvers import AbstractSolver, Dense, StarMesh, strain_moment
+from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
+from jaxphys.solvers import AbstractSolver, Dense, StarMesh, TrackedInverse, strain_moment
 
 # A node, or a pair of nodes.
 Terminal = int | np.integer | tuple[int, int]
@@ -306,13 +308,19 @@ def _respond_by_elimination_jvp(primals: Any, tangents: Any) -> Any:
     return eqx.filter_jvp(differentiable, primals, tangents)
 
 
-def choose_solver(network: Any, task: Any) -> AbstractSolver:
+def choose_solver(
+    network: Any, task: Any, optimizer: optax.GradientTransformation | None = None
+) -> AbstractSolver:
     """The solver that `train` takes for an ensemble if it is handed none.
 
-    `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
-    float, once there is work enough to be worth its plan and its longer compilation (a rule of thumb: `R n³`
-    from a million, so 16 realizations of 40 nodes or one of 100); `Dense` for all else. `network` and `task`
-    are one of each or stacked ensembles, outside of `jit`.
+    - `TrackedInverse` for node networks with at most n/4 inputs and outputs whose `optimizer` multiplies the
+      gradient in the Frobenius metric and does no more (it is tried on two made-up gradients).
+    - `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
+      float, once there is work enough to be worth its plan and its longer compilation (a rule of thumb: `R n³`
+      from a million, so 16 realizations of 40 nodes or one of 100).
+    - `Dense` for all else.
+
+    `network` and `task` are one of each or stacked ensembles, outside of `jit`.
 
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.erdos_renyi(100, 200, jax.random.key(0)))
@@ -321,6 +329,10 @@ def choose_solver(network: Any, task: Any) -> AbstractSolver:
     'StarMesh'
     """
     realizations = 1 if network.k.ndim == 1 else network.k.shape[0]
+    if isinstance(network, NodeNetwork):
+        terminals = task.force.shape[-2] + task.readout.shape[-2]
+        few = 4 * terminals <= network.num_coordinates and holds_nodes(task)
+        return TrackedInverse() if few and _scales_gradients(optimizer, network) else Dense()
     if not isinstance(network, FlowNetwork) or realizations * network.num_nodes**3 < _WORTH_A_PLAN:
         return Dense()
     try:
@@ -330,6 +342,28 @@ def choose_solver(network: Any, task: Any) -> AbstractSolver:
 
 
 _WORTH_A_PLAN = 1e6
+
+
+def holds_nodes(task: Any) -> bool:
+    """Whether every row of the boundary of a task, or of stacked ones, holds a single coordinate."""
+    return bool((np.count_nonzero(np.asarray(task.boundary.rows), axis=-1) == 1).all())
+
+
+def _scales_gradients(optimizer: optax.GradientTransformation | None, network: NodeNetwork) -> bool:
+    """Whether an optimizer multiplies the gradient in the Frobenius metric, and remembers nothing of it."""
+    if optimizer is None:
+        return False
+    metric = network.frobenius_metric
+    k = network.k if network.k.ndim == 1 else network.k[0]
+    gradients = np.sin(np.outer([1.0, 2.0], 1.0 + np.arange(len(k)))).astype(k.dtype)
+    with jax.numpy_dtype_promotion("standard"):  # Optimizers are free to mix precisions.
+        updates = _updates(optimizer, k, jnp.asarray(gradients))
+    for gradient, found in zip(metric * gradients, updates, strict=True):
+        changes = np.asarray(found, dtype=float)
+        multiple = changes @ gradient / (gradient @ gradient)
+        if not np.allclose(changes, multiple * gradient, rtol=1e-5, atol=0):
+            return False
+    return True
 
 
 def star_mesh(network: Any, task: Any) -> StarMesh:
@@ -345,6 +379,16 @@ def star_mesh(network: Any, task: Any) -> StarMesh:
     )
     acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
     return StarMesh(network.topology.edges, task.boundary.rows, acting[0] | acting[1])
+
+
+@partial(jax.jit, static_argnums=0)
+def _updates(optimizer: optax.GradientTransformation, k: Array, gradients: Array) -> list[Array]:
+    transform = optax.with_extra_args_support(optimizer)
+    state, found = transform.init(k), []
+    for gradient in gradients:
+        changes, state = transform.update(gradient, state, k, key=jax.random.key(0))
+        found.append(changes)
+    return found
 
 
 def task_cost(

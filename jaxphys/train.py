@@ -14,23 +14,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.custom_batching import custom_vmap
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int, Key
 from tqdm import tqdm
 
 from jaxphys._checks import InputError, require
 from jaxphys.equilibrium import Status
 from jaxphys.flow import GradientFlow
-from jaxphys.networks import AbstractNetwork
+from jaxphys.networks import AbstractNetwork, NodeNetwork
 from jaxphys.rules import AbstractRule, Estimate, ExactGradient
-from jaxphys.solvers import AbstractSolver
+from jaxphys.solvers import AbstractSolver, TrackedInverse
 from jaxphys.tasks import Task, choose_solver, task_cost
+from jaxphys.tracking import Memory, check_trackable, commit, last_in_memory, propose, unsolved
 
 Functional = Callable[[Any, Any], Any]
 
@@ -94,7 +97,8 @@ class Run(eqx.Module):
 class _Walker(eqx.Module):
     """Where one realization stands: its last accepted `k`, what the rule measured there, and its rate.
 
-    The memory of an integrator takes the place of the optimizer's.
+    The memory of an integrator takes the place of the optimizer's; that of a solver is None unless the solver
+    follows the network.
     """
 
     k: Float[Array, " M"]
@@ -103,6 +107,7 @@ class _Walker(eqx.Module):
     rate: Float[Array, ""]
     status: Int[Array, ""]
     evaluations: Int[Array, ""]
+    memory: Memory | None = None
 
 
 class _Options(eqx.Module):
@@ -116,6 +121,11 @@ class _Options(eqx.Module):
     batch_size: int | None = eqx.field(static=True)
     stop_cost: float = eqx.field(static=True)
     integrator: GradientFlow | None = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether the solver carries what it knows from step to step."""
+        return isinstance(self.solver, TrackedInverse) and self.integrator is None
 
 
 def stack(realizations: Sequence[Any]) -> Any:
@@ -215,7 +225,10 @@ def train(
         f"leading axes are {sorted(sizes)}",
     )
     schedule = record_schedule(steps, record_every, record_steps)
-    solver = choose_solver(network, task) if solver is None else solver
+    if solver is None:
+        solver = choose_solver(network, task, optimizer)
+    if isinstance(solver, TrackedInverse):
+        check_trackable(network, task)
     check_batches(task, batch_size, adaptive, stop_cost)
     _check_integrator(integrator, optimizer, adaptive, batch_size, network.k)
     options = _Options(
@@ -387,7 +400,10 @@ def _start(network: Any, samples: Any, options: _Options) -> _Walker:
         else:
             unknown = _measure(options, network, samples)
             state = options.integrator.start(network.k, unknown)
-        return _Walker(network.k, unknown, state, zero + rate, unknown.status, jnp.asarray(0, jnp.int32))
+        memory = unsolved(cast(NodeNetwork, network), samples) if options.follows else None
+        return _Walker(
+            network.k, unknown, state, zero + rate, unknown.status, jnp.asarray(0, jnp.int32), memory
+        )
 
     return jax.vmap(one)(network, samples)
 
@@ -410,10 +426,10 @@ def _advance(
     def segment(walkers: _Walker, ends: tuple[Array, Array]) -> tuple[_Walker, dict[str, Array]]:
 
         def one_step(index: Array, walkers: _Walker) -> _Walker:
-            return step(walkers, network, samples, keys, index)
+            return _laid_out(step(walkers, network, samples, keys, index))
 
         if options.integrator is None:
-            walkers = _turned(walkers, 0, -1)
+            walkers = _laid_out(_turned(walkers, 0, -1))
             walkers = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, walkers), -1, 0)
         else:
             flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, None))
@@ -427,6 +443,27 @@ def _advance(
 
 def _turned(tree: Any, source: int, target: int) -> Any:
     return jax.tree.map(lambda array: jnp.moveaxis(array, source, target), tree)
+
+
+def _laid_out(tree: Any) -> Any:
+    """In memory as in shape: untold, XLA keeps what was turned as it was, and copies it in every step."""
+
+    def lay_out(array: Array) -> Array:
+        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
+            return array
+        return with_layout_constraint(array, Layout(tuple(range(array.ndim))))
+
+    return jax.tree.map(lay_out, tree)
+
+
+@custom_vmap
+def _last_in_memory(array: Array) -> Array:
+    return array
+
+
+@_last_in_memory.def_vmap
+def _last_in_memory_of_all(axis_size: int, batched: Any, array: Array) -> tuple[Array, bool]:
+    return last_in_memory(True, array), True
 
 
 def _step(
@@ -443,12 +480,28 @@ def _step(
         walker.k,
         key=jax.random.fold_in(jax.random.fold_in(key, index), 1),
     )
-    k = jnp.where(first, walker.k, optax.apply_updates(walker.k, updates))
+    # Not `jnp.where`: a scalar condition leaves realizations along the last axis.
+    k = _last_in_memory(jax.lax.select(first, walker.k, optax.apply_updates(walker.k, updates)))
     optimizer_state = jax.tree.map(
         lambda new, old: jnp.where(first, old, new), optimizer_state, walker.optimizer_state
     )
     batch = _batch(task, key, index + 1, options.batch_size)
-    estimate = _measure(options, network.with_k(k), batch)
+    memory = walker.memory
+    if memory is None:
+        estimate = _measure(options, network.with_k(k), batch)
+    else:
+        before, after = (cast(NodeNetwork, network.with_k(each)) for each in (walker.k, k))
+        memory, proposal, response = propose(
+            cast(TrackedInverse, options.solver),
+            memory,
+            before,
+            after,
+            batch,
+            updates,
+            walker.estimate.gradient,
+            index,
+        )
+        estimate, moment = options.rule.measure(after, batch, response)
     good = estimate.status == Status.OK
     rate, status = walker.rate, walker.status
     active = _is_active(walker, options.stop_cost)
@@ -460,9 +513,14 @@ def _step(
         factor = jnp.where(good, options.adaptive.growth, options.adaptive.shrink).astype(rate.dtype)
         rate = jnp.where(active & ~first, rate * factor, rate)
     evaluations = walker.evaluations + active.astype(jnp.int32)
+    # Written as a reduction, which XLA computes once and not anew for every number that depends on it.
+    accepted = jnp.any(jnp.stack([active & good, first]))
     moved = _Walker(k, estimate, optimizer_state, rate, status, evaluations)
     rested = _Walker(walker.k, walker.estimate, walker.optimizer_state, rate, status, evaluations)
-    return jax.tree.map(lambda new, old: jnp.where((active & good) | first, new, old), moved, rested)
+    settled = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, rested)
+    if memory is None:
+        return settled
+    return dataclasses.replace(settled, memory=commit(memory, proposal, moment, accepted))
 
 
 def _flow(options: _Options, walker: _Walker, network: AbstractNetwork, task: Task, steps: Array) -> _Walker:

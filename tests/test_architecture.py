@@ -17,6 +17,7 @@ ORDER = [
     "solvers",
     "equilibrium",
     "tasks",
+    "tracking",
     "rules",
     "transforms",
     "flow",

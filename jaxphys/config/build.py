@@ -23,16 +23,18 @@ from jaxphys.io import load_network
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.tasks import Task
 from jaxphys.topology import Topology
+from jaxphys.tracking import check_trackable
 from jaxphys.train import AdaptiveStep, check_batches, record_schedule, stack
 
 Terminal = int | tuple[int, int]
 
 
-_SOLVERS: dict[str, Callable[[Any, Any], solvers.AbstractSolver]] = {
+_SOLVERS: dict[str, Callable[[Any, Any, Any], solvers.AbstractSolver]] = {
     "auto": tasks.choose_solver,
-    "dense": lambda network, task: solvers.Dense(),
-    "bordered_lu": lambda network, task: solvers.BorderedLU(),
-    "star_mesh": tasks.star_mesh,
+    "dense": lambda network, task, optimizer: solvers.Dense(),
+    "bordered_lu": lambda network, task, optimizer: solvers.BorderedLU(),
+    "star_mesh": lambda network, task, optimizer: tasks.star_mesh(network, task),
+    "tracked_inverse": lambda network, task, optimizer: _tracked(network, task),
 }
 
 
@@ -85,9 +87,14 @@ def build(config: RunConfig) -> Ensemble:
         "functionals": functionals,
         "batch_size": config.batch_size,
         "stop_cost": config.stop_cost,
-        "solver": _SOLVERS[config.solver](network, task),
+        "solver": _SOLVERS[config.solver](network, task, optimizer),
     }
     return Ensemble(network, task, None if tests[0] is None else stack(tests), arguments)
+
+
+def _tracked(network: Any, task: Any) -> solvers.TrackedInverse:
+    check_trackable(network, task)
+    return solvers.TrackedInverse()
 
 
 def _rule(

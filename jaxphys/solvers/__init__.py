@@ -2,6 +2,7 @@
 
 from jaxphys.solvers.bordered import AbstractSolver, BorderedLU, Constraints, Dense, solve_bordered
 from jaxphys.solvers.star_mesh import StarMesh, strain_moment
+from jaxphys.solvers.tracked_inverse import TrackedInverse
 
 __all__ = [
     "AbstractSolver",
@@ -9,6 +10,7 @@ __all__ = [
     "Constraints",
     "Dense",
     "StarMesh",
+    "TrackedInverse",
     "solve_bordered",
     "strain_moment",
 ]
