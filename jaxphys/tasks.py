@@ -316,7 +316,7 @@ def choose_solver(
     - `TrackedInverse` for node networks with at most n/4 inputs and outputs whose `optimizer` multiplies the
       gradient in the Frobenius metric and does no more (it is tried on two made-up gradients).
     - `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
-      float, once there is work enough to be worth its plan and its longer compilation (a rule of thumb: `R n³`
+      float, once there is work enough to be worth its plan and longer compilation (a rule of thumb: `R n³`
       from a million, so 16 realizations of 40 nodes or one of 100).
     - `Dense` for all else.
 
