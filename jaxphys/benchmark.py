@@ -37,7 +37,15 @@ from jaxphys.io import provenance
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.rules import CoupledLearning, EquilibriumPropagation
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense
-from jaxphys.tasks import Task, allostery, choose_solver, random_linear, regression, star_mesh
+from jaxphys.tasks import (
+    Task,
+    allostery,
+    choose_solver,
+    random_linear,
+    regression,
+    sparse_cholesky,
+    star_mesh,
+)
 from jaxphys.topology import Topology, component_labels, from_edges
 from jaxphys.train import stack, train
 from jaxphys.transforms import bounds, precondition
@@ -483,6 +491,7 @@ SOLVERS: dict[str, Callable[[Any, Any], AbstractSolver]] = {
     "Dense": lambda network, task: Dense(),
     "BorderedLU": lambda network, task: BorderedLU(),
     "StarMesh": star_mesh,
+    "SparseCholesky": sparse_cholesky,
 }
 
 

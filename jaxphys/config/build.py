@@ -33,6 +33,7 @@ _SOLVERS: dict[str, Callable[[Any, Any], solvers.AbstractSolver]] = {
     "dense": lambda network, task: solvers.Dense(),
     "bordered_lu": lambda network, task: solvers.BorderedLU(),
     "star_mesh": tasks.star_mesh,
+    "sparse_cholesky": tasks.sparse_cholesky,
 }
 
 

@@ -266,8 +266,8 @@ class RunConfig:
     batch_size: int | None = _key(None, "samples per step; all if left out")
     stop_cost: float | None = _key(None, "rest once the cost is this low (full batches only)")
     precision: Literal["float64", "float32"] = _key("float64", "of all numbers")
-    solver: Literal["auto", "dense", "bordered_lu", "star_mesh"] = _key(
-        "auto", "Cholesky, the reference LU, or sparse elimination (flow networks)"
+    solver: Literal["auto", "dense", "bordered_lu", "star_mesh", "sparse_cholesky"] = _key(
+        "auto", "Cholesky, the reference LU, sparse elimination (flow networks), or sparse Cholesky (springs)"
     )
     network: Node | Flow | Spring = _key(Node, "the physics")
     task: RandomLinear | Allostery | Regression | Classification = _key(RandomLinear, "what to learn")
