@@ -378,10 +378,13 @@ def _respond_kernel(
         tension = strains_of(x) * k[:, None]
         pull = sum(n[:, :, None] * t for n, t in zip(normals, tension, strict=True))
         balance = force.reshape(-1, *x.shape[2:]).at[solver.ends].add(-signs * pull, mode="promise_in_bounds")
-        balance = jnp.where(solver.moving[:, :, None, None], _balanced(solver, balance.reshape(x.shape)), 0)
-        scale = largest(tension.reshape(len(normals), solver.graphs, -1, *x.shape[2:])[0]) + largest(force)
+        balance = _balanced(solver, balance.reshape(x.shape))
         step = _solved(solver, blocks, core, balance)
-        return x + step, jnp.stack([largest(balance) / (scale + tiny), largest(step)])
+        # What is held takes what it must; what is grounded takes nothing once all else is balanced.
+        gap = largest(jnp.where(solver.moving[:, :, None, None], balance, 0))
+        pulls = tension.reshape(len(normals), solver.graphs, -1, *x.shape[2:])
+        scale = jnp.max(jnp.abs(pulls), axis=(0, 2, 3)) + largest(force)
+        return x + step, jnp.stack([gap / (scale + tiny), largest(step)])
 
     def largest(array: Float[Array, "G a m B"]) -> Float[Array, "G B"]:
         return jnp.max(jnp.abs(array), axis=(1, 2))
