@@ -105,7 +105,7 @@ def test_as_the_reference(held, shared):
 @pytest.mark.parametrize("law", ["central", "vector"])
 def test_as_the_reference_in_space(law):
     """Three dimensions: six rigid motions of central springs, three of vector springs."""
-    network, task = ensemble("floating", shared=True, dimension=3, nodes=20, edges=60, law=law)
+    network, task = ensemble("floating", shared=True, dimension=3, nodes=16, edges=70, law=law)
     assert task.boundary.rows.shape[1] == (6 if law == "central" else 3)
     agrees(network, task, relative=10 * tolerance())
 
@@ -127,12 +127,9 @@ def test_one_spring():
     pull = jnp.array([-1.0, 0.0, 1.0, 0.0])
     floating = jp.Boundary(spring, free_modes="project")
     solver = jp.SparseCholesky(bond.edges, floating.rows, spring.strain_directions())
-    for state in (
-        jp.equilibrate(spring, floating, pull, solver=solver),
-        equilibrate(spring, floating, pull, solver=solver),
-    ):
-        assert_close(state.x, [-0.125, 0.0, 0.125, 0.0], relative=ulps(20))
-        assert int(state.status) == jp.Status.OK
+    state = equilibrate(spring, floating, pull, solver=solver)
+    assert_close(state.x, [-0.125, 0.0, 0.125, 0.0], relative=ulps(20))
+    assert int(state.status) == jp.Status.OK
 
 
 def test_a_triangle():
@@ -148,12 +145,11 @@ def test_a_triangle():
 
 
 def test_parallel_edges_and_padding():
+    """Springs side by side add up; an edge from a node to itself carries nothing."""
     network = springs(1)
-    edges = np.concatenate([np.asarray(network.topology.edges), [[0, 0], [2, 2]]])
-    edges = np.concatenate([edges, edges[:1, ::-1]])
-    topology = jp.from_edges(edges[:-3], positions=network.topology.positions).padded(32)
-    topology = eqx.tree_at(lambda t: t.edges, topology, jnp.asarray(edges[[*range(30), 32, 31]], jnp.int32))
-    doubled = jp.SpringNetwork(topology, jnp.concatenate([network.k, network.k[:2]]))
+    edges, positions = np.asarray(network.topology.edges), np.asarray(network.topology.positions)
+    topology = jp.from_edges(np.concatenate([edges, edges[:1, ::-1]]), positions=positions).padded(55)
+    doubled = jp.SpringNetwork(topology, jnp.concatenate([network.k, network.k[:3]]))
     task = task_on(doubled, "floating")
     found = respond(doubled, task, solver=jp.sparse_cholesky(doubled, task))
     wanted = respond(network.with_k(network.k.at[0].mul(2)), task, solver=jp.BorderedLU())
@@ -196,15 +192,14 @@ def test_an_indefinite_network_is_told_and_its_neighbours_are_not():
 
 
 def test_an_ill_conditioned_network_is_told():
-    """One node hangs by springs that are nearly nothing beside the others."""
-    network = springs(4)
-    loose = np.asarray(network.topology.edges == 7).any(axis=1)
-    small = 1e-13 if is_double() else 1e-6
-    k = jnp.where(jnp.asarray(loose), small * network.k, network.k)
-    task = task_on(network, "floating")
-    solver = jp.sparse_cholesky(network, task)
-    assert int(respond(network, task, solver=solver).status) == jp.Status.OK
-    assert int(respond(network.with_k(k), task, solver=solver).status) != jp.Status.OK
+    """A node between two others, as good as in line with them: what holds it sideways cancels."""
+    along, across = np.array([np.cos(0.5), np.sin(0.5)]), np.array([-np.sin(0.5), np.cos(0.5)])
+    for offset, expected in ((0.5, jp.Status.OK), (1e-6 if is_double() else 2e-3, jp.Status.INACCURATE)):
+        bonds = jp.from_edges([(0, 2), (1, 2)], positions=[-along, along, offset * across])
+        network = jp.SpringNetwork(bonds, jnp.array([1.0, 3.0]))
+        boundary = jp.Boundary(network, ground=[0, 1])
+        task = jp.Task(boundary, force=np.eye(6)[4:], readout=np.eye(6)[4:5], targets=np.zeros((2, 1)))
+        assert int(respond(network, task, solver=jp.sparse_cholesky(network, task)).status) == expected
 
 
 def test_a_plan_for_something_else_is_told():

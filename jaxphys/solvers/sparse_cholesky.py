@@ -16,6 +16,7 @@ import jax.scipy.linalg
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxphys._checks import require
 from jaxphys.solvers.batching import PlannedSolver, batched, loop, of_one_width, rows_at
 from jaxphys.solvers.block_plan import (
     Level,
@@ -210,6 +211,13 @@ class SparseCholesky(PlannedSolver):
         positive definite and whether the plan was made for these edges and rows. Not differentiable by
         itself: `jaxphys.respond` is.
         """
+        planned, found = (self.edges.shape[1:], self.rows.shape[1:]), (edges.shape, rows.shape)
+        require(
+            planned == found,
+            "solver",
+            f"be planned for {found[0][0]} edges and {found[1][0]} rows",
+            f"it is planned for {planned[0][0]} and {planned[1][0]} rows",
+        )
         return batched(self, _respond_kernel, (k, directions, edges, rows, force, values))
 
 
@@ -382,16 +390,15 @@ def _respond_kernel(
         step = _solved(solver, blocks, core, balance)
         # What is held takes what it must; what is grounded takes nothing once all else is balanced.
         gap = largest(jnp.where(solver.moving[:, :, None, None], balance, 0))
-        pulls = tension.reshape(len(normals), solver.graphs, -1, *x.shape[2:])
-        scale = jnp.max(jnp.abs(pulls), axis=(0, 2, 3)) + largest(force)
-        return x + step, jnp.stack([gap / (scale + tiny), largest(step)])
+        return x + step, jnp.stack([gap, largest(step)])
 
     def largest(array: Float[Array, "G a m B"]) -> Float[Array, "G B"]:
         return jnp.max(jnp.abs(array), axis=(1, 2))
 
     # A solve, and one step of refinement that tells what it is worth.
-    x, (_, (residual, moved)) = jax.lax.scan(refine, x, None, length=2)
+    x, (_, (gap, moved)) = jax.lax.scan(refine, x, None, length=2)
     stiffest = jnp.max(jnp.abs(k).reshape(solver.graphs, -1, width), axis=1)
-    doubt = moved / (largest(x) + largest(force) / stiffest + tiny)
+    size = largest(x) + largest(force) / stiffest
+    residual, doubt = gap / (stiffest * size + tiny), moved / (size + tiny)
     strains = jnp.moveaxis(strains_of(x), 0, 1).reshape(solver.graphs, -1, len(normals), *x.shape[2:])
     return x, strains, residual, doubt, sound, planned
