@@ -15,7 +15,7 @@ from jaxphys.networks import (
     SpringNetwork,
 )
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
-from jaxphys.solvers import BorderedLU, Dense, StarMesh, TrackedInverse
+from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.tasks import (
     AbstractCost,
     CosineDistance,
@@ -30,6 +30,7 @@ from jaxphys.tasks import (
     random_linear,
     regression,
     respond,
+    sparse_cholesky,
     star_mesh,
     task_cost,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "NodeNetwork",
     "Response",
     "Run",
+    "SparseCholesky",
     "SpringNetwork",
     "SquaredError",
     "StarMesh",
@@ -89,6 +91,7 @@ __all__ = [
     "regression",
     "respond",
     "solvers",
+    "sparse_cholesky",
     "square_lattice",
     "stack",
     "star_mesh",

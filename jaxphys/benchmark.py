@@ -37,7 +37,15 @@ from jaxphys.io import provenance
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.rules import CoupledLearning, EquilibriumPropagation
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
-from jaxphys.tasks import Task, allostery, choose_solver, random_linear, regression, star_mesh
+from jaxphys.tasks import (
+    Task,
+    allostery,
+    choose_solver,
+    random_linear,
+    regression,
+    sparse_cholesky,
+    star_mesh,
+)
 from jaxphys.topology import Topology, component_labels, from_edges
 from jaxphys.train import stack, train
 from jaxphys.transforms import bounds, precondition
@@ -484,6 +492,7 @@ SOLVERS: dict[str, Callable[[Any, Any], AbstractSolver]] = {
     "BorderedLU": lambda network, task: BorderedLU(),
     "StarMesh": star_mesh,
     "TrackedInverse": lambda network, task: TrackedInverse(),
+    "SparseCholesky": sparse_cholesky,
 }
 
 

@@ -9,11 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import InputError, check_indices, require
 from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork
-from jaxphys.solvers import AbstractSolver, Constraints, Dense, solve_bordered
+from jaxphys.solvers import AbstractSolver, Constraints, Dense, pinned, solve_bordered
 
 
 class Status(enum.IntEnum):
@@ -130,8 +130,8 @@ def equilibrate(
 
     - `force`: `(..., n)` forces or currents into the coordinates; none if left out.
     - `values`: `(..., h)` values of the `boundary.num_held` held rows; zero if left out.
-    - `solver`: `Dense()` (default), `BorderedLU()`, or for flow networks a `StarMesh`, which keeps its digits
-      however far apart the conductances lie.
+    - `solver`: `Dense()` (default), `BorderedLU()`, for flow networks a `StarMesh`, which keeps its digits
+      however far apart the conductances lie, or for spring networks a `SparseCholesky`.
 
     Raises `InputError` on shapes that do not fit. What depends on numbers is in
     `State.status`: `NOT_POSITIVE_DEFINITE` (then `x` is NaN), `NOT_FINITE`, or `INACCURATE` if
@@ -186,7 +186,7 @@ def solve_columns(
         solver or Dense(), hessian, boundary.constraints, force, values
     )
     residual = _backward_error(hessian, rows, x, reaction, force, values)
-    return x, reaction, residual, _status(definite, residual, doubt)
+    return x, reaction, residual, judged(definite, residual, doubt)
 
 
 def greens_function(
@@ -209,16 +209,12 @@ def greens_function(
     if not isinstance(solver or Dense(), Dense):
         return solve_columns(hessian, boundary, identity, jnp.zeros((c, n), hessian.dtype), solver)[0]
     rows, lift = boundary.rows, boundary.constraints.lift
-    # With P = C⁺C, (1 - P) H (1 - P) + s P has the inverse G + P / s for any stiffness s: products with the
-    # few rows of C take the place of products with the wide basis of what they leave free.
-    held = lift @ rows
-    crossing = lift @ (rows @ hessian)
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(hessian)))
     stiffness = jnp.where(largest > 0, largest, 1)
-    pinned = hessian - crossing - crossing.T + lift @ (rows @ hessian @ lift) @ rows + stiffness * held
     free = Constraints(np.zeros((0, n)), hessian.dtype)
-    inverse, *_ = solve_bordered(Dense(), pinned, free, identity, jnp.zeros((0, n), hessian.dtype))
-    return inverse - held / stiffness
+    whole = pinned(hessian, boundary.constraints, stiffness)
+    inverse, *_ = solve_bordered(Dense(), whole, free, identity, jnp.zeros((0, n), hessian.dtype))
+    return inverse - lift @ rows / stiffness
 
 
 def _backward_error(
@@ -236,7 +232,8 @@ def _backward_error(
     return jnp.maximum(balance / (scale + tiny), held / (size + tiny))
 
 
-def _status(definite: Array, residual: Array, doubt: Array) -> Int[Array, ""]:
+def judged(definite: Bool[Array, ""], residual: Float[Array, ""], doubt: Float[Array, ""]) -> Int[Array, ""]:
+    """`Status` of a solution with this backward error, which refinement would move by `doubt` of its size."""
     epsilon = float(jnp.finfo(residual.dtype).eps)
     # The comparisons are written so that NaN counts as inaccurate.
     accurate = (residual <= 1e4 * epsilon) & (doubt <= epsilon**0.4)

@@ -212,6 +212,10 @@ class FlowNetwork(AbstractDifferenceNetwork):
     def strains(self, x: Float[Array, "... n"]) -> Float[Array, "... M 1"]:
         return self.topology.differences(x)[..., None]
 
+    def strain_directions(self) -> Float[Array, "*R M 1 1"]:
+        """What an edge feels of the difference between its two ends: all of it."""
+        return jnp.ones((*self.k.shape, 1, 1), self.k.dtype)
+
     def stiffness_blocks(self) -> Float[Array, "M 1 1"]:
         return jnp.where(self.topology.edge_mask, self.k, 0)[:, None, None]
 
@@ -276,6 +280,14 @@ class SpringNetwork(AbstractDifferenceNetwork):
         if self.law == "vector":
             return relative
         return jnp.sum(relative * self.directions, axis=-1, keepdims=True)
+
+    def strain_directions(self) -> Float[Array, "*R M q d"]:
+        """What an edge feels of the difference between its two ends: q rows that read its d components."""
+        if self.law == "central":
+            return self.directions[..., None, :]
+        return jnp.broadcast_to(
+            jnp.eye(self.dimension, dtype=self.k.dtype), (*self.directions.shape, self.dimension)
+        )
 
     def stiffness_blocks(self) -> Float[Array, "M d d"]:
         k = jnp.where(self.topology.edge_mask, self.k, 0)[:, None, None]

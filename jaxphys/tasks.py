@@ -19,9 +19,14 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import InputError, check_indices, require
-from jaxphys.equilibrium import Boundary, Status, solve_columns
-from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
-from jaxphys.solvers import AbstractSolver, Dense, StarMesh, TrackedInverse, strain_moment
+from jaxphys.equilibrium import Boundary, Status, judged, solve_columns
+from jaxphys.networks import (
+    AbstractNetwork,
+    FlowNetwork,
+    NodeNetwork,
+    SpringNetwork,
+)
+from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, TrackedInverse, strain_moment
 
 # A node, or a pair of nodes.
 Terminal = int | np.integer | tuple[int, int]
@@ -252,6 +257,8 @@ def respond(network: AbstractNetwork, task: Task, *, solver: AbstractSolver | No
     """
     if isinstance(solver, StarMesh) and isinstance(network, FlowNetwork):
         return _respond_by_elimination(network, task, solver)
+    if isinstance(solver, SparseCholesky) and isinstance(network, FlowNetwork | SpringNetwork):
+        return _respond_by_blocks(network, task, solver)
     return _respond_by_columns(network, task, solver)
 
 
@@ -308,6 +315,39 @@ def _respond_by_elimination_jvp(primals: Any, tangents: Any) -> Any:
     return eqx.filter_jvp(differentiable, primals, tangents)
 
 
+@eqx.filter_custom_jvp
+def _respond_by_blocks(network: FlowNetwork | SpringNetwork, task: Task, solver: SparseCholesky) -> Response:
+    """The same by sparse Cholesky factorisation, from what edges feel of their ends."""
+    force, values = _right_hand_sides(task)
+    x, strains, residual, doubt, sound, planned = solver.respond(
+        network.k, network.strain_directions(), network.topology.edges, task.boundary.rows, force, values
+    )
+    number = len(task.force)
+    outputs = task.readout @ x
+    status = jnp.where(planned, judged(sound, residual, doubt), Status.INACCURATE).astype(jnp.int32)
+    return Response(
+        x.T[:number],
+        x.T[number:],
+        outputs[:, number:],
+        task.inputs @ outputs[:, :number].T,
+        residual,
+        status,
+        strains[:, 0] if strains.shape[1] == 1 else None,
+        solver.shared,
+    )
+
+
+@_respond_by_blocks.def_jvp
+def _respond_by_blocks_jvp(primals: Any, tangents: Any) -> Any:
+    def differentiable(network: Any, task: Task, solver: SparseCholesky) -> Response:
+        response = _respond_by_columns(network, task, solver)
+        strains = network.strains(jnp.concatenate([response.drive, response.adjoint]))
+        scalar = strains[..., 0].T if strains.shape[-1] == 1 else None
+        return dataclasses.replace(response, strains=scalar, shared=solver.shared)
+
+    return eqx.filter_jvp(differentiable, primals, tangents)
+
+
 def choose_solver(
     network: Any, task: Any, optimizer: optax.GradientTransformation | None = None
 ) -> AbstractSolver:
@@ -318,6 +358,8 @@ def choose_solver(
     - `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
       float, once there is work enough to be worth its plan and longer compilation (a rule of thumb: `R n³`
       from a million, so 16 realizations of 40 nodes or one of 100).
+    - `SparseCholesky` for spring networks under the same boundaries, where fewer than a quarter of all pairs
+      of nodes are joined, from `R n³` of ten million on: 20 networks of 40 nodes in the plane, or one of 110.
     - `Dense` for all else.
 
     `network` and `task` are one of each or stacked ensembles, outside of `jit`.
@@ -333,12 +375,16 @@ def choose_solver(
         terminals = task.force.shape[-2] + task.readout.shape[-2]
         few = 4 * terminals <= network.num_coordinates and holds_nodes(task)
         return TrackedInverse() if few and _scales_gradients(optimizer, network) else Dense()
-    if not isinstance(network, FlowNetwork) or realizations * network.num_nodes**3 < _WORTH_A_PLAN:
-        return Dense()
+    work = realizations * network.num_coordinates**3
     try:
-        return star_mesh(network, task)
+        if isinstance(network, FlowNetwork) and work >= _WORTH_A_PLAN:
+            return star_mesh(network, task)
+        is_sparse = 8 * network.num_edges < network.num_nodes**2
+        if isinstance(network, SpringNetwork) and is_sparse and work >= 10 * _WORTH_A_PLAN:
+            return sparse_cholesky(network, task)
     except InputError:
-        return Dense()
+        pass
+    return Dense()
 
 
 _WORTH_A_PLAN = 1e6
@@ -389,6 +435,21 @@ def _updates(optimizer: optax.GradientTransformation, k: Array, gradients: Array
         changes, state = transform.update(gradient, state, k, key=jax.random.key(0))
         found.append(changes)
     return found
+
+
+def sparse_cholesky(network: Any, task: Any) -> SparseCholesky:
+    """A `SparseCholesky` planned for a network and its task's boundary, or for stacked ensembles of both.
+
+    Raises `InputError` unless these are spring or flow networks whose boundary holds nodes or projects
+    motions out.
+    """
+    require(
+        isinstance(network, FlowNetwork | SpringNetwork),
+        "network",
+        "be a spring or flow network for sparse Cholesky factorisation",
+        f"it is a {type(network).__name__}",
+    )
+    return SparseCholesky(network.topology.edges, task.boundary.rows, network.strain_directions())
 
 
 def task_cost(

@@ -248,7 +248,13 @@ def test_defaults_are_a_run():
 
 @pytest.mark.parametrize(
     ("name", "solver"),
-    [("auto", "Dense"), ("dense", "Dense"), ("bordered_lu", "BorderedLU"), ("star_mesh", "StarMesh")],
+    [
+        ("auto", "Dense"),
+        ("dense", "Dense"),
+        ("bordered_lu", "BorderedLU"),
+        ("star_mesh", "StarMesh"),
+        ("sparse_cholesky", "SparseCholesky"),
+    ],
 )
 def test_solvers_by_name(name, solver):
     ensemble = build(parse_config({**SMALL_FLOW, "solver": name}))

@@ -34,6 +34,7 @@ _SOLVERS: dict[str, Callable[[Any, Any, Any], solvers.AbstractSolver]] = {
     "dense": lambda network, task, optimizer: solvers.Dense(),
     "bordered_lu": lambda network, task, optimizer: solvers.BorderedLU(),
     "star_mesh": lambda network, task, optimizer: tasks.star_mesh(network, task),
+    "sparse_cholesky": lambda network, task, optimizer: tasks.sparse_cholesky(network, task),
     "tracked_inverse": lambda network, task, optimizer: _tracked(network, task),
 }
 

@@ -266,9 +266,9 @@ class RunConfig:
     batch_size: int | None = _key(None, "samples per step; all if left out")
     stop_cost: float | None = _key(None, "rest once the cost is this low (full batches only)")
     precision: Literal["float64", "float32"] = _key("float64", "of all numbers")
-    solver: Literal["auto", "dense", "bordered_lu", "star_mesh", "tracked_inverse"] = _key(
+    solver: Literal["auto", "dense", "bordered_lu", "star_mesh", "sparse_cholesky", "tracked_inverse"] = _key(
         "auto",
-        "Cholesky, the reference LU, sparse elimination (flow networks), "
+        "Cholesky, the reference LU, sparse elimination (flow networks), sparse Cholesky (springs), "
         "or an inverse that follows the steps (node networks)",
     )
     network: Node | Flow | Spring = _key(Node, "the physics")

@@ -1,6 +1,7 @@
 """Linear algebra of bordered systems: numbers only, no physics."""
 
-from jaxphys.solvers.bordered import AbstractSolver, BorderedLU, Constraints, Dense, solve_bordered
+from jaxphys.solvers.bordered import AbstractSolver, BorderedLU, Constraints, Dense, pinned, solve_bordered
+from jaxphys.solvers.sparse_cholesky import SparseCholesky
 from jaxphys.solvers.star_mesh import StarMesh, strain_moment
 from jaxphys.solvers.tracked_inverse import TrackedInverse
 
@@ -9,8 +10,10 @@ __all__ = [
     "BorderedLU",
     "Constraints",
     "Dense",
+    "SparseCholesky",
     "StarMesh",
     "TrackedInverse",
+    "pinned",
     "solve_bordered",
     "strain_moment",
 ]

@@ -104,10 +104,13 @@ class BorderedLU(AbstractSolver):
 
 
 class Dense(AbstractSolver):
-    """The default: one Cholesky factorisation of `Zᵀ H Z`, H where the constraints leave it free.
+    """The default: one Cholesky factorisation of H where the constraints leave it free.
 
-    With Z and the lift C⁺ of `Constraints`, `x = C⁺ d + Z y`, `(Zᵀ H Z) y = Zᵀ (F - H C⁺ d)` and
-    `λ = C⁺ᵀ (F - H x)`. Columns of an indefinite system are NaN.
+    With the lift C⁺ of `Constraints` and the projector `P = C⁺ C` on what the rows see,
+    `x = C⁺ d + (1 - P) y`, `[(1 - P) H (1 - P) + s P] y = (1 - P) (F - H C⁺ d)` and
+    `λ = C⁺ᵀ (F - H x)`: what is held is pinned to springs of some stiffness s, which takes products with the
+    few rows of C instead of a basis of all that they leave free. Where rows are many the basis Z is used,
+    `(Zᵀ H Z) y = Zᵀ (F - H C⁺ d)` and `x = C⁺ d + Z y`. Columns of an indefinite system are NaN.
     """
 
     @property
@@ -115,6 +118,8 @@ class Dense(AbstractSolver):
         return False
 
     def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
+        if _is_pinned(constraints):
+            return _cholesky(pinned(hessian, constraints, _stiffness_scale(hessian)))
         return _reduced_cholesky(hessian, constraints)
 
     def solve(
@@ -127,14 +132,37 @@ class Dense(AbstractSolver):
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
         if constraints.rows.shape[0] == 0:
             return jax.scipy.linalg.cho_solve((factors, True), force), values
-        basis, lift = constraints.basis, constraints.lift
+        rows, basis, lift = constraints.rows, constraints.basis, constraints.lift
         held = lift @ values
-        free = jax.scipy.linalg.cho_solve((factors, True), basis.T @ (force - hessian @ held))
-        x = held + basis @ free
+        right_side = force - hessian @ held
+        if _is_pinned(constraints):
+            y = jax.scipy.linalg.cho_solve((factors, True), right_side - lift @ (rows @ right_side))
+            x = held + y - lift @ (rows @ y)
+        else:
+            x = held + basis @ jax.scipy.linalg.cho_solve((factors, True), basis.T @ right_side)
         return x, lift.T @ (force - hessian @ x)
 
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors))
+
+
+def pinned(
+    hessian: Float[Array, "n n"], constraints: Constraints, stiffness: Float[Array, ""]
+) -> Float[Array, "n n"]:
+    """`(1 - P) H (1 - P) + s P` with `P = C⁺C`: H with what is held pinned to springs of stiffness s.
+
+    Its inverse is that of H where C leaves it free, plus `P / s`.
+    """
+    rows, lift = constraints.rows, constraints.lift
+    crossing = lift @ (rows @ hessian)
+    both = lift @ (rows @ hessian @ lift + stiffness * jnp.eye(rows.shape[0], dtype=rows.dtype)) @ rows
+    return hessian - crossing - crossing.T + both
+
+
+def _is_pinned(constraints: Constraints) -> bool:
+    """Whether rows are few enough for pinning to take fewer operations than a basis of the rest."""
+    count, size = constraints.rows.shape
+    return 0 < 8 * count <= size
 
 
 def _stiffness_scale(hessian: Float[Array, "n n"]) -> Float[Array, ""]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 
 # What a loop more is worth in padded rows: it costs about a tenth of a second of compilation. Rows are
 # whole ensembles where one graph serves all, and single numbers where each has its own.
-_LOOP_ROWS, _LOOP_NUMBERS = 800, 2000
+_LOOP_ROWS, _LOOP_NUMBERS = 8e2, 2e3
 
 
 # Pivots that go together, each with its neighbours at the time.
@@ -33,7 +33,7 @@ class Stage(eqx.Module):
     - `neighbours`, `slots`: `(L, d, m)`, who is joined to a pivot, and by which slot.
     - `sources`, `inlets`: `(L, e, m)`, pivots of earlier levels that were joined to it, and by which slot.
     - `targets`: `(L, u)` slots between two neighbours of a pivot. `factors`: `(L, 3, u)`, the slots that join
-      these to it, and its own.
+      these to it, the one first that is eliminated first, and its own.
     """
 
     pivots: Int[Array, "L m"]
@@ -65,6 +65,7 @@ def plan_elimination(
     num_nodes: int,
     kept: Sequence[Sequence[int]],
     late: Sequence[Collection[int]],
+    loop: float | None = None,
 ) -> Elimination:
     """Plan the elimination of all nodes but `kept`, those in `late` after all others.
 
@@ -72,6 +73,7 @@ def plan_elimination(
 
     - `graphs`: `(M, 2)` edges of every graph, all with `num_nodes` nodes; edges from a node to itself do not
       count. `kept`, `late`: nodes of every graph.
+    - `loop`: what a loop less is worth in padded rows.
     """
     levels: dict[int, _Star] = {}
     late_levels: dict[int, _Star] = {}
@@ -99,7 +101,8 @@ def plan_elimination(
         slot.setdefault(_pair(a, b), len(slot))
     total = num_nodes * len(graphs)
     tables = _level_tables(rows, slot)
-    loop = _LOOP_ROWS if len(graphs) == 1 else _LOOP_NUMBERS
+    if loop is None:
+        loop = _LOOP_ROWS if len(graphs) == 1 else _LOOP_NUMBERS
     spans = _spans(tables[:first_late], loop) + [
         (first_late + begin, first_late + end) for begin, end in _spans(tables[first_late:], loop)
     ]
@@ -113,6 +116,11 @@ def plan_elimination(
 
 def _pair(a: int, b: int) -> tuple[int, int]:
     return (a, b) if a < b else (b, a)
+
+
+def elimination_order(edges: np.ndarray, num_nodes: int, kept: Collection[int]) -> _Star:
+    """Nodes in the order of elimination, each with its neighbours at the time."""
+    return _order(edges, num_nodes, set(kept), set())[0]
 
 
 def _order(
@@ -171,6 +179,8 @@ class _Level(NamedTuple):
 def _level_tables(levels: Sequence[_Star], slot: dict[tuple[int, int], int]) -> list[_Level]:
     tables = []
     incoming: dict[int, list[tuple[int, int]]] = {}
+    # Who goes first; kept nodes come last, by number.
+    turn = {node: place for place, (node, _) in enumerate(star for level in levels for star in level)}
     for level in levels:
         outward, updates = [], []
         for node, around in level:
@@ -178,13 +188,16 @@ def _level_tables(levels: Sequence[_Star], slot: dict[tuple[int, int], int]) -> 
             outward.append(joined)
             for i, (one, first) in enumerate(joined):
                 incoming.setdefault(one, []).append((node, first))
-                updates += [(slot[_pair(one, other)], first, second, node) for other, second in joined[:i]]
+                for other, second in joined[:i]:
+                    earlier = (turn.get(one, len(turn)), one) < (turn.get(other, len(turn)), other)
+                    sides = (first, second) if earlier else (second, first)
+                    updates.append((slot[_pair(one, other)], *sides, node))
         pivots = [node for node, _ in level]
         tables.append(_Level(pivots, outward, [incoming.get(node, []) for node in pivots], updates))
     return tables
 
 
-def _spans(tables: Sequence[_Level], loop: int) -> list[tuple[int, int]]:
+def _spans(tables: Sequence[_Level], loop: float) -> list[tuple[int, int]]:
     """Cut levels into runs of one padded shape each: padding against the number of loops."""
     best, cut = [0.0], [0]
     for end in range(1, len(tables) + 1):

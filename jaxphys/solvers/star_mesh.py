@@ -7,7 +7,6 @@ stored diagonal from which they would have to cancel. Relative accuracy then doe
 apart the conductances lie (the idea of Grassmann, Taksar and Heyman for Markov chains).
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,15 +17,13 @@ import numpy as np
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import InputError, is_concrete, require
-from jaxphys.solvers.bordered import AbstractSolver, Constraints
+from jaxphys._checks import InputError
+from jaxphys.solvers.batching import PlannedSolver, batched, loop, of_one_width, rows_at, to_last_axis
+from jaxphys.solvers.bordered import Constraints
 from jaxphys.solvers.elimination import Elimination, Stage, plan_elimination
 
-# Realizations that are worked on at once: what they need stays in cache.
-_CHUNK = 64
 
-
-class StarMesh(AbstractSolver):
+class StarMesh(PlannedSolver):
     """Sparse, subtraction-free elimination for flow networks, planned once per graph.
 
     For boundaries that hold nodes (no drops), or that let the network float with its mean projected out.
@@ -91,9 +88,8 @@ class StarMesh(AbstractSolver):
         self.graphs = count
 
     @property
-    def shared(self) -> bool:
-        """Whether one graph serves every realization."""
-        return self.graphs == 1
+    def chunk(self) -> int:
+        return 64
 
     @property
     def is_relative(self) -> bool:
@@ -112,7 +108,7 @@ class StarMesh(AbstractSolver):
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
-        x = _batched(self, _solve_kernel, (hessian, force, values))
+        x = batched(self, _solve_kernel, (hessian, force, values))
         return x, constraints.lift.T @ (force - hessian @ x)
 
     def is_definite(self, factors: Bool[Array, ""]) -> Bool[Array, ""]:
@@ -134,7 +130,7 @@ class StarMesh(AbstractSolver):
         The last two tell whether conductances are positive, and whether the plan was made for these edges and
         rows, and for forces and readouts at these nodes. Not differentiable by itself: `jaxphys.respond` is.
         """
-        return _batched(self, _respond_kernel, (k, edges, rows, force, values, readout))
+        return batched(self, _respond_kernel, (k, edges, rows, force, values, readout))
 
 
 def strain_moment(
@@ -168,89 +164,11 @@ def _moment_by_realization(strains: Array, moment: Array) -> Array:
 
 @_moment_by_realization.def_vmap
 def _moment_of_all(axis_size: int, batched: Any, strains: Array, moment: Array) -> tuple[Array, bool]:
-    strains, moment = (_to_last_axis(*pair) for pair in zip(batched, (strains, moment), strict=True))
+    strains, moment = (to_last_axis(*pair) for pair in zip(batched, (strains, moment), strict=True))
     count, outputs = moment.shape[:2]
     pulls = jnp.sum(strains[:, :, None] * moment, axis=1)
     total = jnp.sum(pulls * strains[:, count - outputs :], axis=1)
     return jnp.moveaxis(jnp.broadcast_to(total, (strains.shape[0], axis_size)), -1, 0), True
-
-
-def _to_last_axis(is_batched: bool, array: Array) -> Array:
-    return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
-
-
-def _batched(solver: StarMesh, kernel: Callable[..., Any], arguments: tuple[Array, ...]) -> Any:
-    """Call `kernel(solver, *arguments)` so that `vmap` becomes axes that the kernel knows.
-
-    A kernel takes and returns arrays `(G, …, B)`: G graphs, each with its own numbers, and B realizations on
-    the same graph, contiguous; B is 1 where realizations do not differ.
-    """
-
-    wanted = "see all realizations that it was planned for under one `vmap`"
-    require(
-        solver.shared or not is_concrete(arguments[0]), "solver", wanted, f"they are {solver.graphs} graphs"
-    )
-
-    @custom_vmap
-    def call(solver: StarMesh, arguments: tuple[Array, ...]) -> Any:
-        if solver.shared:
-            results = kernel(solver, *(argument[None, ..., None] for argument in arguments))
-            return jax.tree.map(lambda result: result[0, ..., 0], results)
-        # Which of the graphs? Shapes for whoever asks before `vmap` does, and no numbers.
-        all_graphs = [
-            jnp.broadcast_to(array, (solver.graphs, *array.shape))[..., None] for array in arguments
-        ]
-        shapes = jax.eval_shape(partial(kernel, solver), *all_graphs)
-        return jax.tree.map(lambda each: _nothing(each.shape[1:-1], each.dtype), shapes)
-
-    @call.def_vmap
-    def call_all(axis_size: int, batched: Any, solver: StarMesh, arguments: tuple[Array, ...]) -> Any:
-        if solver.shared:
-            results = _chunked(partial(kernel, solver), axis_size, batched[1], arguments)
-            return results, jax.tree.map(lambda _: True, results)
-        require(axis_size == solver.graphs, "solver", wanted, f"it sees {axis_size} of {solver.graphs}")
-        whole = [
-            argument if is_batched else jnp.broadcast_to(argument, (axis_size, *argument.shape))
-            for is_batched, argument in zip(batched[1], arguments, strict=True)
-        ]
-        results = kernel(solver, *(argument[..., None] for argument in whole))
-        return jax.tree.map(lambda result: result[..., 0], results), jax.tree.map(lambda _: True, results)
-
-    return call(solver, arguments)
-
-
-def _nothing(shape: tuple[int, ...], dtype: Any) -> Array:
-    return jnp.full(shape, jnp.nan if jnp.issubdtype(dtype, jnp.floating) else 0, dtype)
-
-
-def _chunked(
-    kernel: Callable[..., Any], count: int, batched: tuple[bool, ...], arguments: tuple[Array, ...]
-) -> Any:
-    """Run a kernel on chunks of realizations, filled up with the first one so that rows are whole vectors."""
-    width = min(_CHUNK, 1 << (count - 1).bit_length())
-    chunks = -(-count // width)
-    lifted = [_to_last_axis(*pair)[None] for pair in zip(batched, arguments, strict=True)]
-
-    def filled_up(array: Array) -> Array:
-        filling = jnp.broadcast_to(array[..., :1], (*array.shape[:-1], chunks * width - count))
-        return jnp.concatenate([array, filling], axis=-1)
-
-    varying = [filled_up(array) for each, array in zip(batched, lifted, strict=True) if each]
-
-    def one(varying: list[Array]) -> Any:
-        rest = iter(varying)
-        results = kernel(
-            *(next(rest) if each else array for each, array in zip(batched, lifted, strict=True))
-        )
-        return jax.tree.map(lambda result: jnp.broadcast_to(result, (*result.shape[:-1], width)), results)
-
-    if chunks == 1:
-        results = one(varying)
-    else:
-        parts = [jnp.moveaxis(array.reshape(*array.shape[:-1], chunks, width), -2, 0) for array in varying]
-        results = jax.lax.map(one, parts)
-        results = jax.tree.map(lambda r: jnp.moveaxis(r, 0, -2).reshape(*r.shape[1:-1], -1), results)
-    return jax.tree.map(lambda result: jnp.moveaxis(result[0, ..., :count], -1, 0), results)
 
 
 def _solve_kernel(
@@ -281,7 +199,7 @@ def _respond_kernel(
 ) -> tuple[Array, Array, Array, Array, Array]:
     graphs, n, terminals = solver.graphs, solver.num_nodes, solver.terminals
     flat = jnp.concatenate([k.reshape(-1, k.shape[-1]), jnp.zeros((1, k.shape[-1]), k.dtype)])
-    conductances = jnp.sum(_rows(flat, solver.conductors), axis=0)
+    conductances = jnp.sum(rows_at(flat, solver.conductors), axis=0)
     sound = jnp.all(k >= 0, axis=1)
     planned = _is_planned(solver, edges, rows)
     if terminals is not None:
@@ -293,15 +211,15 @@ def _respond_kernel(
     quiet = 0 if terminals is None or solver.floating else solver.plan.quiet
     x = _potentials(solver, conductances, force, values, quiet)
     signs = jnp.array([1, -1], x.dtype)[:, None, None, None, None]
-    strains = jnp.sum(_rows(x, solver.ends) * signs, axis=0)
+    strains = jnp.sum(rows_at(x, solver.ends) * signs, axis=0)
     states = x[:-1].reshape(graphs, n, *x.shape[1:])
     shift = _shift(solver, x, values)[:, None] if solver.floating else jnp.zeros((), x.dtype)
     if terminals is None:
-        outputs = jnp.einsum("gonB,gnmB->gomB", *_of_one_width(readout, states - shift))
+        outputs = jnp.einsum("gonB,gnmB->gomB", *of_one_width(readout, states - shift))
     else:
         at = terminals - n * jnp.arange(graphs, dtype=terminals.dtype)[:, None]
         weights = jnp.take_along_axis(readout, at[:, None, :, None], axis=2)
-        outputs = jnp.sum(weights[:, :, :, None] * (_rows(x, terminals) - shift)[:, None], axis=2)
+        outputs = jnp.sum(weights[:, :, :, None] * (rows_at(x, terminals) - shift)[:, None], axis=2)
     sound = sound & jnp.all(jnp.isfinite(outputs), axis=(1, 2))
     return states - shift, strains, outputs, sound, planned
 
@@ -335,25 +253,25 @@ def _potentials(
     inverses = []
     for number, stage in enumerate(solver.plan.stages):
         if number < quiet:
-            mesh, inverse = _loop(partial(_eliminate, zero_node), mesh, stage)
+            mesh, inverse = loop(partial(_eliminate, zero_node), mesh, stage)
         else:
-            (mesh, x), inverse = _loop(partial(_eliminate_with_forces, zero_node), (mesh, x), stage)
+            (mesh, x), inverse = loop(partial(_eliminate_with_forces, zero_node), (mesh, x), stage)
         inverses.append(inverse)
     held = jnp.zeros_like(values) if solver.floating else values
     x = x.at[solver.held].set(jnp.broadcast_to(held, (*held.shape[:-1], width)), mode="promise_in_bounds")
     for stage, inverse in zip(solver.plan.stages[::-1], inverses[::-1], strict=True):
-        x, _ = _loop(partial(_substitute, mesh), x, (stage, inverse), reverse=True)
+        x, _ = loop(partial(_substitute, mesh), x, (stage, inverse), reverse=True)
     return x
 
 
 def _eliminate(zero_node: int, mesh: Array, level: Stage) -> tuple[Array, Array]:
     """One level: a mesh in place of each pivot's star. Also one over each pivot's conductance."""
-    whole = jnp.sum(_rows(mesh, level.slots), axis=0)
+    whole = jnp.sum(rows_at(mesh, level.slots), axis=0)
     inverse = jnp.where(level.pivots[:, None] < zero_node, 1 / whole, 0)
     if level.targets.shape[0] == 0:
         return mesh, inverse
     mesh = mesh.at[level.places].set(inverse, mode="promise_in_bounds")
-    joined = jnp.prod(_rows(mesh, level.factors), axis=0)
+    joined = jnp.prod(rows_at(mesh, level.factors), axis=0)
     return mesh.at[level.targets].add(joined, mode="promise_in_bounds"), inverse
 
 
@@ -364,15 +282,15 @@ def _eliminate_with_forces(zero_node: int, carry: Any, level: Stage) -> tuple[An
     """
     mesh, x = carry
     mesh, inverse = _eliminate(zero_node, mesh, level)
-    passed = jnp.sum(_rows(mesh, level.inlets)[:, :, None] * _rows(x, level.sources), axis=0)
-    currents = (_rows(x, level.pivots) + passed) * inverse[:, None]
+    passed = jnp.sum(rows_at(mesh, level.inlets)[:, :, None] * rows_at(x, level.sources), axis=0)
+    currents = (rows_at(x, level.pivots) + passed) * inverse[:, None]
     return (mesh, x.at[level.pivots].set(currents, mode="promise_in_bounds")), inverse
 
 
 def _substitute(mesh: Array, x: Array, level: tuple[Stage, Array]) -> tuple[Array, None]:
     """One level back: a potential is the weighted mean of the neighbours', plus the current's share."""
     stage, inverse = level
-    pulled = jnp.sum(_rows(mesh, stage.slots)[:, :, None] * _rows(x, stage.neighbours), axis=0)
+    pulled = jnp.sum(rows_at(mesh, stage.slots)[:, :, None] * rows_at(x, stage.neighbours), axis=0)
     return x.at[stage.pivots].add(pulled * inverse[:, None], mode="promise_in_bounds"), None
 
 
@@ -381,23 +299,6 @@ def _shift(solver: StarMesh, x: Float[Array, "N1 m #B"], values: Float[Array, "G
     mean = jnp.mean(x[:-1].reshape(solver.graphs, -1, *x.shape[1:]), axis=1)
     # The row reads the mean times √n.
     return mean - values[:, 0] / np.sqrt(solver.num_nodes).astype(x.dtype)
-
-
-def _rows(array: Array, index: Int[Array, "..."]) -> Array:
-    return array.at[index].get(mode="promise_in_bounds")
-
-
-def _loop(body: Callable[..., Any], carry: Any, levels: Any, *, reverse: bool = False) -> Any:
-    """`lax.scan`, written out where there is one level."""
-    if jax.tree.leaves(levels)[0].shape[0] > 1:
-        return jax.lax.scan(body, carry, levels, reverse=reverse)
-    carry, result = body(carry, jax.tree.map(lambda array: array[0], levels))
-    return carry, jax.tree.map(lambda array: array[None], result)
-
-
-def _of_one_width(*arrays: Array) -> list[Array]:
-    width = max(array.shape[-1] for array in arrays)
-    return [jnp.broadcast_to(array, (*array.shape[:-1], width)) for array in arrays]
 
 
 def _held_nodes(

@@ -1,0 +1,126 @@
+"""Kernels that know their batch: `vmap` as the last, contiguous axis, or as graphs side by side."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Int
+
+from jaxphys._checks import is_concrete, require
+from jaxphys.solvers.bordered import AbstractSolver
+
+
+class PlannedSolver(AbstractSolver):
+    """A solver planned for one graph, or for `graphs` of them side by side."""
+
+    graphs: eqx.AbstractVar[int]
+
+    @property
+    def shared(self) -> bool:
+        """Whether one graph serves every realization."""
+        return self.graphs == 1
+
+    @property
+    @abstractmethod
+    def chunk(self) -> int:
+        """Realizations that are worked on at once: what they need stays in cache."""
+
+
+def to_last_axis(is_batched: bool, array: Array) -> Array:
+    return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
+
+
+def batched(solver: PlannedSolver, kernel: Callable[..., Any], arguments: tuple[Array, ...]) -> Any:
+    """Call `kernel(solver, *arguments)` so that `vmap` becomes axes that the kernel knows.
+
+    A kernel takes and returns arrays `(G, …, B)`: G graphs, each with its own numbers, and B realizations on
+    the same graph, contiguous; B is 1 where realizations do not differ.
+    """
+
+    wanted = "see all realizations that it was planned for under one `vmap`"
+    require(
+        solver.shared or not is_concrete(arguments[0]), "solver", wanted, f"they are {solver.graphs} graphs"
+    )
+
+    @custom_vmap
+    def call(solver: PlannedSolver, arguments: tuple[Array, ...]) -> Any:
+        if solver.shared:
+            results = kernel(solver, *(argument[None, ..., None] for argument in arguments))
+            return jax.tree.map(lambda result: result[0, ..., 0], results)
+        # Which of the graphs? Shapes for whoever asks before `vmap` does, and no numbers.
+        all_graphs = [
+            jnp.broadcast_to(array, (solver.graphs, *array.shape))[..., None] for array in arguments
+        ]
+        shapes = jax.eval_shape(partial(kernel, solver), *all_graphs)
+        return jax.tree.map(lambda each: _nothing(each.shape[1:-1], each.dtype), shapes)
+
+    @call.def_vmap
+    def call_all(axis_size: int, batched: Any, solver: PlannedSolver, arguments: tuple[Array, ...]) -> Any:
+        if solver.shared:
+            results = _chunked(partial(kernel, solver), solver.chunk, axis_size, batched[1], arguments)
+            return results, jax.tree.map(lambda _: True, results)
+        require(axis_size == solver.graphs, "solver", wanted, f"it sees {axis_size} of {solver.graphs}")
+        whole = [
+            argument if is_batched else jnp.broadcast_to(argument, (axis_size, *argument.shape))
+            for is_batched, argument in zip(batched[1], arguments, strict=True)
+        ]
+        results = kernel(solver, *(argument[..., None] for argument in whole))
+        return jax.tree.map(lambda result: result[..., 0], results), jax.tree.map(lambda _: True, results)
+
+    return call(solver, arguments)
+
+
+def _nothing(shape: tuple[int, ...], dtype: Any) -> Array:
+    return jnp.full(shape, jnp.nan if jnp.issubdtype(dtype, jnp.floating) else 0, dtype)
+
+
+def _chunked(
+    kernel: Callable[..., Any], most: int, count: int, batched: tuple[bool, ...], arguments: tuple[Array, ...]
+) -> Any:
+    """Run a kernel on chunks of realizations, filled up with the first one so that rows are whole vectors."""
+    width = min(most, 1 << (count - 1).bit_length())
+    chunks = -(-count // width)
+    lifted = [to_last_axis(*pair)[None] for pair in zip(batched, arguments, strict=True)]
+
+    def filled_up(array: Array) -> Array:
+        filling = jnp.broadcast_to(array[..., :1], (*array.shape[:-1], chunks * width - count))
+        return jnp.concatenate([array, filling], axis=-1)
+
+    varying = [filled_up(array) for each, array in zip(batched, lifted, strict=True) if each]
+
+    def one(varying: list[Array]) -> Any:
+        rest = iter(varying)
+        results = kernel(
+            *(next(rest) if each else array for each, array in zip(batched, lifted, strict=True))
+        )
+        return jax.tree.map(lambda result: jnp.broadcast_to(result, (*result.shape[:-1], width)), results)
+
+    if chunks == 1:
+        results = one(varying)
+    else:
+        parts = [jnp.moveaxis(array.reshape(*array.shape[:-1], chunks, width), -2, 0) for array in varying]
+        results = jax.lax.map(one, parts)
+        results = jax.tree.map(lambda r: jnp.moveaxis(r, 0, -2).reshape(*r.shape[1:-1], -1), results)
+    return jax.tree.map(lambda result: jnp.moveaxis(result[0, ..., :count], -1, 0), results)
+
+
+def rows_at(array: Array, index: Int[Array, "..."]) -> Array:
+    return array.at[index].get(mode="promise_in_bounds")
+
+
+def loop(body: Callable[..., Any], carry: Any, levels: Any, *, reverse: bool = False) -> Any:
+    """`lax.scan`, written out where there is one level."""
+    if jax.tree.leaves(levels)[0].shape[0] > 1:
+        return jax.lax.scan(body, carry, levels, reverse=reverse)
+    carry, result = body(carry, jax.tree.map(lambda array: array[0], levels))
+    return carry, jax.tree.map(lambda array: array[None], result)
+
+
+def of_one_width(*arrays: Array) -> list[Array]:
+    width = max(array.shape[-1] for array in arrays)
+    return [jnp.broadcast_to(array, (*array.shape[:-1], width)) for array in arrays]
