@@ -6,7 +6,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxphys.diagnostics.alignment import force_alignment, response_alignment
+from jaxphys.diagnostics.alignment import (
+    ModeChange,
+    accumulate,
+    force_alignment,
+    learning_direction,
+    mode_change,
+    predicted_eigenvalue_change,
+    predicted_force_alignment_change,
+    predicted_response_alignment_change,
+    response_alignment,
+)
 from jaxphys.diagnostics.cost_hessian import (
     CurvatureModes,
     cost_hessian,
@@ -33,13 +43,18 @@ FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
     "effective_dimension": lambda network, task: effective_dimension(network, task.boundary),
     "force_alignment": force_alignment,
     "response_alignment": response_alignment,
+    "predicted_eigenvalue_change": predicted_eigenvalue_change,
+    "predicted_force_alignment_change": predicted_force_alignment_change,
+    "predicted_response_alignment_change": predicted_response_alignment_change,
     "susceptibility": lambda network, task: susceptibility(network, task.boundary),
 }
 
 __all__ = [
     "FUNCTIONALS",
     "CurvatureModes",
+    "ModeChange",
     "Spectrum",
+    "accumulate",
     "cost_hessian",
     "cost_hessian_autodiff",
     "cost_hessian_modes",
@@ -52,7 +67,12 @@ __all__ = [
     "force_alignment",
     "free_subspace",
     "gauss_newton_factor",
+    "learning_direction",
+    "mode_change",
     "participation_ratio",
+    "predicted_eigenvalue_change",
+    "predicted_force_alignment_change",
+    "predicted_response_alignment_change",
     "response_alignment",
     "spectrum",
     "stiff_modes",
