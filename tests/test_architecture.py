@@ -20,6 +20,7 @@ ORDER = [
     "rules",
     "transforms",
     "flow",
+    "levenberg_marquardt",
     "parallel",
     "train",
     "diagnostics",
