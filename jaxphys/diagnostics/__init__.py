@@ -26,6 +26,7 @@ from jaxphys.diagnostics.cost_hessian import (
     gauss_newton_factor,
     stiff_modes,
 )
+from jaxphys.diagnostics.dimension import intrinsic_dimension, response_cloud
 from jaxphys.diagnostics.response import (
     effective_conductance,
     effective_conductance_monte_carlo,
@@ -67,6 +68,7 @@ __all__ = [
     "force_alignment",
     "free_subspace",
     "gauss_newton_factor",
+    "intrinsic_dimension",
     "learning_direction",
     "mode_change",
     "participation_ratio",
@@ -74,6 +76,7 @@ __all__ = [
     "predicted_force_alignment_change",
     "predicted_response_alignment_change",
     "response_alignment",
+    "response_cloud",
     "spectrum",
     "stiff_modes",
     "susceptibility",
