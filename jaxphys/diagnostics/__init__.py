@@ -27,6 +27,7 @@ from jaxphys.diagnostics.cost_hessian import (
     stiff_modes,
 )
 from jaxphys.diagnostics.dimension import intrinsic_dimension, response_cloud
+from jaxphys.diagnostics.discovery import Discovery, discover, measure_responses
 from jaxphys.diagnostics.response import (
     effective_conductance,
     effective_conductance_monte_carlo,
@@ -53,6 +54,7 @@ FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
 __all__ = [
     "FUNCTIONALS",
     "CurvatureModes",
+    "Discovery",
     "ModeChange",
     "Spectrum",
     "accumulate",
@@ -60,6 +62,7 @@ __all__ = [
     "cost_hessian_autodiff",
     "cost_hessian_modes",
     "cost_hessian_product",
+    "discover",
     "effective_conductance",
     "effective_conductance_monte_carlo",
     "effective_dimension",
@@ -70,6 +73,7 @@ __all__ = [
     "gauss_newton_factor",
     "intrinsic_dimension",
     "learning_direction",
+    "measure_responses",
     "mode_change",
     "participation_ratio",
     "predicted_eigenvalue_change",
