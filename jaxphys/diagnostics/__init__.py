@@ -17,6 +17,16 @@ from jaxphys.diagnostics.alignment import (
     predicted_response_alignment_change,
     response_alignment,
 )
+from jaxphys.diagnostics.capacity import (
+    CapacityCurve,
+    Decision,
+    Learnability,
+    capacities,
+    capacity_curve,
+    free_dimension,
+    learnability,
+    task_learnability,
+)
 from jaxphys.diagnostics.cost_hessian import (
     CurvatureModes,
     cost_hessian,
@@ -53,11 +63,16 @@ FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
 
 __all__ = [
     "FUNCTIONALS",
+    "CapacityCurve",
     "CurvatureModes",
+    "Decision",
     "Discovery",
+    "Learnability",
     "ModeChange",
     "Spectrum",
     "accumulate",
+    "capacities",
+    "capacity_curve",
     "cost_hessian",
     "cost_hessian_autodiff",
     "cost_hessian_modes",
@@ -69,9 +84,11 @@ __all__ = [
     "effective_dimension_monte_carlo",
     "eigenvalues",
     "force_alignment",
+    "free_dimension",
     "free_subspace",
     "gauss_newton_factor",
     "intrinsic_dimension",
+    "learnability",
     "learning_direction",
     "measure_responses",
     "mode_change",
@@ -85,4 +102,5 @@ __all__ = [
     "stiff_modes",
     "susceptibility",
     "susceptibility_vectors",
+    "task_learnability",
 ]
