@@ -16,12 +16,13 @@ from jaxphys.diagnostics import Decision
 
 pytestmark = pytest.mark.float64
 
+DECIDE = eqx.filter_jit(diagnostics.learnability)
 YES, NO, OPEN = Decision.LEARNABLE, Decision.NOT_LEARNABLE, Decision.UNDECIDED
 
 
 def decide(forces, readouts, targets):
     arrays = (jnp.asarray(x, dtype=float) for x in (forces, readouts, targets))
-    return diagnostics.learnability(*arrays)
+    return DECIDE(*arrays)
 
 
 def check_certificate(found, forces, readouts, targets):

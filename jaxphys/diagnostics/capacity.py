@@ -140,12 +140,13 @@ def learnability(
     y, iterations = _newton(unit, f, wanted, max_iterations)
     matrix = _combined(unit, f, -y)
     green = (1 + y @ wanted) * jnp.linalg.inv(matrix + jnp.eye(len(matrix), dtype=t.dtype))
-    # What Newton left of the residual goes in one projection onto the tasks.
+    green = 0.5 * (green + green.T)
+    # What Newton and rounding left of the residual goes in one projection onto the tasks.
     missing = wanted - jnp.sum((unit @ green) * f, -1)
     green = height * (green + _combined(unit, f, inverse @ missing))
     contradicts = jnp.sum(jnp.abs(contradiction)) > jnp.finfo(t.dtype).eps ** 0.5
     multipliers = jnp.where(contradicts, -contradiction, -y) / norms
-    return _verified(f, a, t, 0.5 * (green + green.T), multipliers, iterations)
+    return _verified(f, a, t, green, multipliers, iterations)
 
 
 def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
