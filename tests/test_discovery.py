@@ -13,7 +13,7 @@ from helpers import assert_close, assert_refused, ulps
 import jaxphys as jp
 from jaxphys import diagnostics
 
-SIZE, COUNT = 16, 12
+SIZE, COUNT = 20, 12
 
 
 @pytest.fixture(scope="module")
