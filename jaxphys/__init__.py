@@ -7,6 +7,7 @@ from jaxphys._checks import InputError
 from jaxphys.equilibrium import Boundary, State, Status, equilibrate, greens_function
 from jaxphys.flow import GradientFlow
 from jaxphys.generators import complete_graph, erdos_renyi, square_lattice, triangular_lattice
+from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import (
     AbstractDifferenceNetwork,
     AbstractNetwork,
@@ -61,6 +62,7 @@ __all__ = [
     "FlowNetwork",
     "GradientFlow",
     "InputError",
+    "LevenbergMarquardt",
     "NodeNetwork",
     "Response",
     "Run",

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from jaxphys._checks import InputError, require
 from jaxphys.equilibrium import Status
 from jaxphys.flow import GradientFlow
+from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import AbstractNetwork, NodeNetwork
 from jaxphys.rules import AbstractRule, Estimate, ExactGradient
 from jaxphys.solvers import AbstractSolver, TrackedInverse
@@ -36,6 +37,7 @@ from jaxphys.tasks import Task, choose_solver, task_cost
 from jaxphys.tracking import Memory, check_trackable, commit, last_in_memory, propose, unsolved
 
 Functional = Callable[[Any, Any], Any]
+Integrator = GradientFlow | LevenbergMarquardt
 
 _DESCENT = optax.sgd(1.0)
 # Compiled programs know optimizers by identity: the same one must be wrapped the same way each time.
@@ -120,7 +122,7 @@ class _Options(eqx.Module):
     functionals: dict[str, Functional]
     batch_size: int | None = eqx.field(static=True)
     stop_cost: float = eqx.field(static=True)
-    integrator: GradientFlow | None = None
+    integrator: Integrator | None = None
 
     @property
     def follows(self) -> bool:
@@ -157,7 +159,7 @@ def train(
     rule: AbstractRule | None = None,
     optimizer: optax.GradientTransformation | None = None,
     adaptive: AdaptiveStep | None = None,
-    integrator: GradientFlow | None = None,
+    integrator: Integrator | None = None,
     key: Key[Array, ""] | None = None,
     record_every: int | None = None,
     record_steps: Sequence[int] | None = None,
@@ -180,8 +182,9 @@ def train(
       the estimate of `∂C/∂k`, plain descent `optax.sgd(1.0)` by default; `transforms.bounds` and
       others chain behind it.
     - `adaptive`: an `AdaptiveStep`; None for fixed steps.
-    - `integrator`: a `GradientFlow` in place of `optimizer` and `adaptive`: the limit of small steps, by
-      Runge-Kutta steps as long as accuracy allows; a learning step is then a unit of time. Full batches only.
+    - `integrator`: in place of `optimizer` and `adaptive`, for full batches. A `GradientFlow` is the limit of
+      small steps, by Runge-Kutta steps as long as accuracy allows; a learning step is then a unit of time.
+      `LevenbergMarquardt` takes damped Gauss-Newton steps on squared errors, in place of the rule too.
     - `key`: for minibatches and random transformations; `jax.random.key(0)` by default.
     - `record_every` or `record_steps`: when to record (about a hundred times by default); step 0 and
       the last one always are. `functionals`: name → function of `(network, task)` recorded then.
@@ -230,7 +233,9 @@ def train(
     if isinstance(solver, TrackedInverse):
         check_trackable(network, task)
     check_batches(task, batch_size, adaptive, stop_cost)
-    _check_integrator(integrator, optimizer, adaptive, batch_size, network.k)
+    _check_integrator(integrator, rule, optimizer, adaptive, batch_size, network.k)
+    if isinstance(integrator, LevenbergMarquardt):
+        integrator = integrator.planned(task)
     options = _Options(
         rule or ExactGradient(),
         _with_extra_arguments(_DESCENT if optimizer is None else optimizer),
@@ -285,7 +290,8 @@ def check_batches(
 
 
 def _check_integrator(
-    integrator: GradientFlow | None,
+    integrator: Integrator | None,
+    rule: AbstractRule | None,
     optimizer: Any,
     adaptive: AdaptiveStep | None,
     batch_size: int | None,
@@ -295,6 +301,12 @@ def _check_integrator(
         return
     for name, value in {"optimizer": optimizer, "adaptive": adaptive, "batch_size": batch_size}.items():
         require(value is None, name, "be None beside `integrator`", "it is set")
+    require(
+        isinstance(integrator, GradientFlow) or isinstance(rule, ExactGradient | None),
+        "rule",
+        "be None beside Gauss-Newton steps, which know the cost",
+        f"it is {type(rule).__name__}",
+    )
     num_edges = k.shape[1]
     shape = (num_edges,) if integrator.metric is None else integrator.metric.shape
     require(shape == (num_edges,), "integrator", f"have a metric of {num_edges} entries", f"it has {shape}")
@@ -524,16 +536,19 @@ def _step(
 
 
 def _flow(options: _Options, walker: _Walker, network: AbstractNetwork, task: Task, steps: Array) -> _Walker:
-    """Many learning steps of one realization at once, in the limit of small steps."""
+    """Many learning steps of one realization at once, as its integrator takes them."""
+    integrator = options.integrator
+    assert integrator is not None
 
-    def measure(k: Array) -> Estimate:
+    def measure(k: Array) -> Any:
+        if isinstance(integrator, LevenbergMarquardt):
+            return integrator.linearize(network.with_k(k), task, options.solver)
         return _measure(options, network.with_k(k), task)
 
-    assert options.integrator is not None
-    k, estimate, pace, status = options.integrator.advance(
+    k, estimate, memory, status = integrator.advance(
         measure, walker.k, walker.estimate, walker.optimizer_state, walker.status, steps, options.stop_cost
     )
-    return _Walker(k, estimate, pace, walker.rate, status, pace.evaluations)
+    return _Walker(k, estimate, memory, walker.rate, status, memory.evaluations)
 
 
 def _measure(options: _Options, network: AbstractNetwork, task: Task) -> Estimate:

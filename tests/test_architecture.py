@@ -21,6 +21,7 @@ ORDER = [
     "rules",
     "transforms",
     "flow",
+    "levenberg_marquardt",
     "parallel",
     "train",
     "diagnostics",

@@ -125,6 +125,7 @@ TASKS = {
 
 
 FLOW = {"kind": "gradient_flow", "method": "dopri5"}
+STEPS = {"kind": "levenberg_marquardt"}
 
 
 @pytest.mark.float64  # A small network in space can be too soft for single precision.
@@ -218,6 +219,11 @@ def test_graphs_and_values_from_a_file(tmp_path):
         ({"integrator": FLOW, "optimizer": {"synchronous": 0.1}}, "`optimizer.synchronous` must be 1.0"),
         ({"integrator": FLOW, "batch_size": 1}, "`batch_size` must be left out"),
         ({"integrator": {**FLOW, "relative_tolerance": 0.0}}, "`relative_tolerance` must be positive"),
+        ({"integrator": STEPS, "optimizer": {"rate": 0.5}}, "`optimizer.rate` must be 1.0"),
+        ({"integrator": STEPS, "batch_size": 1}, "`batch_size` must be left out beside Gauss-Newton"),
+        ({"integrator": STEPS, "rule": {"kind": "coupled_learning"}}, "`rule.kind` must be exact_gradient"),
+        ({"integrator": STEPS, "task": {"kind": "classification"}}, "`task` must have a `SquaredError`"),
+        ({"integrator": {**STEPS, "shrink": 2.0}}, "`shrink` must lie between 0 and 1"),
         ({"optimizer": {"lower": 2.0, "upper": 1.0}}, "`lower`"),
         (
             {"network": {"nodes": 3}, "task": {"kind": "classification"}},
@@ -240,6 +246,17 @@ def test_a_gradient_flow_takes_rate_metric_and_bounds_from_the_optimizer(network
     assert (flow.rate, flow.upper, flow.method) == (0.25, 50.0, "dopri5")
     assert flow.lower == (None if network == "node" else 1e-6)
     assert (flow.metric is None) == (network == "flow")
+
+
+def test_gauss_newton_steps_take_metric_and_bounds_from_the_optimizer():
+    tables = {"integrator": {**STEPS, "damping": 0.1}, "optimizer": {"upper": 50.0}, "record": []}
+    ensemble = build(parse_config({"realizations": 2, "steps": 7, **tables}))
+    steps = ensemble.arguments["integrator"]
+    assert ensemble.arguments["optimizer"] is None
+    assert (steps.damping, steps.lower, steps.upper) == (0.1, None, 50.0)
+    assert set(steps.metric.tolist()) == {0.5, 1.0}
+    run = jp.train(ensemble.network, ensemble.task, **ensemble.arguments)
+    assert (run.cost[:, -1] < 0.1 * run.cost[:, 0]).all()
 
 
 def test_defaults_are_a_run():

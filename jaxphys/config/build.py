@@ -20,11 +20,12 @@ from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.equilibrium import Boundary
 from jaxphys.flow import GradientFlow
 from jaxphys.io import load_network
+from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.tasks import Task
 from jaxphys.topology import Topology
 from jaxphys.tracking import check_trackable
-from jaxphys.train import AdaptiveStep, check_batches, record_schedule, stack
+from jaxphys.train import AdaptiveStep, Integrator, check_batches, record_schedule, stack
 
 Terminal = int | tuple[int, int]
 
@@ -66,12 +67,10 @@ def build(config: RunConfig) -> Ensemble:
         drawn.append((network, *_task(config.task, network, task_key)))
     networks, trains, tests = zip(*drawn, strict=True)
     optimizer, adaptive = _optimizer(config.optimizer, networks[0])
-    integrator = None
-    if isinstance(config.integrator, schema.GradientFlow):
-        integrator = _flow(config.integrator, config.optimizer, networks[0])
-        optimizer = None
-        require(config.batch_size is None, "batch_size", "be left out beside a gradient flow", "it is set")
     network, task = stack(networks), stack(trains)
+    integrator = _integrator(config, networks[0], task)
+    if integrator is not None:
+        optimizer = None
     record_schedule(config.steps, config.record_every)
     check_batches(task, config.batch_size, adaptive, config.stop_cost)
     functionals = {name: FUNCTIONALS[name] for name in config.record}
@@ -138,26 +137,41 @@ def _optimizer(config: schema.Optimizer, network: AbstractNetwork) -> tuple[Any,
     return optax.chain(*chain), AdaptiveStep(config.rate) if config.adaptive else None
 
 
-def _flow(config: schema.GradientFlow, optimizer: schema.Optimizer, network: AbstractNetwork) -> GradientFlow:
+def _integrator(config: RunConfig, network: AbstractNetwork, task: Task) -> Integrator | None:
+    """What takes the optimizer's place, or None; `network` is one of the ensemble, `task` is stacked."""
+    integrator, optimizer = config.integrator, config.optimizer
+    if isinstance(integrator, schema.Steps):
+        return None
+    is_flow = isinstance(integrator, schema.GradientFlow)
+    beside = "a gradient flow" if is_flow else "Gauss-Newton steps"
+    require(config.batch_size is None, "batch_size", f"be left out beside {beside}", "it is set")
     defaults = schema.Optimizer()
-    for name in ("kind", "adaptive", "noise", "synchronous"):
+    for name in ("kind", "adaptive", "noise", "synchronous", *(() if is_flow else ("rate",))):
         value, default = getattr(optimizer, name), getattr(defaults, name)
-        require(
-            value == default, f"optimizer.{name}", f"be {default} beside a gradient flow", f"it is {value}"
-        )
+        require(value == default, f"optimizer.{name}", f"be {default} beside {beside}", f"it is {value}")
     metric = None
     if isinstance(network, NodeNetwork) and optimizer.metric == "frobenius":
         metric = network.frobenius_metric
-    return GradientFlow(
-        optimizer.rate,
-        config.method,
-        config.relative_tolerance,
-        config.absolute_tolerance,
-        _lower(optimizer, network),
-        optimizer.upper,
-        metric,
-        config.max_evaluations,
+    lower, upper = _lower(optimizer, network), optimizer.upper
+    if isinstance(integrator, schema.GradientFlow):
+        return GradientFlow(
+            optimizer.rate,
+            integrator.method,
+            integrator.relative_tolerance,
+            integrator.absolute_tolerance,
+            lower,
+            upper,
+            metric,
+            integrator.max_evaluations,
+        )
+    require(
+        isinstance(config.rule, schema.ExactGradient),
+        "rule.kind",
+        "be exact_gradient beside Gauss-Newton steps",
+        f"it is {config.rule.kind}",
     )
+    steps = LevenbergMarquardt(integrator.damping, integrator.growth, integrator.shrink, lower, upper, metric)
+    return steps.planned(task)
 
 
 def _lower(config: schema.Optimizer, network: AbstractNetwork) -> float | None:

@@ -252,6 +252,19 @@ class GradientFlow:
 
 
 @dataclass(frozen=True)
+class LevenbergMarquardt:
+    """Damped Gauss-Newton steps on squared errors; one measurement each, taken only if the cost falls.
+
+    Of the optimizer's keys `metric`, `lower` and `upper` apply; the rule is the exact gradient.
+    """
+
+    kind: Literal["levenberg_marquardt"] = _key("levenberg_marquardt", "this table")
+    damping: float = _key(1e-2, "to start with, relative to the size of the Gauss-Newton matrix")
+    growth: float = _key(2.0, "factor of the damping after a refused step")
+    shrink: float = _key(0.4, "factor of the damping after an accepted step")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """An ensemble of networks, its task, and how it learns."""
 
@@ -275,5 +288,7 @@ class RunConfig:
     task: RandomLinear | Allostery | Regression | Classification = _key(RandomLinear, "what to learn")
     rule: ExactGradient | EquilibriumPropagation | CoupledLearning = _key(ExactGradient, "how to learn")
     optimizer: Optimizer = _key(Optimizer, "how far to step")
-    integrator: Steps | GradientFlow = _key(Steps, "step by step, or the limit of small steps")
+    integrator: Steps | GradientFlow | LevenbergMarquardt = _key(
+        Steps, "step by step, the limit of small steps, or Gauss-Newton steps"
+    )
     versions: dict[str, str] = _key(dict, "written by a run, for the record; ignored when read")

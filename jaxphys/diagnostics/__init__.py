@@ -6,7 +6,27 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxphys.diagnostics.alignment import force_alignment, response_alignment
+from jaxphys.diagnostics.alignment import (
+    ModeChange,
+    accumulate,
+    force_alignment,
+    learning_direction,
+    mode_change,
+    predicted_eigenvalue_change,
+    predicted_force_alignment_change,
+    predicted_response_alignment_change,
+    response_alignment,
+)
+from jaxphys.diagnostics.capacity import (
+    CapacityCurve,
+    Decision,
+    Learnability,
+    capacities,
+    capacity_curve,
+    free_dimension,
+    learnability,
+    task_learnability,
+)
 from jaxphys.diagnostics.cost_hessian import (
     CurvatureModes,
     cost_hessian,
@@ -16,6 +36,8 @@ from jaxphys.diagnostics.cost_hessian import (
     gauss_newton_factor,
     stiff_modes,
 )
+from jaxphys.diagnostics.dimension import intrinsic_dimension, response_cloud
+from jaxphys.diagnostics.discovery import Discovery, discover, measure_responses
 from jaxphys.diagnostics.response import (
     effective_conductance,
     effective_conductance_monte_carlo,
@@ -33,29 +55,52 @@ FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
     "effective_dimension": lambda network, task: effective_dimension(network, task.boundary),
     "force_alignment": force_alignment,
     "response_alignment": response_alignment,
+    "predicted_eigenvalue_change": predicted_eigenvalue_change,
+    "predicted_force_alignment_change": predicted_force_alignment_change,
+    "predicted_response_alignment_change": predicted_response_alignment_change,
     "susceptibility": lambda network, task: susceptibility(network, task.boundary),
 }
 
 __all__ = [
     "FUNCTIONALS",
+    "CapacityCurve",
     "CurvatureModes",
+    "Decision",
+    "Discovery",
+    "Learnability",
+    "ModeChange",
     "Spectrum",
+    "accumulate",
+    "capacities",
+    "capacity_curve",
     "cost_hessian",
     "cost_hessian_autodiff",
     "cost_hessian_modes",
     "cost_hessian_product",
+    "discover",
     "effective_conductance",
     "effective_conductance_monte_carlo",
     "effective_dimension",
     "effective_dimension_monte_carlo",
     "eigenvalues",
     "force_alignment",
+    "free_dimension",
     "free_subspace",
     "gauss_newton_factor",
+    "intrinsic_dimension",
+    "learnability",
+    "learning_direction",
+    "measure_responses",
+    "mode_change",
     "participation_ratio",
+    "predicted_eigenvalue_change",
+    "predicted_force_alignment_change",
+    "predicted_response_alignment_change",
     "response_alignment",
+    "response_cloud",
     "spectrum",
     "stiff_modes",
     "susceptibility",
     "susceptibility_vectors",
+    "task_learnability",
 ]

@@ -1,11 +1,34 @@
-"""How the modes of the physical Hessian line up with what a network was trained on."""
+"""How the modes of the physical Hessian line up with what a network learns, and what a step does to them.
+
+To first order a step of learning `δk` changes the Hessian by `δH = Σᵢ δkᵢ Qᵢ`, its eigenvalues by
+`δλ_a = v_aᵀ δH v_a` and its modes by `δv_a = Σ_{b≠a} v_b (v_bᵀ δH v_a) / (λ_a - λ_b)`. With the update of
+a rule in place of `δk` these are paper A's eqs 21 and 22 (node networks), 24 and 25 (difference networks).
+The functions named `predicted_…` give them per unit of learning rate, so that `train(functionals=…)` can
+record them and `accumulate` can add them up along a run.
+"""
+
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from jaxphys.diagnostics.spectrum import free_subspace, spectrum
-from jaxphys.networks import AbstractNetwork
+from jaxphys._checks import require
+from jaxphys.diagnostics.spectrum import Spectrum, free_subspace, spectrum
+from jaxphys.equilibrium import Boundary
+from jaxphys.networks import AbstractNetwork, NodeNetwork
+from jaxphys.rules import AbstractRule, ExactGradient
 from jaxphys.tasks import Task, respond
+
+
+class ModeChange(NamedTuple):
+    """First-order change of a spectrum: `eigenvalues` `(m,)` and `modes` `(m, n)`, in the same order.
+
+    Signs of the modes' changes belong to the signs that `spectrum` chose.
+    """
+
+    eigenvalues: Float[Array, " m"]
+    modes: Float[Array, "m n"]
 
 
 def force_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]:
@@ -14,8 +37,7 @@ def force_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]
     Forces are taken where the boundary leaves them free, so the squares over modes add up to 1.
     NaN for inputs that are held values, which apply no force.
     """
-    basis = free_subspace(task.boundary)
-    return _overlaps(network, task, (task.inputs @ task.force) @ basis @ basis.T)
+    return _overlaps(spectrum(network, task.boundary), _free_forces(task))
 
 
 def response_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]:
@@ -24,9 +46,165 @@ def response_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m 
     For inputs that are held values, of the part of the state that is free to move.
     """
     basis = free_subspace(task.boundary)
-    return _overlaps(network, task, (task.inputs @ respond(network, task).drive) @ basis @ basis.T)
+    states = (task.inputs @ respond(network, task).drive) @ basis @ basis.T
+    return _overlaps(spectrum(network, task.boundary), states)
 
 
-def _overlaps(network: AbstractNetwork, task: Task, vectors: Float[Array, "R n"]) -> Float[Array, "m R"]:
-    modes = spectrum(network, task.boundary).modes
-    return jnp.abs(modes @ (vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)).T)
+def mode_change(network: AbstractNetwork, boundary: Boundary, change: Float[Array, " M"]) -> ModeChange:
+    """What `k → k + change` does to eigenvalues and modes, to first order in `change`.
+
+    Non-degenerate perturbation theory (paper A, the first lines of eqs 21, 22, 24 and 25). It holds as
+    long as `change` moves eigenvalues by less than their gaps. Modes whose eigenvalues are equal to
+    rounding do not mix: within their space the theory says nothing.
+
+    >>> import jax.numpy as jnp, jaxphys as jp
+    >>> network = jp.NodeNetwork.from_matrix(jnp.diag(jnp.array([1.0, 2.0])))
+    >>> change = jp.diagnostics.mode_change(network, jp.Boundary(network), jnp.array([0.1, 0.0, -0.2]))
+    >>> change.eigenvalues.round(3).tolist()
+    [0.1, -0.2]
+    """
+    return _perturbed(spectrum(network, boundary), _hessian_of(network, change))
+
+
+def learning_direction(
+    network: AbstractNetwork,
+    task: Task,
+    *,
+    rule: AbstractRule | None = None,
+    metric: Any = None,
+    lower: float | None = None,
+    upper: float | None = None,
+) -> Float[Array, " M"]:
+    """`δk` of one learning step per unit learning rate, `-metric · ∂C/∂k` (paper A, eqs 11, 13, 16).
+
+    **Arguments**
+
+    - `rule`: the estimate of `∂C/∂k`; `ExactGradient()` if left out.
+    - `metric`: `(M,)` weights; by default those of the paper's rules, ½ for off-diagonal entries of node
+      networks (eq. 13) and 1 for all else.
+    - `lower`, `upper`: bounds on k. What pushes out of them is zero.
+
+    Raises `InputError` if `metric` has another shape than `k`.
+    """
+    if metric is None:
+        metric = network.frobenius_metric if isinstance(network, NodeNetwork) else np.ones(network.num_edges)
+    metric = jnp.asarray(metric, network.k.dtype)
+    require(
+        metric.shape == network.k.shape, "metric", f"have shape {network.k.shape}", f"it has {metric.shape}"
+    )
+    direction = -metric * (rule or ExactGradient())(network, task).gradient
+    if lower is not None:
+        direction = jnp.where((network.k <= lower) & (direction < 0), 0, direction)
+    if upper is not None:
+        direction = jnp.where((network.k >= upper) & (direction > 0), 0, direction)
+    return direction
+
+
+def predicted_eigenvalue_change(network: AbstractNetwork, task: Task, **learning: Any) -> Float[Array, " m"]:
+    """`δλ_a / α` of one learning step with small rate α (paper A, eqs 21 and 24), softest mode first.
+
+    Keyword arguments are those of `learning_direction`. Units of k per unit of learning rate.
+
+    >>> import jaxphys as jp
+    >>> bond = jp.FlowNetwork(jp.from_edges([(0, 1)]))
+    >>> task = jp.allostery(bond, jp.Boundary(bond, ground=[0]), [1], [1], response=2.0)
+    >>> jp.diagnostics.predicted_eigenvalue_change(bond, task).tolist()
+    [-1.0]
+    """
+    change = learning_direction(network, task, **learning)
+    return mode_change(network, task.boundary, change).eigenvalues
+
+
+def predicted_force_alignment_change(
+    network: AbstractNetwork, task: Task, **learning: Any
+) -> Float[Array, "m R"]:
+    """Change of `force_alignment` by one learning step, over its small rate (paper A, eqs 22 and 25).
+
+    Keyword arguments are those of `learning_direction`. Large where two eigenvalues come close: there
+    a step exchanges modes, and only much smaller steps are of first order.
+    """
+    modes = spectrum(network, task.boundary)
+    change = _perturbed(modes, _hessian_of(network, learning_direction(network, task, **learning)))
+    forces = _free_forces(task)
+    overlaps = modes.modes @ forces.T
+    return jnp.sign(overlaps) * (change.modes @ forces.T) / jnp.linalg.norm(forces, axis=-1)
+
+
+def predicted_response_alignment_change(
+    network: AbstractNetwork, task: Task, **learning: Any
+) -> Float[Array, "m R"]:
+    """Change of `response_alignment` by one learning step, over its small rate.
+
+    The modes turn (paper A, eqs 22 and 25) and the response itself moves, by `-G δH x`. Keyword arguments
+    are those of `learning_direction`.
+    """
+    modes = spectrum(network, task.boundary)
+    change_of_hessian = _hessian_of(network, learning_direction(network, task, **learning))
+    change = _perturbed(modes, change_of_hessian)
+    basis = free_subspace(task.boundary)
+    states = task.inputs @ respond(network, task).drive
+    moved = -((states @ change_of_hessian @ modes.modes.T) / modes.eigenvalues) @ modes.modes
+    free = states @ basis @ basis.T
+    lengths = jnp.linalg.norm(free, axis=-1)
+    overlaps = modes.modes @ free.T
+    turned = jnp.sign(overlaps) * (change.modes @ free.T + modes.modes @ moved.T)
+    stretched = jnp.abs(overlaps) * jnp.sum(free * moved, axis=-1) / lengths**2
+    return (turned - stretched) / lengths
+
+
+def accumulate(initial: Any, velocities: Any, times: Any) -> np.ndarray:
+    """Integrate recorded changes per unit time along a run: `initial + ∫ velocity dt`, trapezoidal.
+
+    **Arguments**
+
+    - `initial`: `(R, …)` values at the first record. `velocities`: `(R, T, …)`, what `train` recorded.
+    - `times`: `(T,)` or `(R, T)`: learning rate times steps, for fixed steps and gradient flows.
+
+    Returns `(R, T, …)`; records must lie close enough for the rule's accuracy. Raises `InputError` on
+    shapes that do not fit.
+
+    >>> from jaxphys.diagnostics import accumulate
+    >>> accumulate([1.0], [[2.0, 2.0, 4.0]], [0.0, 1.0, 2.0]).tolist()
+    [[1.0, 3.0, 6.0]]
+    """
+    initial, velocities = np.asarray(initial, dtype=float), np.asarray(velocities, dtype=float)
+    times = np.asarray(times, dtype=float)
+    require(velocities.ndim >= 2, "velocities", "have axes (R, T, …)", f"its shape is {velocities.shape}")
+    wanted = (velocities.shape[0], *velocities.shape[2:])
+    require(initial.shape == wanted, "initial", f"have shape {wanted}", f"its shape is {initial.shape}")
+    records = velocities.shape[:2]
+    require(
+        times.shape in (records, records[1:]),
+        "times",
+        f"have shape {records[1:]} or {records}",
+        f"its shape is {times.shape}",
+    )
+    lengths = np.diff(np.broadcast_to(times, records), axis=1)
+    lengths = lengths.reshape(*lengths.shape, *[1] * (velocities.ndim - 2))
+    middles = 0.5 * (velocities[:, 1:] + velocities[:, :-1])
+    steps = np.concatenate([initial[:, None], lengths * middles], axis=1)
+    return np.cumsum(steps, axis=1)
+
+
+def _free_forces(task: Task) -> Float[Array, "R n"]:
+    basis = free_subspace(task.boundary)
+    return (task.inputs @ task.force) @ basis @ basis.T
+
+
+def _overlaps(modes: Spectrum, vectors: Float[Array, "R n"]) -> Float[Array, "m R"]:
+    return jnp.abs(modes.modes @ (vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)).T)
+
+
+def _hessian_of(network: AbstractNetwork, change: Float[Array, " M"]) -> Float[Array, "n n"]:
+    """`δH`: the Hessian is linear in k."""
+    return network.with_k(change).hessian()
+
+
+def _perturbed(modes: Spectrum, change: Float[Array, "n n"]) -> ModeChange:
+    values, vectors = modes
+    elements = vectors @ change @ vectors.T
+    gaps = values[:, None] - values
+    rounding = len(values) * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values))
+    apart = jnp.abs(gaps) > rounding
+    mixing = jnp.where(apart, elements / jnp.where(apart, gaps, 1), 0)
+    return ModeChange(jnp.diagonal(elements), mixing @ vectors)

@@ -1,0 +1,202 @@
+"""Reading a task off a network that a stranger trained (paper A, section III D).
+
+Whoever can push every node and read all of them has the response `G = H⁻¹`, from n experiments. Training for
+a local task leaves one soft mode that lives on the task's nodes, `(e_s + e_t) / √2` for one source and one
+target, and one response between different nodes that stands out. `discover` asks whether an untrained network
+would have one that stands out so far, and names the nodes of the softest mode. Since H is symmetric nothing
+tells source from target.
+"""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from jaxphys._checks import is_concrete, require
+from jaxphys.equilibrium import Boundary, greens_function
+from jaxphys.networks import AbstractNetwork
+
+NoiseScale = Literal["reading", "response"]
+
+
+class Discovery(eqx.Module):
+    """What the responses of one network say; every array leads with the realization axis for an ensemble.
+
+    - `trained`: whether `p_value` is at most the significance asked for.
+    - `p_value`: how often an untrained network is as extreme, by the add-one rule.
+    - `nodes`: the two coordinates on which the softest mode is largest, largest first: source and target in
+      either order.
+    - `concentration`: share of the softest mode on them, `v_a² + v_b²`, between 2/n and 1.
+    - `peak`: the largest response between two different coordinates over the root mean square of all such
+      responses, `max |G_ab| / rms`; at most `√(n (n - 1) / 2)`.
+    - `softness`: response `1/λ` of the softest mode, in units of x per force; `contrast`: that over the
+      next mode's.
+    - `mode`: `(n,)` the softest mode, its largest entry positive: the forces to which the network answers
+      most, and the pattern in which it answers.
+    - `response`: `(n,)` the answer to a unit force on `nodes[0]`, and `output`, its entry at `nodes[1]`:
+      what was presumably wanted (`G` is symmetric: also the other way round).
+    """
+
+    trained: Bool[Array, ""]
+    p_value: Float[Array, ""]
+    nodes: Int[Array, "2"]
+    concentration: Float[Array, ""]
+    peak: Float[Array, ""]
+    softness: Float[Array, ""]
+    contrast: Float[Array, ""]
+    mode: Float[Array, " n"]
+    response: Float[Array, " n"]
+    output: Float[Array, ""]
+
+
+def measure_responses(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    key: Key[Array, ""],
+    *,
+    noise: float = 0.0,
+    noise_scale: NoiseScale = "reading",
+) -> Float[Array, "n n"]:
+    """Readings of all coordinates (rows) under a unit force on each (columns), with Gaussian errors.
+
+    **Arguments**
+
+    - `noise`: standard deviation of a reading's error, relative to the reading itself
+      (`noise_scale="reading"`) or to the root mean square of its column (`"response"`).
+
+    Units of 1/k. Raises `InputError` if `noise` is negative.
+
+    >>> import jax, jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1)]), k=2.0)
+    >>> boundary = jp.Boundary(network, ground=[1])
+    >>> jp.diagnostics.measure_responses(network, boundary, jax.random.key(0))[0, 0].round(3).item()
+    0.5
+    """
+    require(noise >= 0, "noise", "be at least 0", f"it is {noise}")
+    require(
+        noise_scale in ("reading", "response"),
+        "noise_scale",
+        'be "reading" or "response"',
+        f"it is {noise_scale!r}",
+    )
+    return _with_errors(greens_function(network, boundary), key, noise, noise_scale)
+
+
+def discover(
+    responses: Float[Array, "n n"],
+    key: Key[Array, ""],
+    *,
+    controls: Float[Array, "c n n"] | None = None,
+    num_null: int = 999,
+    significance: float = 0.01,
+) -> Discovery:
+    """Was this network trained for a local task, and for which one? From measured responses alone.
+
+    The responses are made symmetric, `(X + Xᵀ)/2`; their largest eigenvalue belongs to the softest mode.
+    The statistic T is the `peak`, the response between two different coordinates that stands out most.
+    (Errors of readings make single nodes stand out, hardly ever a pair.) Under the null hypothesis the
+    network is untrained:
+
+    - without `controls`, its modes point anywhere: the measured spectrum is given modes in
+      `num_null` uniformly random directions. True of random node networks, whose untrained modes have no
+      preferred directions. Wrong for networks on sparse graphs, where neighbours respond together without any
+      training: they would be called trained;
+    - with `controls`, responses of c untrained networks of the same make (the same graph with other k), it
+      is one more of them. Use them for flow and spring networks. Then a second statistic counts, the
+      `contrast` of the softest mode with the next, and the smaller p-value is doubled for two looks.
+
+    The p-value is `(1 + #{T_null ≥ T}) / (1 + #null)`, at least `1 / (1 + #null)`. Compiles and batches; with
+    one `key` for all networks under `vmap` they share the random directions, which is faster.
+
+    **Arguments**
+
+    - `responses`: `(n, n)`, column j read under a unit force on coordinate j.
+    - `significance`: up to which p-value a network is called trained.
+
+    Raises `InputError` on numbers out of range, shapes that do not fit, responses that are not finite, or a
+    null ensemble too small for the significance asked for.
+
+    >>> import jax, jax.numpy as jnp, jaxphys as jp
+    >>> soft = jnp.zeros(12).at[jnp.array([2, 7])].set(1.0)
+    >>> found = jp.diagnostics.discover(jnp.eye(12) + 5 * jnp.outer(soft, soft), jax.random.key(0))
+    >>> bool(found.trained), sorted(found.nodes.tolist()), round(found.output.item(), 3)
+    (True, [2, 7], 5.0)
+    """
+    n = responses.shape[-1]
+    require(
+        responses.shape == (n, n) and n >= 3,
+        "responses",
+        "be a square matrix of at least 3 coordinates",
+        f"its shape is {responses.shape}",
+    )
+    if is_concrete(responses):
+        require(np.isfinite(responses).all(), "responses", "be finite", "it holds NaN or infinity")
+    require(0 < significance < 1, "significance", "lie between 0 and 1", f"it is {significance}")
+    count, looks = (num_null, 1) if controls is None else (len(controls), 2)
+    require(
+        looks / (count + 1) <= significance,
+        "num_null" if controls is None else "controls",
+        f"be at least {int(np.ceil(looks / significance)) - 1} for a significance of {significance}",
+        f"there are {count}",
+    )
+    if controls is not None:
+        require(
+            controls.shape[1:] == (n, n), "controls", f"have shape (c, {n}, {n})", f"it is {controls.shape}"
+        )
+    symmetric = 0.5 * (responses + responses.T)
+    values, vectors = jnp.linalg.eigh(symmetric)
+    mode = vectors[:, -1]
+    mode = mode * jnp.sign(mode[jnp.argmax(jnp.abs(mode))])
+    shares, nodes = jax.lax.top_k(jnp.abs(mode), 2)
+    peak, contrast = _peak(symmetric), _contrast(values)
+    if controls is None:
+        null = jax.vmap(_peak)(_rotated(values, _frames(key, num_null, n, values.dtype)))
+        extreme = jnp.sum(null >= peak)
+    else:
+        untrained = 0.5 * (controls + jnp.swapaxes(controls, 1, 2))
+        contrasts = jax.vmap(_contrast)(jnp.linalg.eigvalsh(untrained))
+        extreme = jnp.minimum(jnp.sum(jax.vmap(_peak)(untrained) >= peak), jnp.sum(contrasts >= contrast))
+    p_value = jnp.minimum(looks * (1 + extreme.astype(values.dtype)) / (1 + count), 1)
+    return Discovery(
+        trained=p_value <= significance,
+        p_value=p_value,
+        nodes=nodes,
+        concentration=jnp.sum(shares**2),
+        peak=peak,
+        softness=values[-1],
+        contrast=contrast,
+        mode=mode,
+        response=symmetric[:, nodes[0]],
+        output=symmetric[nodes[1], nodes[0]],
+    )
+
+
+def _peak(symmetric: Float[Array, "n n"]) -> Float[Array, ""]:
+    pairs = symmetric[np.triu_indices(len(symmetric), 1)]
+    return jnp.max(jnp.abs(pairs)) / (jnp.sqrt(jnp.mean(pairs**2)) + jnp.finfo(pairs.dtype).tiny)
+
+
+def _contrast(values: Float[Array, " n"]) -> Float[Array, ""]:
+    """Of the softest mode with the next, given the eigenvalues of the responses."""
+    return values[-1] / jnp.maximum(jnp.abs(values[-2]), jnp.finfo(values.dtype).tiny)
+
+
+def _frames(key: Key[Array, ""], count: int, size: int, dtype: Any) -> Float[Array, "c n n"]:
+    """Uniformly random directions of n modes: Q of Gaussian matrices, up to signs, which drop out."""
+    return jnp.linalg.qr(jax.random.normal(key, (count, size, size), dtype))[0]
+
+
+def _rotated(values: Float[Array, " n"], frames: Float[Array, "c n n"]) -> Float[Array, "c n n"]:
+    return (frames * values) @ jnp.swapaxes(frames, 1, 2)
+
+
+def _with_errors(
+    responses: Float[Array, "n n"], key: Key[Array, ""], noise: float, noise_scale: NoiseScale
+) -> Float[Array, "n n"]:
+    scale = jnp.abs(responses)
+    if noise_scale == "response":
+        scale = jnp.broadcast_to(jnp.sqrt(jnp.mean(responses**2, axis=0)), responses.shape)
+    return responses + noise * scale * jax.random.normal(key, responses.shape, responses.dtype)

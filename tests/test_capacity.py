@@ -1,0 +1,243 @@
+"""What can be learned: analytic cases, certificates checked by hand, and SciPy as a judge of either side."""
+
+import inspect
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from helpers import assert_close, assert_refused
+
+import jaxphys as jp
+from jaxphys import diagnostics
+from jaxphys.diagnostics import Decision
+
+pytestmark = pytest.mark.float64
+
+DECIDE = eqx.filter_jit(diagnostics.learnability)
+YES, NO, OPEN = Decision.LEARNABLE, Decision.NOT_LEARNABLE, Decision.UNDECIDED
+
+
+def decide(forces, readouts, targets):
+    arrays = (jnp.asarray(x, dtype=float) for x in (forces, readouts, targets))
+    return DECIDE(*arrays)
+
+
+def check_certificate(found, forces, readouts, targets):
+    """Either matrix proves what it is handed out for, from the tasks alone."""
+    forces, readouts, targets = (np.asarray(x, dtype=float) for x in (forces, readouts, targets))
+    if found.decision == YES:
+        green = np.asarray(found.response)
+        assert_close(green, green.T, relative=1e-14)
+        assert np.linalg.eigvalsh(green)[0] > 0
+        for force, readout, target in zip(forces, readouts, targets, strict=True):
+            assert abs(readout @ green @ force - target) < 1e-9 * np.abs(targets).max()
+        assert np.isnan(found.separator).all()
+    else:
+        assert found.decision == NO
+        multipliers = np.asarray(found.multipliers)
+        outer = [np.outer(a, f) + np.outer(f, a) for a, f in zip(readouts, forces, strict=True)]
+        separator = 0.5 * np.tensordot(multipliers, outer, axes=1)
+        assert_close(found.separator, separator, relative=1e-12, scale=1 + np.abs(separator).max())
+        assert multipliers @ targets < -1e-9
+        largest = np.abs(multipliers[:, None, None] * outer).sum()
+        assert np.linalg.eigvalsh(separator)[0] > -1e-9 * largest
+        assert np.isnan(found.response).all()
+
+
+@pytest.mark.parametrize("target", [-2.0, 1e-3, 2.0])
+def test_one_node_one_task(target):
+    """`a g f = t` has a positive g if and only if t has the sign of `a f`."""
+    for force, readout in ((1.0, 1.0), (-0.5, 2.0), (-3.0, -1.0)):
+        found = decide([[force]], [[readout]], [target])
+        assert found.decision == (YES if target * force * readout > 0 else NO)
+        check_certificate(found, [[force]], [[readout]], [target])
+
+
+def test_two_nodes_two_tasks():
+    """Both diagonal entries of G are wanted to be 1, the coupling to be t: positive definite if |t| < 1."""
+    eye = np.eye(2)
+    forces, readouts = eye[[0, 1, 0]], eye[[0, 1, 1]]
+    for target in (-1.2, -1.001, -0.999, 0.0, 0.5, 0.999, 1.001, 3.0):
+        found = decide(forces, readouts, [1.0, 1.0, target])
+        assert found.decision == (YES if abs(target) < 1 else NO)
+        check_certificate(found, forces, readouts, [1.0, 1.0, target])
+    # Without the second entry any coupling will do.
+    found = decide(forces[[0, 2]], readouts[[0, 2]], [1.0, 50.0])
+    check_certificate(found, forces[[0, 2]], readouts[[0, 2]], [1.0, 50.0])
+    assert found.decision == YES
+
+
+def test_a_node_does_not_move_against_its_force():
+    """Self-response below zero: the certificate is singular, and there is none better."""
+    found = decide(np.eye(3)[:1], np.eye(3)[:1], [-1.0])
+    assert found.decision in (NO, OPEN)
+    assert not found.learnable
+
+
+def test_contradicting_tasks():
+    forces, readouts = [[1.0, 2.0], [1.0, 2.0]], [[0.5, -1.0], [0.5, -1.0]]
+    found = decide(forces, readouts, [1.0, 2.0])
+    assert found.decision == NO
+    assert found.margin == 0
+    check_certificate(found, forces, readouts, [1.0, 2.0])
+    # The same thing asked for twice is one task.
+    twice = decide(forces, readouts, [1.0, 1.0])
+    assert twice.decision == YES
+    check_certificate(twice, forces, readouts, [1.0, 1.0])
+    # By reciprocity the exchange of force and readout changes nothing.
+    assert decide([forces[0], readouts[0]], [readouts[0], forces[0]], [1.0, 2.0]).decision == NO
+
+
+def draw(random, tasks, size, realizations):
+    return tuple(
+        random.standard_normal(s) for s in [(realizations, tasks, size)] * 2 + [(realizations, tasks)]
+    )
+
+
+@pytest.fixture(scope="module")
+def program():
+    return eqx.filter_jit(jax.vmap(diagnostics.learnability))
+
+
+@pytest.mark.parametrize("tasks", [8, 15, 16])
+def test_random_sets_are_decided_and_proved(program, random, tasks):
+    """Five nodes, 15 unknowns: half-way, at the end of it, and past it."""
+    drawn = draw(random, tasks, 5, 30)
+    found = program(*map(jnp.asarray, drawn))
+    assert not (found.decision == OPEN).any()
+    if tasks == 8:
+        assert 8 <= found.learnable.sum() <= 28
+    for i in range(30):
+        check_certificate(jax.tree.map(lambda leaf, i=i: leaf[i], found), *(x[i] for x in drawn))
+    if tasks == 16:
+        assert not found.learnable.any()
+
+
+def test_scipy_finds_no_more_and_no_less(program, random):
+    """The smallest eigenvalue of G at a trace of one per task scale, maximised by another method."""
+    drawn = draw(random, 5, 3, 12)
+    found = program(*map(jnp.asarray, drawn))
+    rows, columns = np.triu_indices(3)
+    assert 0 < found.learnable.sum() < 12
+    for i in range(12):
+        forces, readouts, targets = (x[i] for x in drawn)
+        outer = [np.outer(a, f) + np.outer(f, a) for a, f in zip(readouts, forces, strict=True)]
+        sensing = np.array([0.5 * m[rows, columns] * np.where(rows == columns, 1, 2) for m in outer])
+        # Five equations for six unknowns leave a line, G₀ + s N: some s must make it positive definite.
+        start = np.linalg.lstsq(sensing, targets, rcond=None)[0]
+        line = np.linalg.svd(sensing)[2][-1]
+
+        def smallest(s, start=start, line=line):
+            matrix = np.zeros((3, 3))
+            matrix[rows, columns] = start + s * line
+            return np.linalg.eigvalsh(matrix + matrix.T - np.diag(matrix.diagonal()))[0]
+
+        # Concave in s.
+        size = 1e4 * np.abs(start).max()
+        best = scipy.optimize.minimize_scalar(lambda s: -smallest(s), bounds=(-size, size), method="bounded",
+                                              options={"xatol": 1e-9 * size})  # fmt: skip
+        assert (-best.fun > 0) == bool(found.learnable[i])
+
+
+def test_the_response_is_a_network_that_performs_the_tasks():
+    random = np.random.default_rng(3)
+    draws = random.standard_normal((6, 6))
+    network = jp.NodeNetwork.from_matrix((draws + draws.T) / 2 + 10 * np.eye(6))
+    task = jp.random_linear(network, 8, jax.random.key(2))
+    found = diagnostics.task_learnability(task)
+    assert found.learnable
+    assert found.multipliers.shape == (8,)
+    weights = np.linalg.inv(found.response)
+    built = jp.NodeNetwork.from_matrix((weights + weights.T) / 2)
+    assert jp.task_cost(built, task) < 1e-15
+    assert jp.task_cost(network, task) > 1e-3
+    stacked = diagnostics.task_learnability(jp.stack([task, task]))
+    assert stacked.learnable.tolist() == [True, True]
+    assert_close(stacked.response[1], found.response, relative=1e-6)
+
+
+def test_what_a_network_does_can_be_learned():
+    """Targets measured on a flow network on a floating boundary; asked with the opposite sign they cannot."""
+    network = jp.FlowNetwork(jp.erdos_renyi(6, 9, jax.random.key(0)))
+    boundary = jp.Boundary(network, free_modes="project")
+    forces = np.random.default_rng(0).standard_normal((9, 6))
+    task = jp.Task(boundary, force=forces, readout=forces, targets=np.zeros((9, 9)), weights=np.eye(9))
+    outputs = jp.respond(network, task).outputs
+    possible = diagnostics.task_learnability(task.with_samples(task.inputs, outputs, task.weights))
+    assert possible.learnable
+    assert_close(boundary.rows @ possible.response, np.zeros((1, 6)), relative=1e-12, scale=1.0)
+    impossible = diagnostics.task_learnability(task.with_samples(task.inputs, -outputs, task.weights))
+    assert impossible.decision == NO
+    # A flow network holds its answer to one force: response to e_0 - e_1 and back is the same number.
+    eye = np.eye(6)
+    mutual = [[1.0, 0.0], [0.0, 2.0]]
+    drops = np.array([eye[0] - eye[1], eye[2] - eye[3]])
+    both = jp.Task(boundary, force=drops, readout=drops[::-1], targets=mutual, weights=np.eye(2))
+    assert diagnostics.task_learnability(both).decision == NO
+
+
+def test_bisection_agrees_with_every_number(random):
+    drawn = tuple(map(jnp.asarray, draw(random, 11, 4, 10)))
+    found, undecided = diagnostics.capacities(*drawn)
+    assert undecided == 0
+    one_by_one = np.zeros(10, dtype=int)
+    decide_first = eqx.filter_jit(
+        jax.vmap(
+            lambda f, a, t, c: diagnostics.learnability(f, a, t, counted=c).learnable, in_axes=(0, 0, 0, None)
+        )
+    )
+    for count in range(1, 12):
+        learnable = np.asarray(decide_first(*drawn, jnp.arange(11) < count))
+        assert (learnable <= (one_by_one == count - 1)).all()
+        one_by_one += learnable
+    assert found.tolist() == one_by_one.tolist()
+
+
+def test_capacity_of_one_node_is_one_half():
+    """m = 1: the first task has a random sign, and the second contradicts it."""
+    curve = diagnostics.capacity_curve("flow", 2, jax.random.key(0), realizations=2000)
+    assert curve.free_dimension == 1
+    assert set(curve.capacities.tolist()) == {0, 1}
+    assert abs(curve.fraction[0] - 0.5) < 0.05
+    assert curve.undecided == 0
+
+
+def test_half_of_the_unknowns_can_be_learned():
+    """The positive semidefinite cone has statistical dimension `m (m + 1) / 4`, half of its space."""
+    curve = diagnostics.capacity_curve("node", 6, jax.random.key(0), realizations=60)
+    assert curve.num_tasks.tolist() == list(range(1, 22))
+    assert (np.diff(curve.fraction) <= 0).all()
+    assert 10.5 < curve.half < 14.0
+    assert curve.fraction[0] == 1
+    assert curve.fraction[-1] == 0
+
+
+def test_free_dimensions():
+    free = diagnostics.free_dimension
+    assert (free("node", 8), free("flow", 8), free("spring", 8), free("spring", 8, dimension=3)) == (
+        8,
+        7,
+        13,
+        18,
+    )
+    network = jp.SpringNetwork(jp.triangular_lattice((2, 4)))
+    boundary = jp.Boundary(network, free_modes="project")
+    assert diagnostics.free_subspace(boundary).shape[1] == free("spring", 8)
+    assert_refused("kind", inspect.unwrap(free), "tensegrity", 8)
+    assert_refused("num_nodes", free, "flow", 1)
+
+
+def test_bad_input():
+    ones = jnp.ones((2, 3))
+    assert_refused("forces", diagnostics.learnability.__wrapped__, ones, ones[:1], jnp.ones(2))
+    assert_refused("realizations", diagnostics.capacity_curve, "node", 2, jax.random.key(0), realizations=0)
+    assert_refused("num_tasks", diagnostics.capacity_curve, "node", 2, jax.random.key(0), num_tasks=[0])
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    held = jp.allostery(network, jp.Boundary(network, held_nodes=[0], ground=[2]), [], [1], response=0.5)
+    assert_refused("task", diagnostics.task_learnability, held, saying="forces")
+    driven = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.5)
+    entropy = eqx.tree_at(lambda task: task.cost, driven, jp.CrossEntropy())
+    assert_refused("task", diagnostics.task_learnability, entropy, saying="SquaredError")
