@@ -176,7 +176,7 @@ def _answer(
     axis_size: int,
     batched: Any,
     memory: Memory,
-    change: Float[Array, "R m m"],
+    step: Float[Array, "R m m"],
     fits: Bool[Array, " R"],
     network: NodeNetwork,
     task: Task,
@@ -189,7 +189,7 @@ def _answer(
         return jnp.broadcast_to(array, (*array.shape[:-1], axis_size))
 
     inverse, columns = jnp.moveaxis(memory.inverse, 0, -1), jnp.moveaxis(memory.columns, 0, -1)
-    columns, pushed, pulled, small = follow(inverse, columns, jnp.moveaxis(change, 0, -1))
+    columns, pushed, pulled, small = follow(inverse, columns, jnp.moveaxis(step, 0, -1))
     number = jnp.remainder(index, columns.shape[1])
     row = last(batched[3].k, network.k)[jnp.asarray(network.entries)[number]]
     readout = last(batched[4].readout, task.readout)
@@ -202,19 +202,22 @@ def _answer(
     sound = fits & small & (error <= solver.allowed(error.dtype)) & (index >= 0)
     axes = _axes(batched[3:5])
 
-    def exact(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+    def exact(carry: Any) -> Any:
         solved, response = jax.vmap(_columns, axes)(last_in_memory(batched[3], network), task)
         return (
             jnp.asarray(False),
             jnp.where(sound, carry[1], jnp.moveaxis(solved, 0, -1)),
             jnp.where(sound, carry[2], response.residual),
             jnp.where(sound, carry[3], response.status),
+            jnp.where(sound, carry[4], 0),
+            jnp.where(sound, carry[5], 0),
         )
 
-    start = (jnp.any(~sound), columns, error, jnp.full(axis_size, Status.OK, jnp.int32))
-    _, columns, error, status = jax.lax.while_loop(lambda carry: carry[0], exact, start)
+    status = jnp.full(axis_size, Status.OK, jnp.int32)
+    start = (jnp.any(~sound), columns, error, status, pushed, pulled)
+    _, columns, error, status, *change = jax.lax.while_loop(lambda carry: carry[0], exact, start)
     readings = jnp.sum(columns[:, None] * readout[None], axis=2)
-    found = (columns, jnp.where(sound, pushed, 0), jnp.where(sound, pulled, 0), ~sound)
+    found = (columns, *change, ~sound)
     found, rest = jax.tree.map(lambda array: jnp.moveaxis(array, -1, 0), (found, (readings, error, status)))
     return Proposal(*found), *rest
 
