@@ -16,10 +16,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
-from jaxphys._checks import require
+from jaxphys._checks import InputError, require
 from jaxphys.diagnostics import (
     cost_hessian,
     cost_hessian_autodiff,
@@ -33,8 +34,21 @@ from jaxphys.equilibrium import Boundary, equilibrate, greens_function
 from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, ExactGradient
-from jaxphys.solvers import BorderedLU, Dense
-from jaxphys.tasks import CosineDistance, CrossEntropy, Response, SquaredError, Task, respond, task_cost
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
+from jaxphys.tasks import (
+    CosineDistance,
+    CrossEntropy,
+    Response,
+    SquaredError,
+    Task,
+    holds_nodes,
+    respond,
+    sparse_cholesky,
+    star_mesh,
+    task_cost,
+)
+from jaxphys.train import train
+from jaxphys.transforms import precondition
 
 NETWORKS = ("node", "flow", "spring 2-D", "spring 3-D", "spring vector")
 
@@ -68,13 +82,13 @@ class System:
 
 
 def certify(*, seed: int = 0, networks: Sequence[str] | None = None, progress: bool = False) -> list[Check]:
-    """Run all checks in the current precision (float64 for the bounds to hold); takes a minute or two.
+    """Run all checks in the current precision (float64 for the bounds to hold); takes a few minutes.
 
-    Rows: every rule × kind of network × boundary × solver. `ExactGradient` against `jax.grad` through the
-    reference LU; equilibrium propagation's order in η, one-sided and symmetric; coupled learning
-    against equilibrium propagation with the error `G_TT⁻¹ r`; the cost Hessian, exact and Gauss-Newton,
-    against `jax.hessian`; the spectral laws of conductance and dimension by Monte Carlo.
-    Nearly all of the time is compilation.
+    Rows: every rule × kind of network × boundary × solver, planned solvers where they serve. `ExactGradient`
+    against `jax.grad` through the reference LU; equilibrium propagation's order in η, one-sided and symmetric;
+    coupled learning against equilibrium propagation with the error `G_TT⁻¹ r`; learning by a tracked inverse
+    against factorisations; the cost Hessian, exact and Gauss-Newton, against `jax.hessian`; the spectral laws
+    of conductance and dimension by Monte Carlo. Nearly all of the time is compilation.
 
     `networks` chooses among `NETWORKS`; all by default. Raises `InputError` on another name.
     """
@@ -186,10 +200,16 @@ def _learning_checks(system: System) -> list[Check]:
     checks: list[Check] = []
     network, task = system.network, system.task
     gradient, limit, nudges, responses = _learning_oracles(network, task)
-    estimates = _learning_estimates(network, task, responses, nudges)
-    for i, solver in enumerate(_SOLVERS):
+    rows = list(
+        zip(_SOLVERS, zip(*_learning_estimates(network, task, responses, nudges), strict=True), strict=True)
+    )
+    for solver in _planned(system):
+        response = jax.tree.map(
+            lambda leaf: leaf[None], eqx.filter_jit(respond)(network, task, solver=solver)
+        )
+        rows += [(solver, next(zip(*_learning_estimates(network, task, response, nudges), strict=True)))]
+    for solver, (exact, force, force_symmetric, energy, energy_symmetric, coupled) in rows:
         names = (system.network_name, system.boundary_name, type(solver).__name__)
-        exact, force, force_symmetric, energy, energy_symmetric, coupled = (each[i] for each in estimates)
         small = (
             ("exact gradient against jax.grad", _relative(exact, gradient), 1e-10),
             ("equilibrium propagation, force, symmetric: exact", _relative(force_symmetric, gradient), 1e-10),
@@ -203,10 +223,38 @@ def _learning_checks(system: System) -> list[Check]:
         checks += [Check(name, *names, measured, 0.0, bound) for name, measured, bound in small]
         for name, series, order in orders:
             checks.append(Check(name, *names, _order(series, gradient, nudges), order - 0.1, order + 0.1))
+    if isinstance(network, NodeNetwork) and holds_nodes(task):
+        names = (system.network_name, system.boundary_name, "TrackedInverse")
+        checks.append(
+            Check("learning of 20 steps against factorisations", *names, _tracking(system), 0.0, 1e-10)
+        )
     return checks
 
 
 _SOLVERS = (Dense(), BorderedLU())
+
+
+def _planned(system: System) -> list[AbstractSolver]:
+    """Solvers that are made for one network and its boundary, where they can be."""
+    plans = {FlowNetwork: star_mesh, SpringNetwork: sparse_cholesky}
+    plan = plans.get(type(system.network))
+    try:
+        return [] if plan is None else [plan(system.network, system.task)]
+    except InputError:
+        return []
+
+
+def _tracking(system: System) -> float:
+    """How far learning by a tracked inverse is from learning by a factorisation in every step."""
+    network, task = system.network, system.task
+    assert isinstance(network, NodeNetwork)
+    rate = 0.05 / float(jnp.max(jnp.abs(ExactGradient()(network, task).gradient)))
+    descent = optax.chain(precondition(network.frobenius_metric), optax.sgd(rate))
+    tracked, factored = (
+        train(network, task, steps=20, record_every=20, optimizer=descent, solver=solver).network.k
+        for solver in (TrackedInverse(), Dense())
+    )
+    return _relative(tracked - network.k, factored - network.k)
 
 
 @eqx.filter_jit

@@ -95,8 +95,9 @@ def tolerance():
     return 1e-10 if is_double() else ulps(20_000)
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["one graph", "a graph each"])
-@pytest.mark.parametrize("held", BOUNDARIES)
+@pytest.mark.parametrize(
+    ("held", "shared"), [*((held, True) for held in BOUNDARIES), ("floating", False)], ids=str
+)
 def test_as_the_reference(held, shared):
     solver = agrees(*ensemble(held, shared=shared), relative=tolerance())
     assert solver.shared == shared
