@@ -85,7 +85,7 @@ def certify(*, seed: int = 0, networks: Sequence[str] | None = None, progress: b
     """Run all checks in the current precision (float64 for the bounds to hold); takes a few minutes.
 
     Rows: every rule × kind of network × boundary × solver, planned solvers where they serve. `ExactGradient`
-    against `jax.grad` through the reference LU; equilibrium propagation's order in η, one-sided and symmetric;
+    against `jax.grad` through the reference LU; equilibrium propagation's order in η, one- and two-sided;
     coupled learning against equilibrium propagation with the error `G_TT⁻¹ r`; learning by a tracked inverse
     against factorisations; the cost Hessian, exact and Gauss-Newton, against `jax.hessian`; the spectral laws
     of conductance and dimension by Monte Carlo. Nearly all of the time is compilation.
