@@ -24,18 +24,18 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from jaxphys._checks import InputError, require
 from jaxphys.io import typical_realization
 
-_INK = "#262626"
+INK = "#262626"
 _STYLE: Any = {
     # DejaVu ships with matplotlib and holds every glyph used here.
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
     "text.usetex": False,
-    "text.color": _INK,
+    "text.color": INK,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "axes.facecolor": "white",
     "axes.edgecolor": "#808080",
-    "axes.labelcolor": _INK,
+    "axes.labelcolor": INK,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -44,7 +44,7 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-_BLUE, _ORANGE, _GREY = cm.vik(0.14), cm.vik(0.80), "#8c8c8c"
+_BLUE, _ORANGE, GREY = cm.vik(0.14), cm.vik(0.80), "#8c8c8c"
 # Light enough to recede and dark enough to be seen on white.
 _STRENGTH = ListedColormap(cm.lapaz_r(np.linspace(0.1, 1.0, 256)), name="strength")
 _MODES = ListedColormap(cm.batlow(np.linspace(0.0, 0.85, 256)), name="modes")
@@ -61,7 +61,7 @@ _ROLES: dict[str, tuple[str, str, float]] = {
 P = ParamSpec("P")
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Draw in the house style and leave the caller's matplotlib settings as they were."""
 
     @wraps(draw)
@@ -72,7 +72,7 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return styled
 
 
-@_styled
+@styled
 def learning_curves(dataset: xr.Dataset, *, examples: int = 8) -> Figure:
     """Learning cost against step: median and band, and up to `examples` single realizations.
 
@@ -100,7 +100,7 @@ def learning_curves(dataset: xr.Dataset, *, examples: int = 8) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def spectrum_change(dataset: xr.Dataset) -> Figure:
     """Eigenvalues of the physical Hessian before and after learning, softest mode first, with bands.
 
@@ -113,7 +113,7 @@ def spectrum_change(dataset: xr.Dataset) -> Figure:
     figure, axes = _panel(dataset)
     mode = np.arange(1, eigenvalues.shape[-1] + 1)
     marker = "o" if len(mode) <= 60 else None
-    _draw_band(axes, mode, eigenvalues[:, 0], _GREY, "before learning", marker)
+    _draw_band(axes, mode, eigenvalues[:, 0], GREY, "before learning", marker)
     _draw_band(axes, mode, eigenvalues[:, -1], _BLUE, "after learning", marker)
     _log_if_positive(axes, eigenvalues[:, [0, -1]])
     axes.set(xlabel="mode index, softest first", ylabel="Hessian eigenvalue λ (units of k)")
@@ -123,7 +123,7 @@ def spectrum_change(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def eigenvalue_flow(dataset: xr.Dataset) -> Figure:
     """Eigenvalues of the physical Hessian against step: each mode's median, the softest with its band.
 
@@ -152,7 +152,7 @@ def eigenvalue_flow(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def conductance_and_dimension(dataset: xr.Dataset) -> Figure:
     """Effective conductance and effective dimension against step, each realization over its own start.
 
@@ -168,7 +168,7 @@ def conductance_and_dimension(dataset: xr.Dataset) -> Figure:
     }
     present = _present(dataset, list(curves))
     figure, axes = _panel(dataset)
-    axes.axhline(1, color=_GREY, linewidth=0.8)
+    axes.axhline(1, color=GREY, linewidth=0.8)
     drawn = []
     for name in present:
         label, color = curves[name]
@@ -185,7 +185,7 @@ def conductance_and_dimension(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def accuracy_distribution(dataset: xr.Dataset) -> Figure:
     """Accuracy of every realization as a dot, its mean and standard deviation: training and test samples.
 
@@ -214,7 +214,7 @@ def accuracy_distribution(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
     """One network before and after learning: width and colour of an edge tell its `k`.
 
@@ -321,7 +321,7 @@ def _panel(dataset: xr.Dataset, *, height: float = 3.6, band: bool = True) -> tu
         title += f" ({np.sum(~kept)} failed, left out)"
     axes.set_title(title)
     # Given here and not in _STYLE: ticks may be made when the figure is drawn, outside our context.
-    axes.tick_params(which="both", color=_GREY, labelcolor=_INK, labelsize=9)
+    axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9)
     axes.grid(color="#e6e6e6", linewidth=0.7)
     return figure, axes
 
@@ -344,7 +344,7 @@ def _legend_below(figure: Figure, **options: Any) -> None:
 def _color_bar(figure: Figure, drawn: Any, axes: Any, label: str, **options: Any) -> Any:
     bar = figure.colorbar(drawn, ax=axes, label=label, pad=0.02, **options)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(which="both", color=_GREY, labelcolor=_INK, labelsize=9)
+    bar.ax.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9)
     return bar
 
 
@@ -503,7 +503,7 @@ def _draw_nodes(axes: Axes, places: np.ndarray, roles: dict[str, np.ndarray]) ->
         if nodes.any() and not nodes.all():
             marker, color, relative = _ROLES[role]
             x, y, area = places[nodes, 0], places[nodes, 1], relative * max(size, 22)
-            look: dict[str, Any] = {"marker": marker, "color": color, "edgecolors": _INK, "linewidths": 1}
+            look: dict[str, Any] = {"marker": marker, "color": color, "edgecolors": INK, "linewidths": 1}
             axes.scatter(x, y, s=area, zorder=4, clip_on=False, label=role, **look)
 
 
@@ -515,7 +515,7 @@ def _role_handles(roles: dict[str, np.ndarray]) -> list[Line2D]:
             marker, color, _ = _ROLES[role]
             label, marker = (f"{role}: all nodes", "") if nodes.all() else (role, marker)
             line = Line2D([], [], linestyle="", marker=marker, color=color, markersize=9, label=label)
-            line.set_markeredgecolor(_INK)
+            line.set_markeredgecolor(INK)
             handles.append(line)
     return handles
 

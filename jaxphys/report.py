@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from jaxphys import plots
@@ -103,7 +104,7 @@ def write_report(
     pictures = {}
     if succeeded(dataset).any():
         wanted = [picture for picture in _PICTURES if any(name in dataset for name in picture.needs)]
-        pictures = {picture: _png(picture.draw(dataset)) for picture in wanted}
+        pictures = {picture: png(picture.draw(dataset)) for picture in wanted}
     page = _page(dataset, pictures, config, title)
 
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -118,11 +119,17 @@ def _write(path: Path, content: bytes) -> None:
     write_atomically(path, lambda to: to.write_bytes(content))
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
     # Without the line that matplotlib signs with, equal runs give equal files whatever its version.
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def style_sheet() -> Markup:
+    """The style that reports share, as CSS text."""
+    return Markup(files("jaxphys").joinpath("report.css").read_text("utf-8"))
 
 
 def _page(dataset: xr.Dataset, pictures: dict[_Picture, bytes], config: str, title: str) -> str:
@@ -131,6 +138,7 @@ def _page(dataset: xr.Dataset, pictures: dict[_Picture, bytes], config: str, tit
     )
     template = environment.from_string(files("jaxphys").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
+        style=style_sheet(),
         title=title,
         trained=_what_was_trained(dataset),
         results=_results(dataset),

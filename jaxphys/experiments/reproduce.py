@@ -1,0 +1,138 @@
+"""Run experiments by name and write what they found: pictures, datasets, claims, one report."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from jaxphys._checks import InputError
+from jaxphys.experiments.claims import Claim, save_claims
+from jaxphys.experiments.frame import Experiment, Settings, stored_claims
+from jaxphys.experiments.pages import Entry, page
+from jaxphys.experiments.registry import EXPERIMENTS, resolve
+from jaxphys.io import save_run, write_atomically
+from jaxphys.report import png
+
+
+def reproduce(
+    names: Sequence[str],
+    out: Path | str,
+    settings: Settings | None = None,
+    *,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Claim]:
+    """Run experiments and write `NAME.nc`, `NAME.png`, `claims.json` and `report.html` into the folder `out`.
+
+    What is there already, made with the same settings by the same version, is not computed again, so
+    a call that was interrupted goes on where it stopped. `claims.json` and the report cover everything
+    in the folder.
+
+    **Arguments**
+
+    - `names`: of experiments or groups of them, as `resolve` knows them; none means all.
+    - `settings`: `Settings()`, the papers' ensemble sizes, if left out.
+    - `force`: compute again what is there, and replace results of other settings.
+    - `tell`: called with a line of text for every experiment.
+
+    Returns the claims of the experiments named. Raises `InputError`, before any compute, on unknown names, a
+    missing extra, single precision, and results of other settings in the folder.
+    """
+    settings = Settings() if settings is None else settings
+    out = Path(out)
+    experiments = resolve(names)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: must be a folder, but it is a file")
+    todo = [one for one in experiments if force or not _is_done(one, settings, out)]
+    for one in todo:
+        one.check()
+    out.mkdir(parents=True, exist_ok=True)
+    claims: list[Claim] = []
+    for one in experiments:
+        if one in todo:
+            begin = time.perf_counter()
+            result = one.run(settings)
+            seconds = time.perf_counter() - begin
+            save_run(result.dataset.assign_attrs(seconds=round(seconds, 2)), _path(out, one))
+            _draw(one, result.dataset, out)
+            tell(f"{one.name}: {_tally(result.claims)}, {seconds:.1f} s")
+            claims += result.claims
+        else:
+            dataset = xr.load_dataset(_path(out, one), engine="h5netcdf")
+            if not (out / f"{one.name}.png").exists():
+                _draw(one, dataset, out)
+            tell(f"{one.name}: already there")
+            claims += stored_claims(dataset)
+        # After every experiment, so that an interruption leaves a folder that agrees with itself.
+        write_summary(out)
+    return claims
+
+
+def write_summary(out: Path | str) -> None:
+    """Write `claims.json` and `report.html` for the datasets and pictures that a folder holds."""
+    out = Path(out)
+    entries, claims = [], []
+    for one in EXPERIMENTS.values():
+        if not _path(out, one).exists() or not (out / f"{one.name}.png").exists():
+            continue
+        with xr.open_dataset(_path(out, one), engine="h5netcdf") as dataset:
+            facts = dict(dataset.attrs)
+            found = stored_claims(dataset)
+        entries.append(Entry(one.name, one.title, one.caption, (out / f"{one.name}.png"), found, facts))
+        claims += found
+    save_claims(claims, out / "claims.json")
+    text = page(entries)
+    write_atomically(out / "report.html", lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def _path(out: Path, one: Experiment) -> Path:
+    return out / f"{one.name}.nc"
+
+
+def _is_done(one: Experiment, settings: Settings, out: Path) -> bool:
+    """Whether the same settings and version made what is there; refuses to replace what others made."""
+    path = _path(out, one)
+    if not path.exists():
+        return False
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            found = str(dataset.attrs.get("settings"))
+    except (OSError, ValueError, RuntimeError, KeyError):
+        raise InputError(f"{path}: cannot be read; give --force or another folder") from None
+    wanted = one.identity(settings)
+    if found != wanted:
+        raise InputError(
+            f"{path}: was made with other settings ({_difference(found, wanted)}); "
+            "give --force or another folder"
+        )
+    return True
+
+
+def _difference(found: str, wanted: str) -> str:
+    try:
+        before, now = json.loads(found), json.loads(wanted)
+        told = [f"{key} {before.get(key)} instead of {value}" for key, value in now.items()]
+        return ", ".join(
+            text
+            for text, (key, value) in zip(told, now.items(), strict=True)
+            if before.get(key) != value
+        )
+    except (ValueError, AttributeError):
+        return "unknown ones"
+
+
+def _draw(one: Experiment, dataset: xr.Dataset, out: Path) -> None:
+    picture = png(one.draw(dataset))
+    write_atomically(out / f"{one.name}.png", lambda to: to.write_bytes(picture))
+
+
+def _tally(claims: Sequence[Claim]) -> str:
+    counts = {verdict: 0 for verdict in ("holds", "conditional", "does not hold")}
+    for claim in claims:
+        counts[claim.verdict] += 1
+    words = {"holds": "hold", "conditional": "conditional", "does not hold": "do not hold"}
+    return ", ".join(f"{count} {words[verdict]}" for verdict, count in counts.items() if count) + (
+        "" if claims else "no claims"
+    )
