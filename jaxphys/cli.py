@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,22 @@ def _parser() -> argparse.ArgumentParser:
     existing.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
     existing.add_argument("--force", action="store_true", help="replace an earlier run in the output folder")
     train.set_defaults(run=_train)
+    again = commands.add_parser(
+        "reproduce",
+        help="compute the papers' figures and check their claims",
+        description="Compute figures of the papers at their ensemble sizes. Writes a picture and a dataset for "
+        "each, claims.json and report.html into the output folder; what is there already is kept, so that an "
+        "interrupted call goes on. See docs/reproduce.md.",
+        epilog="example: jaxphys reproduce physical-effects.fig4 --out runs/paper-a --quick",
+    )
+    again.add_argument(
+        "names", metavar="NAME", nargs="*", help="a figure or a whole paper; everything if left out"
+    )
+    again.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder")
+    again.add_argument("--quick", action="store_true", help="a tenth of the realizations: a first look")
+    again.add_argument("--seed", metavar="N", type=int, default=0, help="of every random draw (default: 0)")
+    again.add_argument("--force", action="store_true", help="compute again what is there already")
+    again.set_defaults(run=_reproduce)
     verify = commands.add_parser(
         "verify",
         help="certify gradients on this machine",
@@ -221,6 +238,23 @@ def _write_results(folder: Path, config: "RunConfig", ensemble: "Ensemble", run:
     report = time.perf_counter() - begin
     print(f"{first:.1f} s compile and first chunk, {rest:.1f} s training, {report:.1f} s report")
     print(f"open {folder / 'report.html'}")
+
+
+def _reproduce(parsed: argparse.Namespace) -> int:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from jaxphys.experiments import Settings, reproduce
+
+    settings = Settings(scale=0.1 if parsed.quick else 1.0, seed=parsed.seed)
+    tell = partial(print, flush=True)
+    try:
+        reproduce(parsed.names, parsed.out, settings, force=parsed.force, tell=tell)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on with the figures that are not done.", file=sys.stderr)
+        return 130
+    print(f"open {parsed.out / 'report.html'}")
+    return 0
 
 
 def _verify(parsed: argparse.Namespace) -> int:

@@ -1,0 +1,32 @@
+"""Paper A's figures and appendices, one entry each."""
+
+from jaxphys.experiments.frame import Experiment
+from jaxphys.experiments.physical_effects import single
+
+FIGURES = (
+    Experiment(
+        "physical-effects.fig2",
+        "Figure 2: local rules train networks of three kinds",
+        "Error of one task over its start, geometric mean over 50 networks, with bands from 10 % to 90 %. "
+        "Right: springs in the plane at the printed mean degree 4, and where the text leaves room.",
+        single.errors,
+        single.draw_errors,
+    ),
+    Experiment(
+        "physical-effects.fig3",
+        "Figure 3: what learning does to the Hessian",
+        "Upper row: eigenvalues over their start, medians over 50 networks; lower row: alignment of the modes "
+        "with the input force, and of the lowest one with the response. Dotted: first-order changes of the run's "
+        "own steps (eqs 21, 22, 24, 25), added up.",
+        single.hessians,
+        single.draw_hessians,
+    ),
+    Experiment(
+        "physical-effects.fig4",
+        "Figure 4: effective conductance and dimension",
+        "Lines: from the spectrum (eqs 28 and 31), medians over 50 networks with bands from 10 % to 90 %; circles: "
+        "from 500 random forces (eqs 26 and 30). Each network over its own start.",
+        single.conductances,
+        single.draw_conductances,
+    ),
+)
