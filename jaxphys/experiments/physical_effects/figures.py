@@ -1,7 +1,7 @@
 """Paper A's figures and appendices, one entry each."""
 
 from jaxphys.experiments.frame import Experiment
-from jaxphys.experiments.physical_effects import single
+from jaxphys.experiments.physical_effects import several, single
 
 FIGURES = (
     Experiment(
@@ -28,5 +28,21 @@ FIGURES = (
         "from 500 random forces (eqs 26 and 30). Each network over its own start.",
         single.conductances,
         single.draw_conductances,
+    ),
+    Experiment(
+        "physical-effects.fig5",
+        "Figure 5: five tasks at once",
+        "Left: eigenvalues after learning over those before, by rank, medians over 300 networks with bands from "
+        "10 % to 90 %. Right: how the modes line up with the five input forces and with the five responses.",
+        several.several_tasks,
+        several.draw_several_tasks,
+    ),
+    Experiment(
+        "physical-effects.fig9",
+        "Figure 9: noise, one task at a time, a tenth of the edges at a time",
+        "Five tasks, 100 networks of each kind, fixed learning rates. Error (geometric mean), lowest eigenvalue "
+        "with its band and highest (thin), effective dimension; each over its start.",
+        several.noise,
+        several.draw_noise,
     ),
 )

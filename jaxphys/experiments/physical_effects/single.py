@@ -28,6 +28,7 @@ from jaxphys.experiments.physical_effects.systems import (
     ensemble,
     flow_pair,
     single_task,
+    small_steps,
     spring_pair,
     train_adaptively,
     trajectory,
@@ -198,9 +199,11 @@ def hessians(settings: Settings) -> Result:
     runs = {kind: single_task(kind, settings) for kind in _KINDS}
     parts, claims = [], []
     for kind, one in runs.items():
-        predicted = _predict(one)
-        claims += _hessian_claims(kind, one, predicted)
-        parts.append(ensemble_dataset(kind, one.run, **one.trajectory.variables(), **predicted))
+        slow = small_steps(kind, settings)
+        predicted = _predict(slow)
+        claims += _hessian_claims(kind, one) + _first_order_claims(kind, slow, predicted)
+        parts.append(ensemble_dataset(kind, one.run, **one.trajectory.variables()))
+        parts.append(ensemble_dataset(f"slow_{kind}", slow.run, **slow.trajectory.variables(), **predicted))
     keys = jax.random.split(settings.key("fig3 soft start"), settings.realizations(50))
     run = train_adaptively(*ensemble(flow_pair, keys, start=1.0), settings.steps(3000), RECORDS)
     weak = Trained(run, trajectory(run))
@@ -245,29 +248,31 @@ def _first_order(
 ) -> tuple[Float[Array, "R t m"], Float[Array, "R t"]]:
     """Change of every eigenvalue, and of the lowest mode's alignment with the force, from record to record.
 
-    The mean of the first-order changes at both ends of the step (the trapezoidal rule). An adaptive step is
+    The mean of the first-order changes at both ends of a step (the trapezoidal rule); an adaptive step is
     the rule's update times its rate.
     """
 
-    def one(network: AbstractNetwork, task: Task, k: Array, step: Array) -> tuple[Array, Array]:
-        change = mode_change(network.with_k(k), task.boundary, step)
-        force = task.inputs[0] @ task.force
+    def one(network: AbstractNetwork, task: Task, k: Array, steps: Array) -> tuple[Array, Array]:
+        """First-order changes by two steps: the one that led here and the one that leads on."""
+        network = network.with_k(k)
         basis = free_subspace(task.boundary)
-        force = basis @ (basis.T @ force)
-        mode = spectrum(network.with_k(k), task.boundary).modes[0]
-        turned = jnp.sign(mode @ force) * (change.modes[0] @ force) / jnp.linalg.norm(force)
-        return change.eigenvalues, turned
+        force = basis @ (basis.T @ (task.inputs[0] @ task.force))
+        sign = jnp.sign(spectrum(network, task.boundary).modes[0] @ force) / jnp.linalg.norm(force)
+        changes = [mode_change(network, task.boundary, step) for step in steps]
+        values = jnp.stack([change.eigenvalues for change in changes])
+        return values, jnp.stack([sign * (change.modes[0] @ force) for change in changes])
 
     def realization(network: AbstractNetwork, task: Task, k: Array) -> tuple[Array, Array]:
         step = k[1:] - k[:-1]
-        along = jax.vmap(one, in_axes=(None, None, 0, 0))
-        before, after = along(network, task, k[:-1], step), along(network, task, k[1:], step)
-        return 0.5 * (before[0] + after[0]), 0.5 * (before[1] + after[1])
+        nothing = jnp.zeros_like(k[:1])
+        steps = jnp.stack([jnp.concatenate([nothing, step]), jnp.concatenate([step, nothing])], axis=1)
+        values, turned = jax.vmap(one, in_axes=(None, None, 0, 0))(network, task, k, steps)
+        return tuple(0.5 * (change[:-1, 1] + change[1:, 0]) for change in (values, turned))
 
     return jax.vmap(realization)(network, task, history)
 
 
-def _hessian_claims(kind: Kind, one: Trained, predicted: dict[str, Any]) -> list[Claim]:
+def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
     name, label = f"physical-effects.fig3.{kind}", KINDS[kind][0]
     panel = {"node": "ab", "flow": "cd", "spring": "ef"}[kind]
     values = np.asarray(one.trajectory.eigenvalues)
@@ -350,6 +355,14 @@ def _hessian_claims(kind: Kind, one: Trained, predicted: dict[str, Any]) -> list
                 statistic=np.mean,
             ),
         ]
+    return claims
+
+
+def _first_order_claims(kind: Kind, slow: Trained, predicted: dict[str, Any]) -> list[Claim]:
+    name, label = f"physical-effects.fig3.{kind}", KINDS[kind][0]
+    values = np.asarray(slow.trajectory.eigenvalues)
+    alignment = np.asarray(slow.trajectory.force_alignment)[..., 0]
+    claims = []
     foretold = np.asarray(predicted["predicted_eigenvalues"][1])
     error = np.abs(foretold[:, -1, 0] - values[:, -1, 0]) / np.abs(values[:, -1, 0] - values[:, 0, 0])
     equation = "21" if kind == "node" else "24"
@@ -385,7 +398,7 @@ def draw_hessians(dataset: xr.Dataset) -> Figure:
     """Fig. 3 from its dataset."""
     figure, (upper, lower) = panels(2, 3, width=3.9, height=3.3)
     for kind, above, below in zip(_KINDS, upper, lower, strict=True):
-        one = part(dataset, kind)
+        one = part(dataset, f"slow_{kind}")
         label, color, _ = KINDS[kind]
         step, values = one["step"].values, one["eigenvalues"].values
         last = _last_moving_step(one)

@@ -116,19 +116,20 @@ def ensemble(pair: Callable[..., Pair], keys: Key[Array, " R"], **options: Any) 
 
 
 @lru_cache
-def _descent(node_entries: int | None) -> optax.GradientTransformation:
+def _descent(node_entries: int | None, longest: float | None) -> optax.GradientTransformation:
+    chain = [optax.sgd(1.0)] if longest is None else [optax.sgd(1.0), optax.clip_by_global_norm(longest)]
     if node_entries is not None:
-        metric = NodeNetwork(jnp.zeros(node_entries)).frobenius_metric
-        return optax.chain(precondition(metric), optax.sgd(1.0))
-    return optax.chain(optax.sgd(1.0), bounds(FLOOR))
+        return optax.chain(precondition(NodeNetwork(jnp.zeros(node_entries)).frobenius_metric), *chain)
+    return optax.chain(*chain, bounds(FLOOR))
 
 
-def descent(network: AbstractNetwork) -> optax.GradientTransformation:
+def descent(network: AbstractNetwork, longest: float | None = None) -> optax.GradientTransformation:
     """Plain descent by the paper's rules: eq. 13 for node networks, else eq. 16 with a floor for k.
 
-    Always the same object for networks of one kind and size, since compiled programs know it by identity.
+    `longest`: no step moves k by more, in the Euclidean norm. Always the same object for networks of one
+    kind and size, since compiled programs know it by identity.
     """
-    return _descent(network.k.shape[-1] if isinstance(network, NodeNetwork) else None)
+    return _descent(network.k.shape[-1] if isinstance(network, NodeNetwork) else None, longest)
 
 
 def train_adaptively(network: Any, task: Any, steps: int, records: Sequence[int], **options: Any) -> Run:
@@ -155,12 +156,14 @@ RECORDS = (*range(0, 40, 2), *range(40, 100, 4), *range(100, 200, 10), *range(20
 class Trajectory(eqx.Module):
     """What one eigendecomposition per record tells; R realizations, T records, m modes, S samples.
 
-    Eigenvalues ascend; alignments are absolute cosines of the modes with forces and responses.
+    Eigenvalues ascend; alignments are absolute cosines of the modes with forces, responses, and the space
+    that all forces span.
     """
 
     eigenvalues: Float[Array, "R T m"]
     force_alignment: Float[Array, "R T m S"]
     response_alignment: Float[Array, "R T m S"]
+    span_alignment: Float[Array, "R T m"]
     effective_conductance: Float[Array, "R T"]
     effective_dimension: Float[Array, "R T"]
 
@@ -170,6 +173,7 @@ class Trajectory(eqx.Module):
             "eigenvalues": ("mode",),
             "force_alignment": ("mode", "sample"),
             "response_alignment": ("mode", "sample"),
+            "span_alignment": ("mode",),
             "effective_conductance": (),
             "effective_dimension": (),
         }
@@ -191,11 +195,13 @@ def _trajectory(network: Any, task: Any, history: Float[Array, "R T M"]) -> Traj
         values, modes = spectrum(network.with_k(k), task.boundary)
         amplitudes = modes @ (task.inputs @ task.force).T
         responses = amplitudes / values[:, None]
+        span = jnp.linalg.qr(modes @ task.force.T)[0]
         inverse = values**-2.0
         return Trajectory(
             values,
             jnp.abs(amplitudes) / jnp.linalg.norm(amplitudes, axis=0),
             jnp.abs(responses) / jnp.linalg.norm(responses, axis=0),
+            jnp.linalg.norm(span, axis=1),
             jnp.sqrt(jnp.mean(inverse)),
             jnp.sum(inverse) ** 2 / (3 * jnp.sum(inverse**2)),
         )
@@ -217,4 +223,14 @@ def single_task(kind: Kind, settings: Settings) -> Trained:
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
     network, task = ensemble(PAIRS[kind], keys)
     run = train_adaptively(network, task, settings.steps(3000), RECORDS)
+    return Trained(run, trajectory(run))
+
+
+@lru_cache(maxsize=3)
+def small_steps(kind: Kind, settings: Settings) -> Trained:
+    """The same networks, in steps no longer than 1 in k: what first-order theory can follow."""
+    keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
+    network, task = ensemble(PAIRS[kind], keys)
+    steps = settings.steps(400)
+    run = train_adaptively(network, task, steps, range(0, steps, 2), optimizer=descent(network, longest=1.0))
     return Trained(run, trajectory(run))
