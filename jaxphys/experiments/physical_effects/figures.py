@@ -1,7 +1,7 @@
 """Paper A's figures and appendices, one entry each."""
 
 from jaxphys.experiments.frame import Experiment
-from jaxphys.experiments.physical_effects import several, single
+from jaxphys.experiments.physical_effects import several, single, tasks
 
 FIGURES = (
     Experiment(
@@ -36,6 +36,14 @@ FIGURES = (
         "10 % to 90 %. Right: how the modes line up with the five input forces and with the five responses.",
         several.several_tasks,
         several.draw_several_tasks,
+    ),
+    Experiment(
+        "physical-effects.fig7",
+        "Figure 7: allostery, regression, Iris",
+        "Node networks: 100 for allostery, 10 for each of the others. Upper row: training and test error "
+        "(geometric means); lower row: eigenvalues over their start, medians with bands from 10 % to 90 %.",
+        tasks.other_tasks,
+        tasks.draw_other_tasks,
     ),
     Experiment(
         "physical-effects.fig9",

@@ -209,6 +209,12 @@ def _trajectory(network: Any, task: Any, history: Float[Array, "R T M"]) -> Traj
     return jax.vmap(jax.vmap(one, in_axes=(None, None, 0)))(network, task, history)
 
 
+def lowest_share(alignment: Float[Array, "R T m S"], number: int) -> np.ndarray:
+    """How much of unit vectors lies in the span of the `number` lowest modes: a norm, mean over samples, `(R, T)`."""
+    lowest = np.asarray(alignment)[:, :, :number]
+    return np.sqrt(np.sum(lowest**2, axis=2)).mean(axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Trained:
     """A run and its trajectory."""
