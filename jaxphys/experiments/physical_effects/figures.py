@@ -1,7 +1,7 @@
 """Paper A's figures and appendices, one entry each."""
 
 from jaxphys.experiments.frame import Experiment
-from jaxphys.experiments.physical_effects import several, single, tasks
+from jaxphys.experiments.physical_effects import intrinsic, overload, several, single, tasks
 
 FIGURES = (
     Experiment(
@@ -38,12 +38,30 @@ FIGURES = (
         several.draw_several_tasks,
     ),
     Experiment(
+        "physical-effects.fig6",
+        "Figure 6: more tasks than a network can learn",
+        "Node networks of 10 nodes, 100 for each number of tasks: medians with bands from 10 % to 90 %. The "
+        "dotted line is the capacity that the paper reads off its figure.",
+        overload.overload,
+        overload.draw_overload,
+    ),
+    Experiment(
         "physical-effects.fig7",
         "Figure 7: allostery, regression, Iris",
         "Node networks: 100 for allostery, 10 for each of the others. Upper row: training and test error "
         "(geometric means); lower row: eigenvalues over their start, medians with bands from 10 % to 90 %.",
         tasks.other_tasks,
         tasks.draw_other_tasks,
+    ),
+    Experiment(
+        "physical-effects.fig8",
+        "Figure 8: intrinsic dimension by four estimators",
+        "Dimension of the cloud of responses to 500 random unit forces, before, half-way through (half of the "
+        "cost gone) and after learning; medians over 20 networks, bars from 10 % to 90 %. Dashed: effective "
+        "dimension from the spectrum.",
+        intrinsic.intrinsic_dimensions,
+        intrinsic.draw_intrinsic_dimensions,
+        extras={"skdim": "dimension"},
     ),
     Experiment(
         "physical-effects.fig9",
