@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
-from jaxphys.diagnostics import ESTIMATORS, intrinsic_dimension
+from jaxphys.diagnostics.dimension import ESTIMATORS, intrinsic_dimension
 from jaxphys.equilibrium import greens_function
 from jaxphys.experiments.claims import Claim, measured
 from jaxphys.experiments.drawing import ACCENTS, legend_above, panels

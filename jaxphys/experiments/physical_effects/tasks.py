@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import xarray as xr
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ from jaxphys.experiments.physical_effects.systems import (
     trajectory,
 )
 from jaxphys.generators import host_generator
-from jaxphys.networks import AbstractNetwork
+from jaxphys.networks import AbstractNetwork, NodeNetwork
 from jaxphys.plots import GREY, styled
 from jaxphys.tasks import (
     AbstractCost,
@@ -38,9 +39,11 @@ from jaxphys.tasks import (
     respond,
 )
 from jaxphys.train import Run
+from jaxphys.transforms import precondition
 
 # Eq. A2.
 _MATRIX = ((0.5, 0.2), (-0.1, 0.7))
+_FIXED = optax.chain(precondition(NodeNetwork(jnp.zeros(210)).frobenius_metric), optax.sgd(0.3))
 _LATE = (*RECORDS, *range(3000, 30000, 3000))
 
 
@@ -96,7 +99,9 @@ def other_tasks(settings: Settings) -> Result:
     allosteric = _trained(settings, "allostery", node_allostery_pair, 100, 3000, RECORDS)
     linear = _trained(settings, "regression", regression_pair, 10, 30000, _LATE)
     flowers = _trained(settings, "iris", iris_pair, 10, 3000, RECORDS)
-    printed = _trained(settings, "iris", iris_pair, 10, 3000, RECORDS, cost=WrongOnly())
+    # A cost that jumps as flowers change sides is nothing for adaptive steps: a fixed rate.
+    plain = {"adaptive": None, "optimizer": _FIXED, "stop_cost": None}
+    printed = _trained(settings, "iris", iris_pair, 10, 6000, RECORDS, plain, cost=WrongOnly())
     tests = {
         "regression": _regression_test(linear.run, settings),
         "iris": _iris_test(flowers.run, settings),
@@ -132,10 +137,18 @@ def other_tasks(settings: Settings) -> Result:
 
 
 def _trained(
-    settings: Settings, name: str, pair: Any, count: int, steps: int, records: Any, **options: Any
+    settings: Settings,
+    name: str,
+    pair: Any,
+    count: int,
+    steps: int,
+    records: Any,
+    training: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Trained:
     keys = jax.random.split(settings.key(f"fig7 {name}"), settings.realizations(count))
-    run = train_adaptively(*ensemble(pair, keys, **options), settings.steps(steps), records)
+    network, task = ensemble(pair, keys, **options)
+    run = train_adaptively(network, task, settings.steps(steps), records, **(training or {}))
     return Trained(run, trajectory(run))
 
 
@@ -286,7 +299,7 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
             softened["printed"],
             lambda value: value <= 0.75,
             paper="significantly lowered",
-            condition="Learning stops as soon as all training flowers are right, long before anything softens.",
+            condition="Learning stops as soon as a training flower is right, long before anything softens.",
         ),
     ]
     return claims
