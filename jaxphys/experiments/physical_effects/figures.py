@@ -1,7 +1,16 @@
 """Paper A's figures and appendices, one entry each."""
 
 from jaxphys.experiments.frame import Experiment
-from jaxphys.experiments.physical_effects import intrinsic, overload, several, single, tasks
+from jaxphys.experiments.physical_effects import (
+    curvature,
+    formulas,
+    intrinsic,
+    overload,
+    several,
+    single,
+    stranger,
+    tasks,
+)
 
 FIGURES = (
     Experiment(
@@ -70,5 +79,31 @@ FIGURES = (
         "with its band and highest (thin), effective dimension; each over its start.",
         several.noise,
         several.draw_noise,
+    ),
+    Experiment(
+        "physical-effects.discovery",
+        "Section III D: reading the task off a stranger's network",
+        "From responses to unit forces on every node, read with errors. Left: how often the two largest entries of "
+        "the lowest mode are source and target. Right: p-values of the hypothesis that the network is untrained, a "
+        "dot for each network; the line is the significance asked for.",
+        stranger.discovery,
+        stranger.draw_discovery,
+    ),
+    Experiment(
+        "physical-effects.cost-hessian",
+        "Appendix B: the cost Hessian",
+        "Left: eigenvalues of the exact cost Hessian after learning 1, 3 and 5 tasks, medians over 50 node networks. "
+        "Middle: how much of the stiffest cost mode is the pattern of the softest physical mode. Right: the two "
+        "eigenvalues over trained networks.",
+        curvature.cost_hessians,
+        curvature.draw_cost_hessians,
+    ),
+    Experiment(
+        "physical-effects.formulas",
+        "The formulas, one by one",
+        "Relative errors of the printed formulas, and of those that take their place, against finite differences, "
+        "automatic differentiation and random draws; medians over ten draws.",
+        formulas.formulas,
+        formulas.draw_formulas,
     ),
 )

@@ -9,7 +9,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from jaxphys.diagnostics import cost_hessian, cost_hessian_autodiff, mode_change, predicted_eigenvalue_change
+from jaxphys.diagnostics import (
+    cost_hessian,
+    cost_hessian_autodiff,
+    mode_change,
+    predicted_eigenvalue_change,
+    spectrum,
+)
 from jaxphys.experiments.claims import Claim, measured
 from jaxphys.experiments.drawing import ACCENTS, panels
 from jaxphys.experiments.frame import Result, Settings
@@ -249,7 +255,7 @@ def _learning_steps(keys: Any) -> list[Check]:
             signs = [np.sign(np.sum(one * now, axis=1))[:, None] for one in (above[1], below[1])]
             turned = (signs[0] * above[1] - signs[1] * below[1]) / (2 * float(size))
             change = mode_change(network, task.boundary, direction)
-            signs_now = np.sign(np.sum(np.asarray(_modes_of(network, task)) * now, axis=1))[:, None]
+            signs_now = np.sign(np.sum(np.asarray(spectrum(network, task.boundary).modes) * now, axis=1))[:, None]
             return _relative(predicted, moved), _relative(signs_now * np.asarray(change.modes), turned)
 
         return one
@@ -297,15 +303,9 @@ def _learning_steps(keys: Any) -> list[Check]:
     return checks
 
 
-def _modes_of(network: AbstractNetwork, task: Task) -> Any:
-    from jaxphys.diagnostics import spectrum
-
-    return spectrum(network, task.boundary).modes
-
-
 def _moments(keys: Any) -> list[Check]:
-    """Expectations over random forces and tasks, by 200 000 draws each."""
-    draws = 200_000
+    """Expectations over random forces and tasks, by 50 000 draws and more each."""
+    draws = 50_000
 
     def forces(key: Any) -> tuple[float, ...]:
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
@@ -339,8 +339,8 @@ def _moments(keys: Any) -> list[Check]:
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         hessian = np.asarray(node_pair(key, num_nodes=4)[0].hessian())
         values, vectors = np.linalg.eigh(hessian)
-        force, readout = generator.standard_normal((2, 20 * draws, 4))
-        offset = generator.standard_normal(20 * draws)
+        force, readout = generator.standard_normal((2, 10 * draws, 4))
+        offset = generator.standard_normal(10 * draws)
         error = np.einsum("ri,ri->r", readout, force @ np.linalg.inv(hessian)) + offset
         mean = np.mean((force @ vectors) * (-error[:, None] * (readout @ vectors)), axis=0)
         product = np.var(force[:, 0] * force[:, 1] * force[:, 0] * force[:, 1])
