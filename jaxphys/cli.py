@@ -69,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser(
         "reproduce",
         help="compute the papers' figures and check their claims",
-        description="Compute figures of the papers at their ensemble sizes. Writes a picture and a dataset for "
-        "each, claims.json and report.html into the output folder; what is there already is kept, so that an "
+        description="Compute figures of the papers at their ensemble sizes. Writes a picture and a dataset "
+        "for each, claims.json and report.html into the output folder. What is there already is kept, so that an "
         "interrupted call goes on. See docs/reproduce.md.",
         epilog="example: jaxphys reproduce physical-effects.fig4 --out runs/paper-a --quick",
     )

@@ -5,7 +5,15 @@ of `EXPERIMENTS` can also be run by itself, `EXPERIMENTS["physical-effects.fig2"
 """
 
 from jaxphys.experiments.claims import Claim, load_claims, save_claims
-from jaxphys.experiments.frame import QUICK, Experiment, Result, Settings, ensemble_dataset, part, stored_claims
+from jaxphys.experiments.frame import (
+    QUICK,
+    Experiment,
+    Result,
+    Settings,
+    ensemble_dataset,
+    part,
+    stored_claims,
+)
 from jaxphys.experiments.registry import EXPERIMENTS, resolve
 from jaxphys.experiments.reproduce import reproduce, write_summary
 

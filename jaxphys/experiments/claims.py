@@ -23,11 +23,11 @@ class Claim:
     **Attributes**
 
     - `id`: unique, from the name of its figure on, as `physical-effects.fig2.node-error`.
-    - `source`: where the paper says it. `statement`: what it says and, in brackets, what we call bearing it out.
+    - `source`: where the paper says it. `statement`: what it says and, in brackets, when we say it holds.
     - `paper_value`: the paper's number or words; None where it gives none.
     - `value`: our number (None where there is none). `spread`: its 10 % and 90 % quantiles over
       realizations; None where it is no statistic of an ensemble. `realizations`: how many there were.
-    - `verdict`: `"holds"`, `"does not hold"` or `"conditional"`; `condition`: under which it holds, or why not.
+    - `verdict`: `"holds"`, `"does not hold"` or `"conditional"`; `condition`: when, or why not.
 
     Raises `InputError` on an unknown verdict, and on a conditional one without its condition.
     """
@@ -44,9 +44,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         known = get_args(Verdict)
-        require(
-            self.verdict in known, "verdict", f"be one of {', '.join(known)}", f"it is {self.verdict!r}"
-        )
+        require(self.verdict in known, "verdict", f"be one of {', '.join(known)}", f"it is {self.verdict!r}")
         if self.verdict == "conditional":
             require(self.condition != "", "condition", "say when the claim holds", "it is empty")
 

@@ -165,7 +165,7 @@ def merged(*datasets: xr.Dataset) -> xr.Dataset:
     return xr.merge(datasets, combine_attrs="no_conflicts", join="exact", compat="no_conflicts")
 
 
-def ratio(values: np.ndarray) -> np.ndarray:
+def ratio(values: Any) -> np.ndarray:
     """Last record over first, `(R, T, …)` → `(R, …)`; NaN where the first is 0."""
     first, last = np.asarray(values)[:, 0], np.asarray(values)[:, -1]
     return np.divide(last, first, out=np.full_like(last, np.nan), where=first != 0)

@@ -1,4 +1,4 @@
-"""The report on experiments: one HTML page with every picture beside its claims, and nothing from elsewhere."""
+"""The report on experiments: one HTML page, every picture beside its claims, nothing from elsewhere."""
 
 import base64
 import json

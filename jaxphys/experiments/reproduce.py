@@ -115,9 +115,7 @@ def _difference(found: str, wanted: str) -> str:
         before, now = json.loads(found), json.loads(wanted)
         told = [f"{key} {before.get(key)} instead of {value}" for key, value in now.items()]
         return ", ".join(
-            text
-            for text, (key, value) in zip(told, now.items(), strict=True)
-            if before.get(key) != value
+            text for text, (key, value) in zip(told, now.items(), strict=True) if before.get(key) != value
         )
     except (ValueError, AttributeError):
         return "unknown ones"
@@ -129,7 +127,7 @@ def _draw(one: Experiment, dataset: xr.Dataset, out: Path) -> None:
 
 
 def _tally(claims: Sequence[Claim]) -> str:
-    counts = {verdict: 0 for verdict in ("holds", "conditional", "does not hold")}
+    counts = dict.fromkeys(("holds", "conditional", "does not hold"), 0)
     for claim in claims:
         counts[claim.verdict] += 1
     words = {"holds": "hold", "conditional": "conditional", "does not hold": "do not hold"}

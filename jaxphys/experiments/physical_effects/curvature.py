@@ -14,8 +14,13 @@ from jaxphys.diagnostics import cost_hessian, spectrum
 from jaxphys.experiments.claims import Claim, measured
 from jaxphys.experiments.drawing import ACCENTS, KINDS, band, legend_above, panels
 from jaxphys.experiments.frame import Result, Settings, ensemble_dataset, merged, part
-from jaxphys.experiments.physical_effects.systems import RECORDS, ensemble, node_pair, single_task
-from jaxphys.experiments.physical_effects.systems import train_adaptively
+from jaxphys.experiments.physical_effects.systems import (
+    RECORDS,
+    ensemble,
+    node_pair,
+    single_task,
+    train_adaptively,
+)
 from jaxphys.networks import AbstractNetwork
 from jaxphys.plots import GREY, INK, styled
 from jaxphys.tasks import Task
@@ -26,7 +31,7 @@ _ROUNDING = 1e-16
 
 
 class Curvature(eqx.Module):
-    """Of every network: eigenvalues of the exact cost Hessian and of eq. B7, descending; and the stiffest mode.
+    """Of every network: eigenvalues of the exact cost Hessian and of eq. B7; and the stiffest mode.
 
     `overlap`: |cos| of the stiffest mode with the pattern `v₁ᵀ Qᵢ v₁`, what the softest physical mode makes
     of every learning degree of freedom (for node networks `v₁v₁ᵀ`).
@@ -55,7 +60,7 @@ def _curvature(network: Any, task: Any, k: Float[Array, "R M"]) -> Curvature:
 
 def cost_hessians(settings: Settings) -> Result:
     """One task on three kinds of network, and one to five tasks on node networks."""
-    runs: dict[str, Run] = {kind: single_task(kind, settings).run for kind in ("node", "flow", "spring")}  # type: ignore[arg-type]
+    runs: dict[str, Run] = {kind: single_task(kind, settings).run for kind in ("node", "flow", "spring")}
     for number in (3, 5):
         keys = jax.random.split(settings.key(f"cost Hessian {number}"), settings.realizations(50))
         network, task = ensemble(node_pair, keys, num_tasks=number)
@@ -66,10 +71,16 @@ def cost_hessians(settings: Settings) -> Result:
         after = _curvature(run.network, run.task, run.network.k)
         found[name] = (before, after)
         order = np.argsort(-np.asarray(after.exact), axis=1)[:, :20]
-        variables = {
-            f"{key}_{stage}": (("realization", "stiff_mode"), np.take_along_axis(np.asarray(array), order, axis=1))
+        variables: dict[str, Any] = {
+            f"{key}_{stage}": (
+                ("realization", "stiff_mode"),
+                np.take_along_axis(np.asarray(array), order, axis=1),
+            )
             for stage, one in (("initial", before), ("final", after))
-            for key, array in (("cost_hessian", -np.sort(-one.exact)), ("gauss_newton", -np.sort(-one.trained)))
+            for key, array in (
+                ("cost_hessian", -np.sort(-one.exact)),
+                ("gauss_newton", -np.sort(-one.trained)),
+            )
         }
         for stage, one in (("initial", before), ("final", after)):
             variables[f"softest_{stage}"] = ("realization", np.asarray(one.softest))
@@ -102,11 +113,11 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
                 _gap(found[key][1], number)[learned],
                 lambda value: value <= 1e-8,
                 paper=0.0,
-                condition=f"Of the {learned.sum()} of {learned.size} networks whose cost is below 1e-20. Before "
-                f"learning the median is {np.median(_gap(found[key][0], number)):.2g}.",
+                condition=f"Of the {learned.sum()} of {learned.size} networks whose cost is below 1e-20. "
+                f"Before learning the median is {np.median(_gap(found[key][0], number)):.2g}.",
             )
         )
-    before, after = found["node"]
+    after = found["node"][1]
     claims.append(
         measured(
             f"{name}.trained-form",
@@ -169,11 +180,13 @@ def draw_cost_hessians(dataset: xr.Dataset) -> Figure:
         values = -np.sort(-one["cost_hessian_final"].values, axis=1)[:, :12]
         modes = np.arange(1, values.shape[1] + 1)
         label = f"{number} task{'s' if number > 1 else ''}"
-        band(spectra, modes, np.maximum(values / values[:, :1], 1e-18), color, label, marker="o", markersize=3)
+        band(
+            spectra, modes, np.maximum(values / values[:, :1], 1e-18), color, label, marker="o", markersize=3
+        )
     spectra.set_yscale("log")
     spectra.set(xlabel="eigenvalue of the cost Hessian, by size", ylabel="over the largest", ylim=(1e-18, 3))
     spectra.set_title("nodes, after learning", pad=18)
-    for place, (kind, (label, color, _)) in enumerate(KINDS.items()):
+    for place, (kind, (_, color, _)) in enumerate(KINDS.items()):
         one = part(dataset, kind)
         for shift, stage, face in ((-0.17, "initial", "none"), (0.17, "final", color)):
             values = np.sort(one[f"overlap_{stage}"].values)
@@ -181,7 +194,9 @@ def draw_cost_hessians(dataset: xr.Dataset) -> Figure:
             overlaps.scatter(spread, values, s=12, facecolors=face, edgecolors=color, linewidths=0.7)
     overlaps.scatter([], [], s=12, facecolors="none", edgecolors=INK, label="before")
     overlaps.scatter([], [], s=12, facecolors=INK, edgecolors=INK, label="after")
-    overlaps.set_xticks(range(3), [label.split()[0] if kind != "node" else "nodes" for kind, (label, *_) in KINDS.items()])
+    overlaps.set_xticks(
+        range(3), [label.split()[0] if kind != "node" else "nodes" for kind, (label, *_) in KINDS.items()]
+    )
     overlaps.set(ylabel="stiffest cost mode · v₁v₁ᵀ, |cos|", ylim=(0, 1.03))
     one = part(dataset, "node")
     x, y = one["softest_final"].values, one["cost_hessian_final"].values.max(axis=1)

@@ -24,8 +24,10 @@ FIGURES = (
     Experiment(
         "physical-effects.fig3",
         "Figure 3: what learning does to the Hessian",
-        "Upper row: eigenvalues over their start, medians over 50 networks; lower row: alignment of the modes "
-        "with the input force, and of the lowest one with the response. Dotted: first-order changes of the run's "
+        "Upper row: eigenvalues over their start, medians over 50 networks; lower row: alignment of "
+        "the modes "
+        "with the input force, and of the lowest one with the response. Dotted: first-order changes of "
+        "the run's "
         "own steps (eqs 21, 22, 24, 25), added up.",
         single.hessians,
         single.draw_hessians,
@@ -33,7 +35,8 @@ FIGURES = (
     Experiment(
         "physical-effects.fig4",
         "Figure 4: effective conductance and dimension",
-        "Lines: from the spectrum (eqs 28 and 31), medians over 50 networks with bands from 10 % to 90 %; circles: "
+        "Lines: from the spectrum (eqs 28 and 31), medians over 50 networks with bands from 10 % to 90 "
+        "%; circles: "
         "from 500 random forces (eqs 26 and 30). Each network over its own start.",
         single.conductances,
         single.draw_conductances,
@@ -41,7 +44,8 @@ FIGURES = (
     Experiment(
         "physical-effects.fig5",
         "Figure 5: five tasks at once",
-        "Left: eigenvalues after learning over those before, by rank, medians over 300 networks with bands from "
+        "Left: eigenvalues after learning over those before, by rank, medians over 300 networks with "
+        "bands from "
         "10 % to 90 %. Right: how the modes line up with the five input forces and with the five responses.",
         several.several_tasks,
         several.draw_several_tasks,
@@ -65,7 +69,8 @@ FIGURES = (
     Experiment(
         "physical-effects.fig8",
         "Figure 8: intrinsic dimension by four estimators",
-        "Dimension of the cloud of responses to 500 random unit forces, before, half-way through (half of the "
+        "Dimension of the cloud of responses to 500 random unit forces, before, half-way through (half "
+        "of the "
         "cost gone) and after learning; medians over 20 networks, bars from 10 % to 90 %. Dashed: effective "
         "dimension from the spectrum.",
         intrinsic.intrinsic_dimensions,
@@ -75,7 +80,8 @@ FIGURES = (
     Experiment(
         "physical-effects.fig9",
         "Figure 9: noise, one task at a time, a tenth of the edges at a time",
-        "Five tasks, 100 networks of each kind, fixed learning rates. Error (geometric mean), lowest eigenvalue "
+        "Five tasks, 100 networks of each kind, fixed learning rates. Error (geometric mean), lowest "
+        "eigenvalue "
         "with its band and highest (thin), effective dimension; each over its start.",
         several.noise,
         several.draw_noise,
@@ -83,8 +89,10 @@ FIGURES = (
     Experiment(
         "physical-effects.discovery",
         "Section III D: reading the task off a stranger's network",
-        "From responses to unit forces on every node, read with errors. Left: how often the two largest entries of "
-        "the lowest mode are source and target. Right: p-values of the hypothesis that the network is untrained, a "
+        "From responses to unit forces on every node, read with errors. Left: how often the two "
+        "largest entries of "
+        "the lowest mode are source and target. Right: p-values of the hypothesis that the network is "
+        "untrained, a "
         "dot for each network; the line is the significance asked for.",
         stranger.discovery,
         stranger.draw_discovery,
@@ -92,8 +100,10 @@ FIGURES = (
     Experiment(
         "physical-effects.cost-hessian",
         "Appendix B: the cost Hessian",
-        "Left: eigenvalues of the exact cost Hessian after learning 1, 3 and 5 tasks, medians over 50 node networks. "
-        "Middle: how much of the stiffest cost mode is the pattern of the softest physical mode. Right: the two "
+        "Left: eigenvalues of the exact cost Hessian after learning 1, 3 and 5 tasks, medians over 50 "
+        "node networks. "
+        "Middle: how much of the stiffest cost mode is the pattern of the softest physical mode. "
+        "Right: the two "
         "eigenvalues over trained networks.",
         curvature.cost_hessians,
         curvature.draw_cost_hessians,
@@ -101,7 +111,8 @@ FIGURES = (
     Experiment(
         "physical-effects.formulas",
         "The formulas, one by one",
-        "Relative errors of the printed formulas, and of those that take their place, against finite differences, "
+        "Relative errors of the printed formulas, and of those that take their place, against finite "
+        "differences, "
         "automatic differentiation and random draws; medians over ten draws.",
         formulas.formulas,
         formulas.draw_formulas,

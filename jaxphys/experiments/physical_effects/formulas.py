@@ -190,10 +190,19 @@ def _local_rule(keys: Any) -> list[Check]:
     for key in keys:
         network, task = node_pair(key, 5)
         summed = ExactGradient()(network, task).gradient
-        mean = jax.grad(lambda k, network=network, task=task: task_cost(network.with_k(k), task) / 5)(network.k)
+        mean = jax.grad(lambda k, network=network, task=task: task_cost(network.with_k(k), task) / 5)(
+            network.k
+        )
         several.append(_relative(summed, mean))
     return [
-        Check("eq13", "paper A, eq. 13", "Eq. 13 is minus α times the gradient in the Frobenius metric", frobenius, None, ""),
+        Check(
+            "eq13",
+            "paper A, eq. 13",
+            "Eq. 13 is minus α times the gradient in the Frobenius metric",
+            frobenius,
+            None,
+            "",
+        ),
         Check(
             "eq13-entries",
             "paper A, eqs 11, 13",
@@ -203,7 +212,14 @@ def _local_rule(keys: Any) -> list[Check]:
             "Derivatives by independent off-diagonal entries are twice that: descent with the metric ½ off "
             "the diagonal. The diagonal learns too, so that N_w = N(N+1)/2, not N(N-1)/2.",
         ),
-        Check("eq16", "paper A, eqs 10, 16", "Eq. 16 is minus α times the derivative by each edge", local, None, ""),
+        Check(
+            "eq16",
+            "paper A, eqs 10, 16",
+            "Eq. 16 is minus α times the derivative by each edge",
+            local,
+            None,
+            "",
+        ),
         Check(
             "eq14",
             "paper A, eqs 14, 15",
@@ -255,7 +271,9 @@ def _learning_steps(keys: Any) -> list[Check]:
             signs = [np.sign(np.sum(one * now, axis=1))[:, None] for one in (above[1], below[1])]
             turned = (signs[0] * above[1] - signs[1] * below[1]) / (2 * float(size))
             change = mode_change(network, task.boundary, direction)
-            signs_now = np.sign(np.sum(np.asarray(spectrum(network, task.boundary).modes) * now, axis=1))[:, None]
+            signs_now = np.sign(np.sum(np.asarray(spectrum(network, task.boundary).modes) * now, axis=1))[
+                :, None
+            ]
             return _relative(predicted, moved), _relative(signs_now * np.asarray(change.modes), turned)
 
         return one
@@ -333,7 +351,9 @@ def _moments(keys: Any) -> list[Check]:
             _relative(root / np.sqrt(size), np.sqrt(np.mean(norms**2))),
         )
 
-    second, second_right, fourth, fourth_right, unit, unit_right, gaussian, root, root_right = _each(keys, forces)
+    second, second_right, fourth, fourth_right, unit, unit_right, gaussian, root, root_right = _each(
+        keys, forces
+    )
 
     def tasks(key: Any) -> tuple[float, ...]:
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
@@ -373,7 +393,8 @@ def _moments(keys: Any) -> list[Check]:
             "Eq. 31 is the effective dimension under forces of unit norm, here at N = 6",
             unit,
             unit_right,
-            "Unit forces multiply it by (N + 2) / N, so that a single soft mode gives (N + 2) / (3 N), not 1/3.",
+            "Unit forces multiply it by (N + 2) / N, so that a single soft mode gives (N + 2) / (3 N), "
+            "not 1/3.",
             sampling,
         ),
         Check(
@@ -485,10 +506,17 @@ def draw_formulas(dataset: xr.Dataset) -> Figure:
     axes.hlines(rows[wrong], np.maximum(corrected[wrong], least), printed[wrong], color=GREY, linewidth=0.8)
     axes.plot(printed[~wrong], rows[~wrong], "o", color=ACCENTS[0], label="printed formula, confirmed")
     axes.plot(printed[wrong], rows[wrong], "s", color=ACCENTS[1], label="printed formula, corrected here")
-    axes.plot(np.maximum(corrected[wrong], least), rows[wrong], "D", color=ACCENTS[2], label="corrected formula")
+    axes.plot(
+        np.maximum(corrected[wrong], least), rows[wrong], "D", color=ACCENTS[2], label="corrected formula"
+    )
     axes.plot(dataset["tolerance"].values, rows, "|", color=GREY, markersize=9, label="tolerance")
     axes.set_xscale("log")
-    axes.set_yticks(rows, [f"{source}: {name}" for name, source in zip(ids, sources, strict=True)], fontsize=8)
+    shared = {source for source in sources if sources.count(source) > 1}
+    labels = [
+        f"{source} ({name})" if source in shared else source
+        for name, source in zip(ids, sources, strict=True)
+    ]
+    axes.set_yticks(rows, labels, fontsize=8)
     axes.set(xlabel="relative error, median over ten draws")
     axes.legend(loc="upper center", bbox_to_anchor=(0.35, 1.09), ncols=2, fontsize=8)
     return figure

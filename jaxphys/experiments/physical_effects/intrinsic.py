@@ -1,5 +1,7 @@
 """Figure 8: intrinsic dimension of 500 responses by four estimators."""
 
+from typing import Any, get_args
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,13 +10,20 @@ import xarray as xr
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
-from jaxphys.diagnostics.dimension import ESTIMATORS, intrinsic_dimension
+from jaxphys.diagnostics.dimension import ESTIMATORS, Estimator, intrinsic_dimension
 from jaxphys.equilibrium import greens_function
 from jaxphys.experiments.claims import Claim, measured
 from jaxphys.experiments.drawing import ACCENTS, legend_above, panels
 from jaxphys.experiments.frame import Result, Settings, ensemble_dataset, merged, part
-from jaxphys.experiments.physical_effects.systems import RECORDS, Trained, ensemble, node_pair, single_task
-from jaxphys.experiments.physical_effects.systems import train_adaptively, trajectory
+from jaxphys.experiments.physical_effects.systems import (
+    RECORDS,
+    Trained,
+    ensemble,
+    node_pair,
+    single_task,
+    train_adaptively,
+    trajectory,
+)
 from jaxphys.networks import AbstractNetwork
 from jaxphys.plots import GREY, styled
 from jaxphys.tasks import Task
@@ -48,9 +57,9 @@ def intrinsic_dimensions(settings: Settings) -> Result:
         history = one.run.records["k"][:count]
         stages = np.stack([history[:, 0], history[rows, half], history[:, -1]], axis=1)
         clouds = np.asarray(_clouds(network, task, jnp.asarray(stages), settings.key(f"fig8 {name}")))
-        variables = {
+        variables: dict[str, Any] = {
             f"dimension_{estimator}": (("realization", "stage"), intrinsic_dimension(clouds, estimator))
-            for estimator in ESTIMATORS
+            for estimator in get_args(Estimator)
         }
         claims += [_dimension_claim(name, key, variables[f"dimension_{key}"][1]) for key in ESTIMATORS]
         effective = np.asarray(one.trajectory.effective_dimension)[:count]
@@ -64,7 +73,7 @@ def intrinsic_dimensions(settings: Settings) -> Result:
     return Result(merged(*parts), claims)
 
 
-def _named(name: str, variables: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> dict[str, tuple]:
+def _named(name: str, variables: dict[str, Any]) -> dict[str, Any]:
     return {
         f"{name}_{key}": (tuple(f"{name}_{axis}" for axis in axes), values)
         for key, (axes, values) in variables.items()
@@ -113,7 +122,9 @@ def draw_intrinsic_dimensions(dataset: xr.Dataset) -> Figure:
         for shift, ((estimator, label), color, marker) in enumerate(looks):
             low, middle, high = np.quantile(one[f"dimension_{estimator}"].values, (0.1, 0.5, 0.9), axis=0)
             at = places + 0.06 * (shift - 1.5)
-            axes.errorbar(at, middle, (middle - low, high - middle), color=color, marker=marker, ms=4, label=label)
+            axes.errorbar(
+                at, middle, (middle - low, high - middle), color=color, marker=marker, ms=4, label=label
+            )
         effective = np.median(one["stage_effective_dimension"].values, axis=0)
         axes.plot(places, effective, "--", color=GREY, label="effective (eq. 31)")
         axes.set_xticks(places, _STAGES)

@@ -43,7 +43,9 @@ def padded_pair(key: Key[Array, ""], number: int) -> tuple[AbstractNetwork, Task
 def overload(settings: Settings) -> Result:
     """Fig. 6: error, eigenvalues, alignment, conductance and dimension against the number of tasks."""
     each = settings.realizations(100)
-    pairs = [ensemble(padded_pair, jax.random.split(settings.key(f"fig6 {n}"), each), number=n) for n in COUNTS]
+    pairs = [
+        ensemble(padded_pair, jax.random.split(settings.key(f"fig6 {n}"), each), number=n) for n in COUNTS
+    ]
     join = lambda trees: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)  # noqa: E731
     network, task = (join(trees) for trees in zip(*pairs, strict=True))
     steps = settings.steps(1000)
@@ -78,7 +80,7 @@ def _mean_alignment(one: Trained, number: np.ndarray) -> np.ndarray:
 
 
 def half_point(number: np.ndarray, learned: np.ndarray) -> float:
-    """Number of tasks at which half of the networks have learned them, interpolated; NaN if it is not reached."""
+    """Number of tasks that half of the networks have learned, interpolated; NaN if that is not reached."""
     counts = np.unique(number)
     fraction = np.array([learned[number == n].mean() for n in counts])
     below = np.flatnonzero(fraction < 0.5)
@@ -109,14 +111,18 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.capacity",
             "paper A, fig. 6a",
-            "Networks of 10 nodes learn up to about 13 random tasks, and fail beyond [number of tasks at which "
+            "Networks of 10 nodes learn up to about 13 random tasks, and fail beyond [number of tasks "
+            "at which "
             "half of the networks have learned them, by Gauss-Newton steps, within 10 to 16]",
             bootstrap,
             lambda value: 10 <= value <= 16,
             paper=13.0,
-            condition=f"The 13 is how far patience goes, not what the network can do: half-way point {_text(half['plain'])} "
-            f"for the plain rule with {plain.run.steps[-1]} adaptive steps, {_text(half['newton'])} for Gauss-Newton "
-            f"steps (spread: bootstrap). At 10 tasks {100 * early['plain']:.0f} % and {100 * early['newton']:.0f} % learn. "
+            condition="The 13 is how far patience goes, not what the network can do: half-way point "
+            f"{_text(half['plain'])} "
+            f"for the plain rule with {plain.run.steps[-1]} adaptive steps, {_text(half['newton'])} for "
+            "Gauss-Newton "
+            f"steps (spread: bootstrap). At 10 tasks {100 * early['plain']:.0f} % and "
+            f"{100 * early['newton']:.0f} % learn. "
             "What is possible at all is decided in physical-effects.capacity.",
         ),
         measured(
@@ -139,14 +145,15 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.all-rise-past",
             "paper A, fig. 6b",
-            "Approaching capacity and beyond, all eigenvalues shift up [16 tasks, mean fraction of eigenvalues "
+            "Approaching capacity and beyond, all eigenvalues shift up [16 tasks, mean fraction of "
+            "eigenvalues "
             "above their start at least 0.9]",
             np.mean(change[just_past] > 1, axis=1),
             lambda value: value >= 0.9,
             paper="all",
             statistic=np.mean,
-            condition=f"The fraction is {np.mean(change[by_count[36]] > 1):.2f} at 36 tasks. Eq. 36's mean over "
-            "infinitely many tasks is far off at any number that a network of ten nodes meets here.",
+            condition=f"The fraction is {np.mean(change[by_count[36]] > 1):.2f} at 36 tasks. Eq. 36's mean "
+            "over infinitely many tasks is far off at any number that a network of ten nodes meets here.",
         ),
         measured(
             f"{name}.rise-with-tasks",
@@ -161,7 +168,8 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.bottom-alignment",
             "paper A, fig. 6c",
-            "Beyond capacity (31 tasks) the bottom modes no longer align with the forces [mean alignment of the "
+            "Beyond capacity (31 tasks) the bottom modes no longer align with the forces [mean "
+            "alignment of the "
             "three lowest at most that at the start]",
             (alignment[:, -1, :3] - alignment[:, 0, :3]).mean(axis=1),
             lambda value: value <= 0,
@@ -171,7 +179,8 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.top-alignment",
             "paper A, fig. 6c",
-            "Beyond capacity the top modes weakly align [mean alignment of the three highest above that at the "
+            "Beyond capacity the top modes weakly align [mean alignment of the three highest above "
+            "that at the "
             "start]",
             (alignment[:, -1, -3:] - alignment[:, 0, -3:]).mean(axis=1),
             lambda value: value > 0,
@@ -181,26 +190,28 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.conductance-peak",
             "paper A, fig. 6d",
-            "The effective conductance is largest at capacity, 13 tasks [number of tasks with the largest median, "
+            "The effective conductance is largest at capacity, 13 tasks [number of tasks with the "
+            "largest median, "
             "within 10 to 16]",
             [most_conductive],
             lambda value: 10 <= value <= 16,
             paper=13.0,
-            condition=f"Plain rule: {_peak(conductance['plain'], by_count)}; Gauss-Newton: {most_conductive}.",
+            condition=f"Plain rule: {_peak(conductance['plain'], by_count)}; Gauss-Newton: "
+            f"{most_conductive}.",
         ),
         measured(
             f"{name}.conductance-declines",
             "paper A, fig. 6d",
             "Far beyond it the conductance declines [median at 36 tasks over that at its peak below 0.75]",
-            conductance["newton"][by_count[36]]
-            / np.median(conductance["newton"][by_count[most_conductive]]),
+            conductance["newton"][by_count[36]] / np.median(conductance["newton"][by_count[most_conductive]]),
             lambda value: value < 0.75,
             paper="declines",
         ),
         measured(
             f"{name}.dimension-minimal",
             "paper A, fig. 6e",
-            "The effective dimension is smallest at capacity, 13 tasks [number of tasks with the smallest median, "
+            "The effective dimension is smallest at capacity, 13 tasks [number of tasks with the "
+            "smallest median, "
             "within 10 to 16]",
             [lowest_dimension],
             lambda value: 10 <= value <= 16,
@@ -247,12 +258,16 @@ def draw_overload(dataset: xr.Dataset) -> Figure:
         number = one["num_tasks"].values
         counts = np.unique(number)
 
-        def grouped(values: np.ndarray, number: np.ndarray = number, counts: np.ndarray = counts) -> np.ndarray:
+        def grouped(
+            values: np.ndarray, number: np.ndarray = number, counts: np.ndarray = counts
+        ) -> np.ndarray:
             return np.stack([values[number == n] for n in counts], axis=1)
 
         relative = one["cost"].values[:, -1] / one["cost"].values[:, 0]
         band(error, counts, np.maximum(grouped(relative), 1e-28), color, label, linestyle=style)
-        fraction.plot(counts, grouped(relative <= _LEARNED).mean(axis=0), "o", ls=style, color=color, label=label, ms=3)
+        fraction.plot(
+            counts, grouped(relative <= _LEARNED).mean(axis=0), "o", ls=style, color=color, label=label, ms=3
+        )
         for key, axes in (("effective_conductance", conductance), ("effective_dimension", dimension)):
             values = one[key].values
             band(axes, counts, grouped(values[:, -1] / values[:, 0]), color, label, linestyle=style)
@@ -260,12 +275,20 @@ def draw_overload(dataset: xr.Dataset) -> Figure:
     for mode in range(values.shape[-1]):
         shade = ACCENTS[0] if mode == 0 else ACCENTS[1] if mode == values.shape[-1] - 1 else GREY
         text = {0: "lowest λ", values.shape[-1] - 1: "highest λ", 1: "others"}.get(mode)
-        spectrum.plot(counts, np.median(values[..., mode], axis=0), color=shade, lw=1.8 if mode in (0, 9) else 0.6, label=text)
+        spectrum.plot(
+            counts,
+            np.median(values[..., mode], axis=0),
+            color=shade,
+            lw=1.8 if mode in (0, 9) else 0.6,
+            label=text,
+        )
     aligned = grouped(one["mean_alignment"].values)
     modes = np.arange(1, aligned.shape[-1] + 1)
     for n, marker, shade in ((4, "o", ACCENTS[2]), (31, "s", ACCENTS[3])):
         at = int(np.flatnonzero(counts == n)[0])
-        alignment.plot(modes, aligned[:, at, -1].mean(axis=0), marker, color=shade, ms=4, label=f"{n} tasks, after")
+        alignment.plot(
+            modes, aligned[:, at, -1].mean(axis=0), marker, color=shade, ms=4, label=f"{n} tasks, after"
+        )
         alignment.plot(modes, aligned[:, at, 0].mean(axis=0), ":", color=shade, label=f"{n} tasks, before")
     alignment.set(xlabel="mode, lowest first", ylabel="|v·F|/|F|, mean")
     error.set(ylabel="C / C(0)", yscale="log")

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxphys.experiments.claims import Claim, geometric_mean, measured
 from jaxphys.experiments.drawing import ACCENTS, KINDS, band, legend_above, panels
@@ -59,7 +60,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             measured(
                 f"{name}.{kind}-learned",
                 "paper A, section IV",
-                f"Five tasks are learned well in all cases: {KINDS[kind][0]} [fraction of networks whose error "
+                f"Five tasks are learned well in all cases: {KINDS[kind][0]} [fraction of networks "
+                "whose error "
                 f"fell by {1 / _LEARNED:.0e} at least 0.95]",
                 learned,
                 lambda value: value >= 0.95,
@@ -106,7 +108,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.node-top-alignment",
             "paper A, fig. 5b",
-            f"The top two modes align with the five forces [mean overlap above that at the start, {chance:.2f}]",
+            "The top two modes align with the five forces [mean overlap above that at the start, "
+            f"{chance:.2f}]",
             overlap[:, -1, -2:].mean(axis=1),
             lambda value: value > 1.1 * chance,
             paper="align",
@@ -141,7 +144,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.flow-force-alignment",
             "paper A, fig. 5d",
-            "The bottom modes of flow networks align with the input forces [the forces' part within the span of the "
+            "The bottom modes of flow networks align with the input forces [the forces' part within "
+            "the span of the "
             "five lowest grows: mean final minus initial norm above 0]",
             force[:, -1] - force[:, 0],
             lambda value: value > 0,
@@ -183,6 +187,8 @@ def draw_several_tasks(dataset: xr.Dataset) -> Figure:
         row[1].plot(modes, response[0], ":", color=GREY, label="responses, before")
         row[1].plot(modes, response[-1], "-", color=ACCENTS[3], label="responses, after")
         row[1].set(xlabel="mode, lowest first", ylabel="|v·F|/|F|, |v·x|/|x|, mean", ylim=(0, None))
+        for axes in row:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         row[0].set_title(f"{label}, five tasks", pad=28)
         legend_above(row[0])
         legend_above(row[1])
@@ -231,7 +237,7 @@ def noise(settings: Settings) -> Result:
 
 
 def _noisy_descent(kind: str, protocol: str) -> Any:
-    # One task of five and a tenth of the edges: a fiftieth of the drift. Ten times the rate makes up for some.
+    # One task of five and a tenth of the edges: a fiftieth of the drift. A larger rate makes up for some.
     rate = _RATE[kind] * (10 if protocol == "partial" else 1)
     chain: list[Any] = [optax.sgd(rate)]
     if kind == "node":
@@ -249,7 +255,9 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
     name, label = f"physical-effects.fig9.{kind}", KINDS[kind][0]
     clean, noisy, partial = (runs[protocol] for protocol in PROTOCOLS)
     wandered = _NOISE * _RATE[kind] * np.sqrt(clean.run.steps[-1])
-    protocol = f"α = {_RATE[kind]:g}, {clean.run.steps[-1]} steps; noise moves an edge by {wandered:.2g} in all"
+    protocol = (
+        f"α = {_RATE[kind]:g}, {clean.run.steps[-1]} steps; noise moves an edge by {wandered:.2g} in all"
+    )
     if kind == "spring":
         protocol += f", where it starts at {_SOFT_START:g}"
     lowest = {key: ratio(one.trajectory.eigenvalues[..., 0]) for key, one in runs.items()}
@@ -285,11 +293,13 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
             "paper A, fig. 9" + ("c" if kind == "node" else "d"),
             f"Noise hardly changes how the lowest eigenvalue falls: {label} [median noisy over clean λ₁ "
             "within 20 % of 1, both below their start]",
-            np.asarray(noisy.trajectory.eigenvalues)[:, -1, 0] / np.asarray(clean.trajectory.eigenvalues)[:, -1, 0],
+            np.asarray(noisy.trajectory.eigenvalues)[:, -1, 0]
+            / np.asarray(clean.trajectory.eigenvalues)[:, -1, 0],
             lambda value: abs(value - 1) <= 0.2 and max(map(np.nanmedian, lowest.values())) < 1,
             paper="weakly affected",
             condition=f"It holds while 5·10⁻³ α √steps is small against k ({protocol}). "
-            f"λ₁ over its start: clean {np.median(lowest['clean']):.2f}, noisy {np.median(lowest['noisy']):.2f}.",
+            f"λ₁ over its start: clean {np.median(lowest['clean']):.2f}, noisy "
+            f"{np.median(lowest['noisy']):.2f}.",
         ),
         measured(
             f"{name}-upper",
@@ -304,7 +314,8 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}-dimension",
             "paper A, fig. 9" + ("e" if kind == "node" else "f"),
-            f"Training with noise sharply lowers the effective dimension: {label} [median ratio at most 0.75]",
+            f"Training with noise sharply lowers the effective dimension: {label} [median ratio at most "
+            "0.75]",
             dimension["noisy"],
             lambda value: value <= 0.75,
             paper="sharply decreases",
@@ -350,7 +361,11 @@ def draw_noise(dataset: xr.Dataset) -> Figure:
             error.plot(step, mean, color=color, linestyle=style, linewidth=1.8, label=text)
             band(spectrum, step, values[..., 0] / values[:, :1, 0], color, text, linestyle=style)
             spectrum.plot(
-                step, np.median(values[..., -1] / values[:, :1, -1], axis=0), color=color, linestyle=style, lw=1
+                step,
+                np.median(values[..., -1] / values[:, :1, -1], axis=0),
+                color=color,
+                linestyle=style,
+                lw=1,
             )
             share = one["effective_dimension"].values
             band(dimension, step, share / share[:, :1], color, text, linestyle=style)

@@ -1,5 +1,7 @@
 """Figures 2 to 4: fifty networks of each kind, each learning one task."""
 
+import operator
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -44,9 +46,13 @@ _KINDS: tuple[Kind, ...] = ("node", "flow", "spring")
 
 def errors(settings: Settings) -> Result:
     """Fig. 2: error against step for three kinds of network, and springs as printed."""
-    runs = {kind: single_task(kind, settings) for kind in _KINDS}
+    runs: dict[str, Trained] = {kind: single_task(kind, settings) for kind in _KINDS}
     count = settings.realizations(50)
-    for name, options in {"spring4": {"degree": 4.0}, "literal": {"degree": 4.0, "law": "vector"}}.items():
+    variants: dict[str, dict[str, Any]] = {
+        "spring4": {"degree": 4.0},
+        "literal": {"degree": 4.0, "law": "vector"},
+    }
+    for name, options in variants.items():
         keys = jax.random.split(settings.key(f"fig2 {name}"), count)
         run = train_adaptively(*ensemble(spring_pair, keys, **options), settings.steps(1500), RECORDS)
         runs[name] = Trained(run, trajectory(run))
@@ -69,7 +75,7 @@ def _error_claims(runs: dict[str, Trained], floppy: np.ndarray, excited: np.ndar
                 f"Local rules reduce the error of one task by many orders of magnitude: {KINDS[kind][0]} "
                 f"[geometric mean of final over initial error at most {most:.0e}]",
                 ratio(runs[kind].run.cost),
-                lambda value, most=most: value <= most,
+                partial(operator.ge, most),
                 paper="many orders of magnitude",
                 statistic=geometric_mean,
                 condition=condition,
@@ -91,7 +97,10 @@ def _error_claims(runs: dict[str, Trained], floppy: np.ndarray, excited: np.ndar
             "nothing resists: the response H⁻¹F does not exist. With Z = 6 and rigid by rejection it does.",
         )
     )
-    for variant, label in (("spring4", "Z = 4, drawn until rigid"), ("literal", "Z = 4, eq. 14 read literally")):
+    for variant, label in (
+        ("spring4", "Z = 4, drawn until rigid"),
+        ("literal", "Z = 4, eq. 14 read literally"),
+    ):
         one = runs[variant]
         claims.append(
             measured(
@@ -110,7 +119,8 @@ def _error_claims(runs: dict[str, Trained], floppy: np.ndarray, excited: np.ndar
             measured(
                 f"{name}.{variant}-softening",
                 "paper A, figs 3e and 4",
-                f"Springs, {label}: the lowest eigenvalue falls clearly [median of final over initial ≤ 0.75]",
+                f"Springs, {label}: the lowest eigenvalue falls clearly [median of final over initial ≤ "
+                "0.75]",
                 softened,
                 lambda value: value <= 0.75,
                 condition=f"Median ratio of the effective conductance {conductance:.2f}."
@@ -124,7 +134,9 @@ _CHOICES = {
     "flow": "G(N, M) graphs, N = 40, M = 60; pseudo-inverse",
     "spring": "N = 40, mean degree 6, rigid by rejection; rigid motions projected out",
 }
-_LITERAL = "The product of two vectors in eq. 14 makes H the graph Laplacian times the identity: no central force."
+_LITERAL = (
+    "The product of two vectors in eq. 14 makes H the graph Laplacian times the identity: no central force."
+)
 
 
 def _floppiness(settings: Settings, draws: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +144,8 @@ def _floppiness(settings: Settings, draws: int) -> tuple[np.ndarray, np.ndarray]
     generator = host_generator(settings.key("fig2 floppy"))
     nodes, edges = 40, 80
     first, second = np.triu_indices(nodes, k=1)
-    floppy, excited = [], []
+    floppy: list[int] = []
+    excited: list[bool] = []
     while len(floppy) < draws:
         chosen = generator.choice(len(first), edges, replace=False)
         pairs = np.stack([first[chosen], second[chosen]], axis=1)
@@ -142,10 +155,10 @@ def _floppiness(settings: Settings, draws: int) -> tuple[np.ndarray, np.ndarray]
         bonds = positions[pairs[:, 0]] - positions[pairs[:, 1]]
         directions = bonds / np.linalg.norm(bonds, axis=1, keepdims=True)
         floppy.append(floppy_modes(pairs, directions, positions, False))
-        compatibility = np.zeros((edges, nodes, 2))
-        compatibility[np.arange(edges), pairs[:, 0]] = directions
-        compatibility[np.arange(edges), pairs[:, 1]] = -directions
-        compatibility = compatibility.reshape(edges, 2 * nodes)
+        rows = np.zeros((edges, nodes, 2))
+        rows[np.arange(edges), pairs[:, 0]] = directions
+        rows[np.arange(edges), pairs[:, 1]] = -directions
+        compatibility = rows.reshape(edges, 2 * nodes)
         # A unit force on one node, balanced over the rigid motions: is it a combination of bond tensions?
         force = np.zeros((nodes, 2))
         angle = generator.uniform(0, 2 * np.pi)
@@ -153,7 +166,7 @@ def _floppiness(settings: Settings, draws: int) -> tuple[np.ndarray, np.ndarray]
         rigid = _rigid_basis(positions)
         balanced = force.ravel() - rigid.T @ (rigid @ force.ravel())
         tensions = np.linalg.lstsq(compatibility.T, balanced, rcond=1e-10)[0]
-        excited.append(np.linalg.norm(compatibility.T @ tensions - balanced) > 1e-8)
+        excited.append(bool(np.linalg.norm(compatibility.T @ tensions - balanced) > 1e-8))
     return np.array(floppy), np.array(excited)
 
 
@@ -227,7 +240,7 @@ def _predict(one: Trained) -> dict[str, Any]:
     """First-order changes of the run's own steps (eqs 21, 22, 24, 25), added up; variables of a dataset."""
     history = np.asarray(one.run.records["k"])
     network, task = one.run.network, one.run.task
-    lam, force = (np.asarray(array) for array in _first_order(network, task, history))
+    lam, force = (np.asarray(array) for array in _first_order(network, task, jnp.asarray(history)))
     start = np.asarray(one.trajectory.eigenvalues)[:, :1]
     aligned = np.asarray(one.trajectory.force_alignment)[:, :1, 0, 0]
     return {
@@ -267,7 +280,8 @@ def _first_order(
         nothing = jnp.zeros_like(k[:1])
         steps = jnp.stack([jnp.concatenate([nothing, step]), jnp.concatenate([step, nothing])], axis=1)
         values, turned = jax.vmap(one, in_axes=(None, None, 0, 0))(network, task, k, steps)
-        return tuple(0.5 * (change[:-1, 1] + change[1:, 0]) for change in (values, turned))
+        values, turned = (0.5 * (change[:-1, 1] + change[1:, 0]) for change in (values, turned))
+        return values, turned
 
     return jax.vmap(realization)(network, task, history)
 
@@ -293,7 +307,11 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
             f"{name}-lowest-mode",
             f"paper A, fig. 3{panel[1]}",
             f"The lowest mode aligns with the input force: {label} "
-            + ("[mean |v₁·F|/|F| at least 0.45" if kind == "node" else "[mean |v₁·F|/|F| above that at the start")
+            + (
+                "[mean |v₁·F|/|F| at least 0.45"
+                if kind == "node"
+                else "[mean |v₁·F|/|F| above that at the start"
+            )
             + f"; {alignment[:, 0, 0].mean():.2f} at the start]",
             alignment[:, -1, 0],
             lambda value: value >= 0.45 if kind == "node" else value > alignment[:, 0, 0].mean(),
@@ -325,7 +343,8 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
             measured(
                 f"{name}-highest-mode",
                 "paper A, fig. 3b",
-                f"The highest mode aligns with the input force too [mean above that at the start, {top_before:.2f}]",
+                "The highest mode aligns with the input force too [mean above that at the start, "
+                f"{top_before:.2f}]",
                 top,
                 lambda value: value > top_before,
                 paper="significantly",
@@ -387,7 +406,8 @@ def _first_order_claims(kind: Kind, slow: Trained, predicted: dict[str, Any]) ->
             "[median error at most 0.05]",
             error,
             lambda value: value <= 0.05,
-            condition="It misses where two eigenvalues nearly cross between records, as the paper says of them.",
+            condition="It misses where two eigenvalues nearly cross between records, as the paper says of "
+            "them.",
         )
     )
     return claims
@@ -411,7 +431,9 @@ def draw_hessians(dataset: xr.Dataset) -> Figure:
         band(above, step, relative[..., -1], ACCENTS[3], "highest λ")
         foretold = one["predicted_eigenvalues"].values / values[:, :1]
         for mode, text in ((0, "first order"), (-1, None)):
-            above.plot(step, np.median(foretold[..., mode], axis=0), ":", color=INK, linewidth=1.4, label=text)
+            above.plot(
+                step, np.median(foretold[..., mode], axis=0), ":", color=INK, linewidth=1.4, label=text
+            )
         above.set(ylabel="λ / λ(0), median", xlabel="adaptive learning step", xlim=(0, last))
         above.set_title(label, pad=32)
         legend_above(above, ncols=4, handlelength=1.2, columnspacing=0.8, fontsize=7.5)
@@ -422,9 +444,13 @@ def draw_hessians(dataset: xr.Dataset) -> Figure:
         below.plot(step, mean[:, 0], color=color, linewidth=1.8, label="lowest mode")
         below.plot(step, mean[:, -1], color=ACCENTS[3], linewidth=1.8, label="highest mode")
         foretold = one["predicted_lowest_alignment"].values
-        below.plot(step, np.clip(foretold, 0, 1).mean(axis=0), ":", color=INK, linewidth=1.4, label="first order")
+        below.plot(
+            step, np.clip(foretold, 0, 1).mean(axis=0), ":", color=INK, linewidth=1.4, label="first order"
+        )
         response = one["response_alignment"].values[..., 0]
-        below.plot(step, response[..., 0].mean(axis=0), "-.", color=color, linewidth=1.2, label="with response")
+        below.plot(
+            step, response[..., 0].mean(axis=0), "-.", color=color, linewidth=1.2, label="with response"
+        )
         below.set(ylabel="|v·F| / |F|, mean", xlabel="adaptive learning step", xlim=(0, last), ylim=(0, 1))
         legend_above(below, ncols=2, fontsize=7.5)
     return figure
@@ -449,7 +475,7 @@ def conductances(settings: Settings) -> Result:
         history = jnp.asarray(one.run.records["k"][:, chosen])
         sampled = _sampled(one.run.network, one.run.task, history, settings.key(f"fig4 {kind}"))
         names = ("sampled_conductance", "sampled_dimension", "sampled_participation")
-        variables = {
+        variables: dict[str, Any] = {
             name: (("realization", "sampled_record"), np.asarray(values))
             for name, values in zip(names, sampled, strict=True)
         }
@@ -478,9 +504,7 @@ def _sampled(
     return jax.vmap(along)(network, task, history, jax.random.split(key, history.shape[0]))
 
 
-def _conductance_claims(
-    kind: Kind, one: Trained, sampled: dict[str, Any], chosen: np.ndarray
-) -> list[Claim]:
+def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chosen: np.ndarray) -> list[Claim]:
     name, label = f"physical-effects.fig4.{kind}", KINDS[kind][0]
     conductance = np.asarray(one.trajectory.effective_conductance)
     dimension = np.asarray(one.trajectory.effective_dimension)
@@ -513,7 +537,8 @@ def _conductance_claims(
         measured(
             f"{name}-participation",
             "paper A, section III C",
-            f"The participation ratio (eq. 29, averaged over forces) falls too: {label} [median ratio below 1]",
+            f"The participation ratio (eq. 29, averaged over forces) falls too: {label} [median ratio "
+            "below 1]",
             ratio(sampled["sampled_participation"][1]),
             lambda value: value < 1,
             paper="reduced",
@@ -522,7 +547,8 @@ def _conductance_claims(
         measured(
             f"{name}-conductance-sampled",
             "paper A, eqs 26, 28",
-            f"Eq. 28's spectral form is the mean of eq. 26: {label} [ratio of the mean over 500 forces to the "
+            f"Eq. 28's spectral form is the mean of eq. 26: {label} [ratio of the mean over 500 forces "
+            "to the "
             "root mean square within 1 % of 1]",
             by_force.mean(axis=1),
             lambda value: abs(value - 1) <= 0.01,

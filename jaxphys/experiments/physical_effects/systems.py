@@ -210,7 +210,7 @@ def _trajectory(network: Any, task: Any, history: Float[Array, "R T M"]) -> Traj
 
 
 def lowest_share(alignment: Float[Array, "R T m S"], number: int) -> np.ndarray:
-    """How much of unit vectors lies in the span of the `number` lowest modes: a norm, mean over samples, `(R, T)`."""
+    """Norm of what unit vectors have in the span of the `number` lowest modes, mean over S: `(R, T)`."""
     lowest = np.asarray(alignment)[:, :, :number]
     return np.sqrt(np.sum(lowest**2, axis=2)).mean(axis=-1)
 

@@ -1,5 +1,7 @@
 """Figure 7: other tasks for node networks, that is allostery, regression and classification."""
 
+import operator
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -259,7 +261,7 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
                 "paper A, appendix A",
                 f"Iris: {label} accuracy [mean over networks at least {least}]",
                 measurements["iris"][key],
-                lambda value, least=least: value >= least,
+                partial(operator.le, least),
                 paper=1.0 if key == "train" else 0.95,
                 statistic=np.mean,
                 condition="Raw features, cross-entropy with inverse temperature 100, 3000 adaptive steps.",
@@ -269,7 +271,8 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
         measured(
             f"{name}.iris-cross-entropy",
             "paper A, fig. 7c",
-            "Iris: cross-entropy falls for training and test flowers [the larger of both mean ratios at most 0.5]",
+            "Iris: cross-entropy falls for training and test flowers [the larger of both mean ratios "
+            "at most 0.5]",
             np.maximum(ratio(flowers.run.cost), ratio(measurements["iris"]["test_cost"])),
             lambda value: value <= 0.5,
             paper="significantly reduced",
@@ -313,7 +316,10 @@ def draw_other_tasks(dataset: xr.Dataset) -> Figure:
     for (name, title), above, below in zip(titles.items(), upper, lower, strict=True):
         one = part(dataset, name)
         step, values = one["step"].values, one["eigenvalues"].values
-        for label, key, color, style in (("training", "cost", ACCENTS[0], "-"), ("test", "test_cost", ACCENTS[1], "--")):
+        for label, key, color, style in (
+            ("training", "cost", ACCENTS[0], "-"),
+            ("test", "test_cost", ACCENTS[1], "--"),
+        ):
             if key in one:
                 mean = np.exp(np.log(np.maximum(one[key].values, 1e-300)).mean(axis=0))
                 above.plot(step, mean, style, color=color, linewidth=1.8, label=label)
