@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce",
         help="compute the papers' figures and check their claims",
         description="Compute figures of the papers at their ensemble sizes. Writes a picture and a dataset "
-        "for each, claims.json and report.html into the output folder. What is there already is kept, so that an "
+        "for each, claims.json and report.html into the output folder. What is there is kept, so that an "
         "interrupted call goes on. See docs/reproduce.md.",
         epilog="example: jaxphys reproduce physical-effects.fig4 --out runs/paper-a --quick",
     )

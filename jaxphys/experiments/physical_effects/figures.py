@@ -5,6 +5,7 @@ from jaxphys.experiments.physical_effects import (
     curvature,
     formulas,
     intrinsic,
+    limits,
     overload,
     several,
     single,
@@ -96,6 +97,16 @@ FIGURES = (
         "dot for each network; the line is the significance asked for.",
         stranger.discovery,
         stranger.draw_discovery,
+    ),
+    Experiment(
+        "physical-effects.capacity",
+        "Appendix D: capacity, exactly",
+        "In G = H⁻¹ every linear task is a linear equation, so that learnability is semidefinite feasibility. Left: "
+        "the networks of figure 6, what is learnable, what Gauss-Newton steps learn, and what is certified to be "
+        "impossible. Right: how many random tasks half of the sets reach, against the number of learning degrees of "
+        "freedom.",
+        limits.capacity,
+        limits.draw_capacity,
     ),
     Experiment(
         "physical-effects.cost-hessian",

@@ -1,5 +1,8 @@
 """Figure 6: more and more tasks for networks of ten nodes, by the plain rule and by Gauss-Newton steps."""
 
+from functools import lru_cache
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,12 +26,12 @@ from jaxphys.networks import AbstractNetwork, NodeNetwork
 from jaxphys.plots import GREY, styled
 from jaxphys.solvers import Dense
 from jaxphys.tasks import Task, random_linear
-from jaxphys.train import train
+from jaxphys.train import Run, train
 
 COUNTS = (1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31, 34, 36)
 _NODES = 10
 # A network has learned its tasks once their summed cost has fallen by this factor.
-_LEARNED = 1e-6
+LEARNED = 1e-6
 METHODS = {"plain": "plain rule, 1000 steps", "newton": "Gauss-Newton (LM), 200 steps"}
 
 
@@ -40,29 +43,44 @@ def padded_pair(key: Key[Array, ""], number: int) -> tuple[AbstractNetwork, Task
     return network, task.with_samples(task.inputs, task.targets, jnp.asarray(weights))
 
 
-def overload(settings: Settings) -> Result:
-    """Fig. 6: error, eigenvalues, alignment, conductance and dimension against the number of tasks."""
+@lru_cache(maxsize=2)
+def overloaded(settings: Settings) -> dict[str, Trained]:
+    """The same networks and tasks trained by the plain rule and by Gauss-Newton steps."""
     each = settings.realizations(100)
-    pairs = [
-        ensemble(padded_pair, jax.random.split(settings.key(f"fig6 {n}"), each), number=n) for n in COUNTS
-    ]
-    join = lambda trees: jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)  # noqa: E731
-    network, task = (join(trees) for trees in zip(*pairs, strict=True))
+    keys = [jax.random.split(settings.key(f"fig6 {n}"), each) for n in COUNTS]
+    pairs = [ensemble(padded_pair, key, number=n) for n, key in zip(COUNTS, keys, strict=True)]
+    network, task = (
+        jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees) for trees in zip(*pairs, strict=True)
+    )
     steps = settings.steps(1000)
     plain = train_adaptively(network, task, steps, (0, steps // 4))
     metric = NodeNetwork(jnp.zeros(network.k.shape[-1])).frobenius_metric
-    newton = train(
+    newton = train_by_newton(network, task, settings.steps(200), metric=metric)
+    return {"plain": Trained(plain, trajectory(plain)), "newton": Trained(newton, trajectory(newton))}
+
+
+def train_by_newton(network: Any, task: Any, steps: int, **options: Any) -> Run:
+    """Levenberg-Marquardt steps until the cost is down to `REST`, recording k before and after."""
+    return train(
         network,
         task,
-        steps=settings.steps(200),
-        integrator=LevenbergMarquardt(metric=metric),
+        steps=steps,
+        integrator=LevenbergMarquardt(**options),
         solver=Dense(),
         stop_cost=REST,
         functionals={"k": lambda network, task: network.k},
         record_steps=(0,),
     )
-    number = np.repeat(COUNTS, each)
-    runs = {"plain": Trained(plain, trajectory(plain)), "newton": Trained(newton, trajectory(newton))}
+
+
+def numbers_of_tasks(settings: Settings) -> np.ndarray:
+    """How many tasks each of the `overloaded` networks has."""
+    return np.repeat(COUNTS, settings.realizations(100))
+
+
+def overload(settings: Settings) -> Result:
+    """Fig. 6: error, eigenvalues, alignment, conductance and dimension against the number of tasks."""
+    runs, number = overloaded(settings), numbers_of_tasks(settings)
     parts = []
     for name, one in runs.items():
         variables = {k: v for k, v in one.trajectory.variables().items() if not k.endswith("_alignment")}
@@ -93,7 +111,7 @@ def half_point(number: np.ndarray, learned: np.ndarray) -> float:
 def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim]:
     name = "physical-effects.fig6"
     plain, newton = runs["plain"], runs["newton"]
-    learned = {key: ratio(one.run.cost) <= _LEARNED for key, one in runs.items()}
+    learned = {key: ratio(one.run.cost) <= LEARNED for key, one in runs.items()}
     half = {key: half_point(number, values) for key, values in learned.items()}
     early = {key: np.mean(values[number == 10]) for key, values in learned.items()}
     bootstrap = _half_points(number, learned["newton"])
@@ -266,7 +284,7 @@ def draw_overload(dataset: xr.Dataset) -> Figure:
         relative = one["cost"].values[:, -1] / one["cost"].values[:, 0]
         band(error, counts, np.maximum(grouped(relative), 1e-28), color, label, linestyle=style)
         fraction.plot(
-            counts, grouped(relative <= _LEARNED).mean(axis=0), "o", ls=style, color=color, label=label, ms=3
+            counts, grouped(relative <= LEARNED).mean(axis=0), "o", ls=style, color=color, label=label, ms=3
         )
         for key, axes in (("effective_conductance", conductance), ("effective_dimension", dimension)):
             values = one[key].values
