@@ -37,10 +37,10 @@ class Curvature(eqx.Module):
     of every learning degree of freedom (for node networks `v₁v₁ᵀ`).
     """
 
-    exact: Float[Array, "R M"]
-    trained: Float[Array, "R M"]
-    overlap: Float[Array, " R"]
-    softest: Float[Array, " R"]
+    exact: Float[Array, "*R M"]
+    trained: Float[Array, "*R M"]
+    overlap: Float[Array, "*R"]
+    softest: Float[Array, "*R"]
 
 
 @eqx.filter_jit

@@ -101,9 +101,12 @@ FIGURES = (
     Experiment(
         "physical-effects.capacity",
         "Appendix D: capacity, exactly",
-        "In G = H⁻¹ every linear task is a linear equation, so that learnability is semidefinite feasibility. Left: "
-        "the networks of figure 6, what is learnable, what Gauss-Newton steps learn, and what is certified to be "
-        "impossible. Right: how many random tasks half of the sets reach, against the number of learning degrees of "
+        "In G = H⁻¹ every linear task is a linear equation, so that learnability is semidefinite "
+        "feasibility. Left: "
+        "the networks of figure 6, what is learnable, what Gauss-Newton steps learn, and what is "
+        "certified to be "
+        "impossible. Right: how many random tasks half of the sets reach, against the number of "
+        "learning degrees of "
         "freedom.",
         limits.capacity,
         limits.draw_capacity,

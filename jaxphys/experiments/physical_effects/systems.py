@@ -154,18 +154,18 @@ RECORDS = (*range(0, 40, 2), *range(40, 100, 4), *range(100, 200, 10), *range(20
 
 
 class Trajectory(eqx.Module):
-    """What one eigendecomposition per record tells; R realizations, T records, m modes, S samples.
+    """What one eigendecomposition per record tells, for all realizations and records; m modes, S samples.
 
     Eigenvalues ascend; alignments are absolute cosines of the modes with forces, responses, and the space
     that all forces span.
     """
 
-    eigenvalues: Float[Array, "R T m"]
-    force_alignment: Float[Array, "R T m S"]
-    response_alignment: Float[Array, "R T m S"]
-    span_alignment: Float[Array, "R T m"]
-    effective_conductance: Float[Array, "R T"]
-    effective_dimension: Float[Array, "R T"]
+    eigenvalues: Float[Array, "*R m"]
+    force_alignment: Float[Array, "*R m S"]
+    response_alignment: Float[Array, "*R m S"]
+    span_alignment: Float[Array, "*R m"]
+    effective_conductance: Float[Array, "*R"]
+    effective_dimension: Float[Array, "*R"]
 
     def variables(self) -> dict[str, Any]:
         """For `ensemble_dataset`."""
