@@ -1,4 +1,4 @@
-"""Rewrite the tables of docs/reproduce.md from the results in a folder: python docs/claims_table.py FOLDER."""
+"""Rewrite the tables of docs/reproduce.md from results in a folder: python docs/claims_table.py FOLDER."""
 
 import re
 import sys
