@@ -59,11 +59,13 @@ def measured(
     paper: Number = None,
     statistic: Callable[[np.ndarray], Any] = np.median,
     condition: str = "",
+    conditional: bool = False,
 ) -> Claim:
     """A claim about an ensemble: a statistic of one number per realization, and the spread of these.
 
     `values`: `(R,)`, booleans count as 0 and 1; entries that are not finite are left out, and a claim
-    without any does not hold. `holds`: a verdict, or a test of the statistic.
+    without any does not hold. `holds`: a verdict, or a test of the statistic; with `conditional` passing it
+    means that the claim holds under `condition` alone.
     """
     numbers = np.asarray(values, dtype=float).ravel()
     numbers = numbers[np.isfinite(numbers)]
@@ -78,7 +80,8 @@ def measured(
         spread = (float(low), float(high))
     if callable(holds):
         holds = bool(math.isfinite(value) and holds(value))
-    verdict: Verdict = holds if isinstance(holds, str) else "holds" if holds else "does not hold"
+    passed: Verdict = "conditional" if conditional else "holds"
+    verdict: Verdict = holds if isinstance(holds, str) else passed if holds else "does not hold"
     return Claim(id, source, statement, paper, value, spread, int(numbers.size), verdict, condition)
 
 
