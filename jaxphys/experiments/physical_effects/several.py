@@ -19,12 +19,12 @@ from jaxphys.experiments.physical_effects.systems import (
     Trained,
     ensemble,
     lowest_share,
+    solver_of,
     train_adaptively,
     trajectory,
 )
 from jaxphys.networks import NodeNetwork
 from jaxphys.plots import GREY, styled
-from jaxphys.solvers import Dense
 from jaxphys.train import train
 from jaxphys.transforms import bounds, desynchronous, precondition, update_noise
 
@@ -227,7 +227,7 @@ def noise(settings: Settings) -> Result:
                 batch_size=1 if protocol == "partial" else None,
                 record_every=settings.steps(_STEPS[kind]) // 20 or 1,
                 functionals={"k": lambda network, task: network.k},
-                solver=Dense(),
+                solver=solver_of(network),
                 key=settings.key(f"fig9 {kind} {protocol}"),
             )
             runs[protocol] = Trained(run, trajectory(run))

@@ -23,7 +23,7 @@ from jaxphys.equilibrium import Boundary
 from jaxphys.experiments.frame import Settings
 from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
-from jaxphys.solvers import Dense
+from jaxphys.solvers import AbstractSolver, Dense
 from jaxphys.tasks import Task, allostery, random_linear
 from jaxphys.train import AdaptiveStep, Run, stack, train
 from jaxphys.transforms import bounds, precondition
@@ -137,12 +137,17 @@ def train_adaptively(network: Any, task: Any, steps: int, records: Sequence[int]
     arguments: dict[str, Any] = {
         "adaptive": AdaptiveStep(),
         "optimizer": descent(network),
-        "solver": Dense(),
+        "solver": solver_of(network),
         "stop_cost": REST,
         "functionals": {"k": _field},
         "record_steps": [record for record in records if record < steps],
     }
     return train(network, task, steps=steps, **{**arguments, **options})
+
+
+def solver_of(network: Any) -> AbstractSolver | None:
+    """`Dense` for node networks, which have many terminals here; else what `train` chooses."""
+    return Dense() if isinstance(network, NodeNetwork) else None
 
 
 def _field(network: AbstractNetwork, task: Task) -> Float[Array, " M"]:
