@@ -213,7 +213,7 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             [most_conductive],
             lambda value: abs(value / half["newton"] - 1) <= 0.2,
             paper=13.0,
-            condition=f"At the capacity that the method reaches, {_text(half['newton'])} here, and not at 13. By the "
+            condition=f"At the capacity that the method reaches, {_text(half['newton'])} not at 13. By the "
             f"plain rule the maximum is broad, at {_peak(conductance['plain'], by_count)} tasks.",
             conditional=True,
         ),
