@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from jaxphys.diagnostics import Decision, capacity_curve, free_dimension, task_learnability
 from jaxphys.experiments.claims import Claim, measured
@@ -260,6 +261,10 @@ def draw_capacity(dataset: xr.Dataset) -> Figure:
         growth.loglog(x, y, marker="s", ls=KINDS[kind][2], color=KINDS[kind][1], ms=4, label=label)
     ends = np.array([weights.min(), weights.max()])
     growth.loglog(ends, ends, ":", color=GREY, label="as many as N_w")
+    for axis in (growth.xaxis, growth.yaxis):
+        axis.set_major_locator(FixedLocator([5, 10, 20, 40, 80]))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
     growth.set(xlabel="learning degrees of freedom N_w", ylabel="tasks that half of the sets reach")
     for axes in row:
         legend_above(axes)
