@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Key
 from tqdm import tqdm
 
-from jaxphys._checks import InputError, require
+from jaxphys._checks import require
 from jaxphys.diagnostics import (
     cost_hessian,
     cost_hessian_autodiff,
@@ -41,7 +41,6 @@ from jaxphys.tasks import (
     Response,
     SquaredError,
     Task,
-    holds_nodes,
     respond,
     sparse_cholesky,
     star_mesh,
@@ -223,7 +222,7 @@ def _learning_checks(system: System) -> list[Check]:
         checks += [Check(name, *names, measured, 0.0, bound) for name, measured, bound in small]
         for name, series, order in orders:
             checks.append(Check(name, *names, _order(series, gradient, nudges), order - 0.1, order + 0.1))
-    if isinstance(network, NodeNetwork) and holds_nodes(task):
+    if isinstance(network, NodeNetwork) and system.boundary_name in ("forces, projected", "held nodes"):
         names = (system.network_name, system.boundary_name, "TrackedInverse")
         checks.append(
             Check("learning of 20 steps against factorisations", *names, _tracking(system), 0.0, 1e-10)
@@ -235,13 +234,15 @@ _SOLVERS = (Dense(), BorderedLU())
 
 
 def _planned(system: System) -> list[AbstractSolver]:
-    """Solvers that are made for one network and its boundary, where they can be."""
-    plans = {FlowNetwork: star_mesh, SpringNetwork: sparse_cholesky}
-    plan = plans.get(type(system.network))
-    try:
-        return [] if plan is None else [plan(system.network, system.task)]
-    except InputError:
+    """Solvers that are made for one network and its boundary; each has a program of its own to compile."""
+    held = system.boundary_name == "held nodes" and system.network_name in ("flow", "spring 2-D")
+    if not held and system.boundary_name != "forces, projected":
         return []
+    if isinstance(system.network, FlowNetwork):
+        return [star_mesh(system.network, system.task)]
+    if isinstance(system.network, SpringNetwork):
+        return [sparse_cholesky(system.network, system.task)]
+    return []
 
 
 def _tracking(system: System) -> float:

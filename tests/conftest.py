@@ -4,7 +4,9 @@ The suite runs in double precision. `JAXPHYS_TEST_FLOAT32=1 pytest` runs it in s
 without the tests marked `float64`.
 """
 
+import gc
 import os
+from pathlib import Path
 
 # Some JAX versions deadlock on machines with few cores; a larger thread pool is a belt against that.
 # It is read when the first backend starts, so it must be set before any array exists.
@@ -14,6 +16,7 @@ os.environ.setdefault("NPROC", "16")
 # `XLA_FLAGS= pytest` compiles as users do.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -34,6 +37,17 @@ def pytest_collection_modifyitems(config, items):
     doubles = [item for item in items if item.get_closest_marker("float64")]
     config.hook.pytest_deselected(items=doubles)
     items[:] = [item for item in items if not item.get_closest_marker("float64")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Forget compiled programs before there are too many: each takes memory maps, which run out at 65 530."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        eqx.clear_caches()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(params=["dense", "bordered_lu"])

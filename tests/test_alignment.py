@@ -11,6 +11,8 @@ import jaxphys as jp
 from jaxphys import diagnostics
 from jaxphys.certificate import systems
 
+pytestmark = pytest.mark.float64
+
 # Driven by forces, floating or without a border; and one each that is held.
 SYSTEMS = [list(systems(seed=5))[i] for i in (0, 6, 8, 12, 24)]
 NAMES = [f"{system.network_name}-{system.boundary_name}" for system in SYSTEMS]

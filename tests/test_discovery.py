@@ -13,6 +13,8 @@ from helpers import assert_close, assert_refused, ulps
 import jaxphys as jp
 from jaxphys import diagnostics
 
+pytestmark = pytest.mark.float64
+
 SIZE, COUNT = 20, 12
 
 
