@@ -235,9 +235,16 @@ def planar_graph(
 
 
 def trained(workload: Workload, solver: AbstractSolver | None = None) -> Contender:
-    """The library as users call it: `train`, which records the cost at the first and the last step only."""
+    """The library as users call it: `train`, which records the cost at the first and the last step only.
+
+    The first call plans a solver unless it is handed one; a plan's time would hide that of the steps.
+    """
+    planned = solver
 
     def advance(steps: int) -> np.ndarray:
+        nonlocal planned
+        if planned is None:
+            planned = choose_solver(workload.network, workload.task, workload.optimizer)
         run = train(
             workload.network,
             workload.task,
@@ -245,7 +252,7 @@ def trained(workload: Workload, solver: AbstractSolver | None = None) -> Contend
             rule=workload.rule,
             optimizer=workload.optimizer,
             record_steps=(steps,),
-            solver=solver,
+            solver=planned,
         )
         return np.asarray(run.network.k)
 
