@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -81,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--quick", action="store_true", help="a tenth of the realizations: a first look")
     again.add_argument("--seed", metavar="N", type=int, default=0, help="of every random draw (default: 0)")
     again.add_argument("--force", action="store_true", help="compute again what is there already")
+    again.add_argument(
+        "--jobs",
+        metavar="N",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        help="figures computed side by side (default: as many as cores, at most 4)",
+    )
     again.set_defaults(run=_reproduce)
     verify = commands.add_parser(
         "verify",
@@ -249,7 +257,7 @@ def _reproduce(parsed: argparse.Namespace) -> int:
     settings = Settings(scale=0.1 if parsed.quick else 1.0, seed=parsed.seed)
     tell = partial(print, flush=True)
     try:
-        reproduce(parsed.names, parsed.out, settings, force=parsed.force, tell=tell)
+        reproduce(parsed.names, parsed.out, settings, force=parsed.force, jobs=parsed.jobs, tell=tell)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with the figures that are not done.", file=sys.stderr)
         return 130

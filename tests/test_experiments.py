@@ -7,6 +7,9 @@ import dataclasses
 import json
 import os
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import matplotlib.figure
@@ -18,6 +21,7 @@ from jaxphys import InputError, cli
 from jaxphys import experiments as ex
 from jaxphys.experiments import frame, pages, registry
 from jaxphys.experiments.claims import Claim, from_json, geometric_mean, measured, to_json
+from jaxphys.experiments.frame import computed_once
 from jaxphys.experiments.physical_effects.overload import half_point
 
 pytestmark = pytest.mark.float64
@@ -121,10 +125,39 @@ def test_reproduce_writes_everything_and_goes_on(toys, tmp_path):
     assert [counter.calls for counter in toys.values()] == [2, 1]
 
 
-def test_an_interruption_leaves_what_is_done(toys, tmp_path):
+def test_side_by_side_is_as_one_by_one(toys, tmp_path):
+    claims = ex.reproduce([], tmp_path / "one", jobs=1)
+    assert ex.reproduce([], tmp_path / "two", jobs=2) == claims
+    assert (tmp_path / "two" / "claims.json").read_text() == (tmp_path / "one" / "claims.json").read_text()
+    with pytest.raises(InputError, match="`jobs`"):
+        ex.reproduce([], tmp_path / "three", jobs=0)
+
+
+def test_what_figures_share_is_computed_once():
+    barrier, calls = threading.Barrier(4), []
+
+    @computed_once(maxsize=4)
+    def slow(number):
+        calls.append(number)
+        time.sleep(0.05)
+        return object()
+
+    def ask(number):
+        barrier.wait()
+        return slow(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, [0, 0, 0, 1]))
+    assert sorted(calls) == [0, 1]
+    assert found[0] is found[1] is found[2] is not found[3]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interruption_leaves_what_is_done(toys, tmp_path, jobs):
     toys["toy.two"].interrupt = True
+    ex.reproduce(["toy.one"], tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        ex.reproduce([], tmp_path)
+        ex.reproduce([], tmp_path, jobs=jobs)
     assert len(json.loads((tmp_path / "claims.json").read_text())) == 1
     toys["toy.two"].interrupt = False
     ex.reproduce([], tmp_path)

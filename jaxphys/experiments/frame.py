@@ -1,8 +1,10 @@
 """What every experiment is made of: settings, a function that computes, a function that draws."""
 
 import dataclasses
+import functools
 import importlib.util
 import json
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,6 +59,27 @@ class Settings:
 
 
 QUICK = Settings(scale=0.1)
+
+
+def computed_once(maxsize: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`functools.lru_cache` for what several figures need, which may be computed side by side.
+
+    Who asks for what another thread is computing waits for it.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        cached = functools.lru_cache(maxsize)(function)
+        locks: dict[Any, threading.Lock] = {}
+
+        @functools.wraps(function)
+        def call(*arguments: Any) -> Any:
+            # `setdefault` is atomic.
+            with locks.setdefault(arguments, threading.Lock()):
+                return cached(*arguments)
+
+        return call
+
+    return decorate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import xarray as xr
 
-from jaxphys._checks import InputError
+from jaxphys._checks import InputError, require
 from jaxphys.experiments.claims import Claim, save_claims
-from jaxphys.experiments.frame import Experiment, Settings, stored_claims
+from jaxphys.experiments.frame import Experiment, Result, Settings, stored_claims
 from jaxphys.experiments.pages import Entry, page
 from jaxphys.experiments.registry import EXPERIMENTS, resolve
 from jaxphys.io import save_run, write_atomically
@@ -22,6 +23,7 @@ def reproduce(
     settings: Settings | None = None,
     *,
     force: bool = False,
+    jobs: int = 1,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Claim]:
     """Run experiments and write `NAME.nc`, `NAME.png`, `claims.json` and `report.html` into the folder `out`.
@@ -35,6 +37,7 @@ def reproduce(
     - `names`: of experiments or groups of them, as `resolve` knows them; none means all.
     - `settings`: `Settings()`, the papers' ensemble sizes, if left out.
     - `force`: compute again what is there, and replace results of other settings.
+    - `jobs`: figures computed side by side, in threads. An interruption then waits for those at work.
     - `tell`: called with a line of text for every experiment.
 
     Returns the claims of the experiments named. Raises `InputError`, before any compute, on unknown names, a
@@ -45,30 +48,53 @@ def reproduce(
     experiments = resolve(names)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: must be a folder, but it is a file")
+    require(jobs >= 1, "jobs", "be at least 1", f"it is {jobs}")
     todo = [one for one in experiments if force or not _is_done(one, settings, out)]
     for one in todo:
         one.check()
     out.mkdir(parents=True, exist_ok=True)
-    claims: list[Claim] = []
+    found: dict[str, list[Claim]] = {}
     for one in experiments:
-        if one in todo:
-            begin, busy = time.perf_counter(), time.process_time()
-            result = one.run(settings)
-            seconds, busy = time.perf_counter() - begin, time.process_time() - busy
-            took = {"seconds": round(seconds, 2), "processor_seconds": round(busy, 2)}
-            save_run(result.dataset.assign_attrs(took), _path(out, one))
-            _draw(one, result.dataset, out)
-            tell(f"{one.name}: {_tally(result.claims)}, {seconds:.1f} s ({busy:.1f} s of processor)")
-            claims += result.claims
-        else:
+        if one not in todo:
             dataset = xr.load_dataset(_path(out, one), engine="h5netcdf")
             if not (out / f"{one.name}.png").exists():
                 _draw(one, dataset, out)
             tell(f"{one.name}: already there")
-            claims += stored_claims(dataset)
+            found[one.name] = stored_claims(dataset)
+    write_summary(out)
+    for one, result in _computed(todo, settings, jobs):
+        save_run(result.dataset, _path(out, one))
+        _draw(one, result.dataset, out)
+        tell(f"{one.name}: {_tally(result.claims)}, {result.dataset.attrs['seconds']:.1f} s")
+        found[one.name] = result.claims
         # After every experiment, so that an interruption leaves a folder that agrees with itself.
         write_summary(out)
-    return claims
+    return [claim for one in experiments for claim in found[one.name]]
+
+
+def _computed(
+    todo: Sequence[Experiment], settings: Settings, jobs: int
+) -> Iterator[tuple[Experiment, Result]]:
+    """Experiments with their results as they are done."""
+
+    def timed(one: Experiment) -> Result:
+        begin = time.perf_counter()
+        result = one.run(settings)
+        seconds = round(time.perf_counter() - begin, 2)
+        return Result(result.dataset.assign_attrs(seconds=seconds), result.claims)
+
+    if jobs == 1:
+        for one in todo:
+            yield one, timed(one)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(timed, one): one for one in todo}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def write_summary(out: Path | str) -> None:

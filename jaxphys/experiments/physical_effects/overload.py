@@ -1,6 +1,5 @@
 """Figure 6: more and more tasks for networks of ten nodes, by the plain rule and by Gauss-Newton steps."""
 
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -12,7 +11,15 @@ from matplotlib.figure import Figure
 
 from jaxphys.experiments.claims import Claim, measured
 from jaxphys.experiments.drawing import ACCENTS, band, legend_above, panels
-from jaxphys.experiments.frame import Result, Settings, ensemble_dataset, merged, part, ratio
+from jaxphys.experiments.frame import (
+    Result,
+    Settings,
+    computed_once,
+    ensemble_dataset,
+    merged,
+    part,
+    ratio,
+)
 from jaxphys.experiments.physical_effects.systems import (
     REST,
     Trained,
@@ -43,7 +50,7 @@ def padded_pair(key: Key[Array, ""], number: int) -> tuple[AbstractNetwork, Task
     return network, task.with_samples(task.inputs, task.targets, jnp.asarray(weights))
 
 
-@lru_cache(maxsize=2)
+@computed_once(maxsize=2)
 def overloaded(settings: Settings) -> dict[str, Trained]:
     """The same networks and tasks trained by the plain rule and by Gauss-Newton steps."""
     each = settings.realizations(100)

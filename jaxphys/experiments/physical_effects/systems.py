@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxphys.diagnostics import spectrum
 from jaxphys.equilibrium import Boundary
-from jaxphys.experiments.frame import Settings
+from jaxphys.experiments.frame import Settings, computed_once
 from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.solvers import AbstractSolver, Dense
@@ -228,7 +228,7 @@ class Trained:
     trajectory: Trajectory
 
 
-@lru_cache(maxsize=8)
+@computed_once(maxsize=8)
 def single_task(kind: Kind, settings: Settings) -> Trained:
     """The fifty networks of one kind and one task that figs 2, 3 and 4 look at."""
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
@@ -237,7 +237,7 @@ def single_task(kind: Kind, settings: Settings) -> Trained:
     return Trained(run, trajectory(run))
 
 
-@lru_cache(maxsize=3)
+@computed_once(maxsize=3)
 def small_steps(kind: Kind, settings: Settings) -> Trained:
     """The same networks, in steps no longer than 1 in k: what first-order theory can follow."""
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
