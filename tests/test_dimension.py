@@ -12,6 +12,8 @@ import jaxphys as jp
 from jaxphys import diagnostics
 from jaxphys.diagnostics.dimension import ESTIMATORS
 
+pytestmark = pytest.mark.float64
+
 
 def gaussian(dimension, random, space=20, points=500):
     """A flat Gaussian cloud of so many dimensions, in a random direction of space."""

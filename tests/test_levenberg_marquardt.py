@@ -13,6 +13,8 @@ from helpers import assert_close, assert_identical, assert_refused, ulps
 
 import jaxphys as jp
 
+pytestmark = pytest.mark.float64
+
 FUNCTIONALS = {"k": lambda network, task: network.k}
 
 

@@ -103,6 +103,7 @@ def test_as_the_reference(held, shared):
     assert solver.shared == shared
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("law", ["central", "vector"])
 def test_as_the_reference_in_space(law):
     """Three dimensions: six rigid motions of central springs, three of vector springs."""
@@ -157,6 +158,7 @@ def test_parallel_edges_and_padding():
     assert_close(found.drive, wanted.drive, relative=tolerance())
 
 
+@pytest.mark.float64
 def test_more_realizations_than_a_chunk():
     """Seventy on one graph are chunks, filled up; each comes out as it does alone."""
     network = springs(2)
@@ -170,6 +172,7 @@ def test_more_realizations_than_a_chunk():
         assert_close(together[i], gradient(k[i], jp.BorderedLU()), relative=tolerance())
 
 
+@pytest.mark.float64
 def test_second_derivatives():
     network = springs(3, nodes=6, edges=12)
     task = task_on(network, "floating")
@@ -182,6 +185,7 @@ def test_second_derivatives():
     )
 
 
+@pytest.mark.float64
 def test_an_indefinite_network_is_told_and_its_neighbours_are_not():
     for shared in (True, False):
         network, task = ensemble("floating", shared=shared)
@@ -216,6 +220,7 @@ def test_a_plan_for_something_else_is_told():
     assert_refused("solver", jp.respond, network, elsewhere, solver=solver, saying="rows")
 
 
+@pytest.mark.float64
 def test_what_cannot_be_planned():
     network = springs(0)
     drops = jp.Boundary(network, held_drops=[(0, 1)], free_modes="project")
@@ -235,6 +240,7 @@ def test_what_cannot_be_planned():
     assert_refused("solver", jp.respond, *first, solver=solver)
 
 
+@pytest.mark.float64
 def test_which_solver_is_chosen():
     """By the work that there is, how sparse a graph is, and what a boundary holds."""
     network, task = springs(0), task_on(springs(0), "floating")
@@ -251,6 +257,7 @@ def test_which_solver_is_chosen():
     assert isinstance(jp.choose_solver(*crowded), jp.Dense)
 
 
+@pytest.mark.float64
 def test_training_and_one_compilation():
     """The same course as with the reference; other numbers on the same graph compile nothing anew."""
     network, task = ensemble("floating", shared=True)

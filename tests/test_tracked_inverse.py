@@ -92,6 +92,7 @@ def test_learning_is_that_of_a_factorisation(rule, kind):
     assert (dense.cost[:, -1] < dense.cost[:, 0]).all()
 
 
+@pytest.mark.float64
 def test_adaptive_steps_may_be_refused():
     networks, tasks = ensemble(random_constraints)
     arguments = {"optimizer": descent(networks, 1.0), "adaptive": jp.AdaptiveStep(30.0, growth=2.0)}
@@ -99,6 +100,7 @@ def test_adaptive_steps_may_be_refused():
     assert_same_learning(tracked, dense)
 
 
+@pytest.mark.float64
 def test_minibatches():
     def make(seed):
         one = network(seed)
@@ -113,6 +115,7 @@ def test_minibatches():
     assert_same_learning(tracked, dense)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -140,6 +143,7 @@ def test_without_the_guard_they_are_not():
     assert np.abs(blind.network.k - exact.network.k).max() > 1e-4
 
 
+@pytest.mark.float64
 def test_a_step_across_is_refused():
     networks, tasks = ensemble(lambda seed: random_constraints(seed, stiffness=0.75))
     tracked, dense = both(networks, tasks, steps=20, optimizer=descent(networks, 2000.0))
@@ -167,6 +171,7 @@ def test_a_hundred_thousand_steps(refresh):
     assert (run.cost[:, -1] < 0.9 * run.cost[:, 0]).all()
 
 
+@pytest.mark.float64
 def test_checkpoints_carry_what_is_known(tmp_path, monkeypatch):
     networks, tasks = ensemble(random_constraints)
     arguments = {"optimizer": descent(networks, 1.0), "record_every": 1, "solver": jp.TrackedInverse()}
@@ -187,6 +192,7 @@ def test_checkpoints_carry_what_is_known(tmp_path, monkeypatch):
     assert_identical(jp.train(networks, tasks, steps=60, **arguments).network, whole.network)
 
 
+@pytest.mark.float64
 def test_chosen_where_it_serves():
     networks, tasks = ensemble(random_constraints)
     scaled = descent(networks, optax.exponential_decay(1.0, 10, 0.5))
