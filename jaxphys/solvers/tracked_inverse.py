@@ -58,7 +58,7 @@ class TrackedInverse(AbstractSolver):
     True
     """
 
-    refresh: int = eqx.field(static=True, default=256)
+    refresh: int = eqx.field(static=True, default=1024)
     tolerance: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
