@@ -1,7 +1,7 @@
 """Training node networks with a `TrackedInverse`: the memory that walks along, and what it answers.
 
-Between two steps the memory holds the inverse and the terminals' states. A step asks `renew` (is the
-inverse still good?), `propose` (what would the network answer after this update?) and `commit` (it was
+Between two steps the memory holds the inverse and the terminals' states. A step asks `propose` (what would
+the network answer after this update?), which renews the inverse where it is no good, and `commit` (it was
 accepted). `vmap` becomes the last axis of every array; see `solvers/tracked_inverse.py` for the equations.
 """
 
@@ -13,13 +13,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import require
 from jaxphys.equilibrium import Status, greens_function
 from jaxphys.networks import NodeNetwork
 from jaxphys.solvers import Dense, TrackedInverse
+from jaxphys.solvers.batching import last_in_memory, to_last_axis
 from jaxphys.solvers.tracked_inverse import follow, followed, row_error
 from jaxphys.tasks import Response, Task, holds_nodes, respond
 
@@ -79,20 +79,22 @@ def propose(
     task: Task,
     updates: Float[Array, " M"],
     gradient: Float[Array, " M"],
+    active: Bool[Array, ""],
     index: Int[Array, ""],
 ) -> tuple[Memory, Proposal, Response]:
     """The response of `after`, whose `k` differs from that of `before` by `updates`.
 
     These should be a multiple of `gradient` in the Frobenius metric; otherwise, or where the memory is
     no good, the network is solved anew. `index` counts steps. Also returns the memory, made good again.
+    Whoever is not `active` rests: nothing is solved for it, and its answer means nothing.
     """
     scale, fits = _together(partial(_multiple, solver), updates, gradient, before, index)
     terminals = memory.moment.shape[0] - memory.moment.shape[1]
     half = jnp.pad(0.5 * scale * memory.moment, ((0, 0), (terminals, 0)))
-    memory = _together(partial(_renew, solver), memory, before, task, index)
+    memory = _together(partial(_renew, solver), memory, before, task, active, index)
     change = half + half.T
     proposal, readings, residual, status = _together(
-        partial(_answer, solver), memory, change, fits, after, task, index
+        partial(_answer, solver), memory, change, fits, after, task, active, index
     )
     drive, adjoint = proposal.columns[:terminals], proposal.columns[terminals:]
     outputs = task.inputs @ readings[:terminals]
@@ -143,10 +145,11 @@ def _renew(
     memory: Memory,
     network: NodeNetwork,
     task: Task,
+    active: Bool[Array, " R"],
     index: Int[Array, ""],
 ) -> Memory:
     """Memories with an exact inverse, and columns refined by it, where they are stale or where it is time."""
-    chosen = memory.stale | ((index > 0) & (index % solver.refresh == 0))
+    chosen = active & (memory.stale | ((index > 0) & (index % solver.refresh == 0)))
     axes = _axes(batched[1:3])
 
     def exact(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -168,7 +171,7 @@ def _renew(
     start = (jnp.any(chosen), inverse, columns)
     _, inverse, columns = jax.lax.while_loop(lambda carry: carry[0], exact, start)
     inverse, columns = (jnp.moveaxis(array, -1, 0) for array in (inverse, columns))
-    return Memory(inverse, columns, memory.moment, jnp.zeros_like(chosen))
+    return Memory(inverse, columns, memory.moment, memory.stale & ~chosen)
 
 
 def _answer(
@@ -180,12 +183,13 @@ def _answer(
     fits: Bool[Array, " R"],
     network: NodeNetwork,
     task: Task,
+    active: Bool[Array, " R"],
     index: Int[Array, ""],
 ) -> tuple[Proposal, Float[Array, "R m o"], Float[Array, " R"], Int[Array, " R"]]:
     """Columns after the step, what the outputs read of them, residual and status."""
 
     def last(is_batched: bool, array: Array) -> Array:
-        array = jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
+        array = to_last_axis(is_batched, array)
         return jnp.broadcast_to(array, (*array.shape[:-1], axis_size))
 
     inverse, columns = jnp.moveaxis(memory.inverse, 0, -1), jnp.moveaxis(memory.columns, 0, -1)
@@ -198,8 +202,8 @@ def _answer(
     # A held coordinate takes whatever force it needs.
     rows = last(batched[4].boundary.constraints.rows, task.boundary.rows)
     error = jnp.where(jnp.any(rows[:, number] != 0, axis=0), 0, error)
-    # Nothing is known before the first step.
-    sound = fits & small & (error <= solver.allowed(error.dtype)) & (index >= 0)
+    # Nothing is known before the first step, and of those who rest nobody wants to know.
+    sound = fits & small & (error <= solver.allowed(error.dtype)) & (index >= 0) | ~active
     axes = _axes(batched[3:5])
 
     def exact(carry: Any) -> Any:
@@ -252,20 +256,6 @@ def _together(kernel: Callable[..., Any], *arguments: Any) -> Any:
         return results, jax.tree.map(lambda _: True, results)
 
     return call(*arguments)
-
-
-def last_in_memory(batched: Any, tree: Any) -> Any:
-    """Ensembles that lead with realizations, which run fastest in memory.
-
-    Steps keep them along the last axis, and where XLA is not told it may copy them back and forth in each.
-    """
-
-    def lay_out(is_batched: bool, array: Array) -> Array:
-        if not is_batched or jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
-            return array
-        return with_layout_constraint(array, Layout((*range(1, array.ndim), 0)))
-
-    return jax.tree.map(lay_out, batched, tree)
 
 
 def _axes(batched: Any) -> Any:

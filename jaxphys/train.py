@@ -21,8 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.custom_batching import custom_vmap
-from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int, Key
 from tqdm import tqdm
 
@@ -33,8 +31,9 @@ from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import AbstractNetwork, NodeNetwork
 from jaxphys.rules import AbstractRule, Estimate, ExactGradient
 from jaxphys.solvers import AbstractSolver, TrackedInverse
+from jaxphys.solvers.batching import as_in_shape, vmapped_last_in_memory
 from jaxphys.tasks import Task, choose_solver, task_cost
-from jaxphys.tracking import Memory, check_trackable, commit, last_in_memory, propose, unsolved
+from jaxphys.tracking import Memory, check_trackable, commit, propose, unsolved
 
 Functional = Callable[[Any, Any], Any]
 Integrator = GradientFlow | LevenbergMarquardt
@@ -438,10 +437,10 @@ def _advance(
     def segment(walkers: _Walker, ends: tuple[Array, Array]) -> tuple[_Walker, dict[str, Array]]:
 
         def one_step(index: Array, walkers: _Walker) -> _Walker:
-            return _laid_out(step(walkers, network, samples, keys, index))
+            return as_in_shape(step(walkers, network, samples, keys, index))
 
         if options.integrator is None:
-            walkers = _laid_out(_turned(walkers, 0, -1))
+            walkers = as_in_shape(_turned(walkers, 0, -1))
             walkers = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, walkers), -1, 0)
         else:
             flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, None))
@@ -455,27 +454,6 @@ def _advance(
 
 def _turned(tree: Any, source: int, target: int) -> Any:
     return jax.tree.map(lambda array: jnp.moveaxis(array, source, target), tree)
-
-
-def _laid_out(tree: Any) -> Any:
-    """In memory as in shape: untold, XLA keeps what was turned as it was, and copies it in every step."""
-
-    def lay_out(array: Array) -> Array:
-        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
-            return array
-        return with_layout_constraint(array, Layout(tuple(range(array.ndim))))
-
-    return jax.tree.map(lay_out, tree)
-
-
-@custom_vmap
-def _last_in_memory(array: Array) -> Array:
-    return array
-
-
-@_last_in_memory.def_vmap
-def _last_in_memory_of_all(axis_size: int, batched: Any, array: Array) -> tuple[Array, bool]:
-    return last_in_memory(True, array), True
 
 
 def _step(
@@ -493,11 +471,12 @@ def _step(
         key=jax.random.fold_in(jax.random.fold_in(key, index), 1),
     )
     # Not `jnp.where`: a scalar condition leaves realizations along the last axis.
-    k = _last_in_memory(jax.lax.select(first, walker.k, optax.apply_updates(walker.k, updates)))
+    k = vmapped_last_in_memory(jax.lax.select(first, walker.k, optax.apply_updates(walker.k, updates)))
     optimizer_state = jax.tree.map(
         lambda new, old: jnp.where(first, old, new), optimizer_state, walker.optimizer_state
     )
     batch = _batch(task, key, index + 1, options.batch_size)
+    active = _is_active(walker, options.stop_cost)
     memory = walker.memory
     if memory is None:
         estimate = _measure(options, network.with_k(k), batch)
@@ -511,12 +490,12 @@ def _step(
             batch,
             updates,
             walker.estimate.gradient,
+            active,
             index,
         )
         estimate, moment = options.rule.measure(after, batch, response)
     good = estimate.status == Status.OK
     rate, status = walker.rate, walker.status
-    active = _is_active(walker, options.stop_cost)
     if options.adaptive is None:
         status = jnp.where(active, estimate.status, status)
     else:

@@ -13,7 +13,7 @@ import jaxphys as jp
 
 NODES = 12
 # The name `jaxphys.train` is that of the function.
-TRAIN = sys.modules["jaxphys.train"]
+TRAIN, TRACKING = sys.modules["jaxphys.train"], sys.modules["jaxphys.tracking"]
 RULES = {
     "exact": jp.ExactGradient(),
     "equilibrium propagation": jp.EquilibriumPropagation(1e-2),
@@ -150,6 +150,24 @@ def test_a_step_across_is_refused():
     assert (dense.status == jp.Status.NOT_POSITIVE_DEFINITE).any()
     assert (tracked.status == dense.status).all()
     assert_close(tracked.network.k, dense.network.k, relative=1e-9 if dense.cost.dtype == float else 1e-3)
+
+
+@pytest.mark.float64
+def test_nothing_is_solved_for_those_who_rest(monkeypatch):
+    solved, columns = [], TRACKING._columns
+
+    def counted(*arguments):
+        jax.debug.callback(lambda: solved.append(1))
+        return columns(*arguments)
+
+    monkeypatch.setattr(TRACKING, "_columns", counted)
+    networks, tasks = ensemble(lambda seed: random_constraints(seed, stiffness=0.75))
+    # A solver of its own, for programs know solvers and not what they call.
+    solver = jp.TrackedInverse(refresh=777)
+    run = jp.train(networks, tasks, steps=300, optimizer=descent(networks, 200.0), solver=solver)
+    assert (run.status == jp.Status.NOT_POSITIVE_DEFINITE).any()
+    assert (run.status == jp.Status.OK).any()
+    assert 0 < len(solved) < 100
 
 
 @pytest.mark.parametrize("refresh", [1024, 10**6])

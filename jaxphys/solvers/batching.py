@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Int
 
 from jaxphys._checks import is_concrete, require
@@ -32,6 +33,7 @@ class PlannedSolver(AbstractSolver):
 
 
 def to_last_axis(is_batched: bool, array: Array) -> Array:
+    """Realizations from the first axis to the last; one entry serves all where there are none."""
     return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
 
 
@@ -109,7 +111,46 @@ def _chunked(
     return jax.tree.map(lambda result: jnp.moveaxis(result[0, ..., :count], -1, 0), results)
 
 
+def as_in_shape(tree: Any) -> Any:
+    """In memory as in shape: untold, XLA keeps what was turned as it was, and copies it in every step."""
+
+    def lay_out(array: Array) -> Array:
+        return _ordered(array, tuple(range(array.ndim)))
+
+    return jax.tree.map(lay_out, tree)
+
+
+def last_in_memory(batched: Any, tree: Any) -> Any:
+    """Ensembles that lead with realizations, which run fastest in memory.
+
+    Steps keep them along the last axis, and where XLA is not told it may copy them back and forth in each.
+    """
+
+    def lay_out(is_batched: bool, array: Array) -> Array:
+        return _ordered(array, (*range(1, array.ndim), 0)) if is_batched else array
+
+    return jax.tree.map(lay_out, batched, tree)
+
+
+def _ordered(array: Array, axes: tuple[int, ...]) -> Array:
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended):
+        return array
+    return with_layout_constraint(array, Layout(axes))
+
+
+@custom_vmap
+def vmapped_last_in_memory(array: Array) -> Array:
+    """One realization's array of an ensemble that is to be `last_in_memory`."""
+    return array
+
+
+@vmapped_last_in_memory.def_vmap
+def _all_last_in_memory(axis_size: int, batched: Any, array: Array) -> tuple[Array, bool]:
+    return last_in_memory(True, array), True
+
+
 def rows_at(array: Array, index: Int[Array, "..."]) -> Array:
+    """Rows of an array by numbers that a plan vouches for: no check against its length."""
     return array.at[index].get(mode="promise_in_bounds")
 
 
@@ -122,5 +163,6 @@ def loop(body: Callable[..., Any], carry: Any, levels: Any, *, reverse: bool = F
 
 
 def of_one_width(*arrays: Array) -> list[Array]:
+    """Arrays whose last axis is 1 or the number of realizations, all with the latter."""
     width = max(array.shape[-1] for array in arrays)
     return [jnp.broadcast_to(array, (*array.shape[:-1], width)) for array in arrays]
