@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 
 # What a loop more is worth in padded rows: it costs about a tenth of a second of compilation. Rows are
 # whole ensembles where one graph serves all, and single numbers where each has its own.
-_LOOP_ROWS, _LOOP_NUMBERS = 8e2, 2e3
+_LOOP_ROWS, _LOOP_NUMBERS = 4e3, 2e3
 
 
 # Pivots that go together, each with its neighbours at the time.
