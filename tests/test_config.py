@@ -278,6 +278,13 @@ def test_solvers_by_name(name, solver):
     assert type(ensemble.arguments["solver"]).__name__ == solver
 
 
+def test_tracked_inverse_by_name():
+    solver = {"solver": "tracked_inverse", "realizations": 2}
+    assert isinstance(build(parse_config(solver)).arguments["solver"], jp.TrackedInverse)
+    with pytest.raises(jp.InputError, match="fit the network"):
+        build(parse_config({**SMALL_FLOW, **solver}))
+
+
 def test_elimination_wants_a_flow_network():
     with pytest.raises(jp.InputError, match="be a flow network"):
         build(parse_config({"solver": "star_mesh", "realizations": 2}))
