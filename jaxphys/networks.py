@@ -452,8 +452,15 @@ def _pair_moment_by_realization(x: Array, y: Array, moment: Array) -> Array:
     return _dense_pair_moment(x, y, moment)
 
 
+# Terminals up to which sums over them are cheaper than matrix products.
+_FEW = 8
+
+
 @_pair_moment_by_realization.def_vmap
 def _pair_moment_of_all(axis_size: int, batched: Any, *arrays: Array) -> tuple[Array, bool]:
+    if arrays[2].shape[-2] > _FEW:
+        together = jax.vmap(_dense_pair_moment, [0 if each else None for each in batched])
+        return together(*arrays), True
     # Gathered rows of all realizations, multiplied within a sum: XLA's CPU compiler vectorises that.
     x, y, moment = (
         jnp.moveaxis(array, 0, -1) if each else jnp.broadcast_to(array[..., None], (*array.shape, axis_size))
