@@ -15,6 +15,7 @@ from jaxphys.networks import (
     NodeNetwork,
     SpringNetwork,
 )
+from jaxphys.packings import Packing, jammed_packing, jammed_packings
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
 from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.tasks import (
@@ -64,6 +65,7 @@ __all__ = [
     "InputError",
     "LevenbergMarquardt",
     "NodeNetwork",
+    "Packing",
     "Response",
     "Run",
     "SparseCholesky",
@@ -88,6 +90,8 @@ __all__ = [
     "from_edges",
     "from_networkx",
     "greens_function",
+    "jammed_packing",
+    "jammed_packings",
     "precondition",
     "random_linear",
     "regression",

@@ -13,6 +13,7 @@ ORDER = [
     "_checks",
     "topology",
     "generators",
+    "packings",
     "networks",
     "solvers",
     "equilibrium",

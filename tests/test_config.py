@@ -285,6 +285,14 @@ def test_tracked_inverse_by_name():
         build(parse_config({**SMALL_FLOW, **solver}))
 
 
+def test_realizations_share_a_packing():
+    graph = {"kind": "jammed_packing", "particles": 40}
+    ensemble = build(parse_config({**SMALL_FLOW, "network": {"kind": "flow", "graph": graph}}))
+    edges = np.asarray(ensemble.network.topology.edges)
+    assert (edges[0] == edges[1]).all()
+    assert ensemble.network.num_nodes < 40
+
+
 def test_elimination_wants_a_flow_network():
     with pytest.raises(jp.InputError, match="be a flow network"):
         build(parse_config({"solver": "star_mesh", "realizations": 2}))

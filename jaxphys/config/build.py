@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from jaxphys.flow import GradientFlow
 from jaxphys.io import load_network
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.packings import jammed_packing
 from jaxphys.tasks import Task
 from jaxphys.topology import Topology
 from jaxphys.tracking import check_trackable
@@ -212,6 +214,8 @@ def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[To
             return generators.triangular_lattice(graph.shape, periodic=graph.periodic), None
         case schema.CompleteGraph():
             return generators.complete_graph(graph.nodes), None
+        case schema.JammedPacking():
+            return _packed(graph), None
         case schema.GraphFile():
             network = load_network(graph.path)
             if not isinstance(network, FlowNetwork | SpringNetwork):
@@ -219,6 +223,18 @@ def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[To
                     f"File {graph.path} must hold a flow or spring network, but it holds another."
                 )
             return network.topology, network.k
+
+
+@lru_cache(maxsize=1)
+def _packed(graph: schema.JammedPacking) -> Topology:
+    """Packed once for all realizations."""
+    return jammed_packing(
+        graph.particles,
+        jax.random.key(graph.seed),
+        dimension=graph.dimension,
+        packing_fraction=graph.packing_fraction,
+        boundary=graph.boundary,
+    ).topology
 
 
 def _initial(config: schema.Initial, num_edges: int, key: Key[Array, ""], from_file: Any) -> Any:

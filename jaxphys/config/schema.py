@@ -53,6 +53,18 @@ class CompleteGraph:
 
 
 @dataclass(frozen=True)
+class JammedPacking:
+    """The contacts of one jammed packing of soft discs or spheres, the same for each realization."""
+
+    kind: Literal["jammed_packing"] = _key("jammed_packing", "this table")
+    particles: int = _key(340, "how many are packed; those that bear no load are removed")
+    dimension: Literal[2, 3] = _key(2, "discs or spheres")
+    packing_fraction: float | None = _key(None, "share of the box that they fill; 0.86 in 2-D, 0.68 in 3-D")
+    boundary: Literal["periodic", "open"] = _key("open", "cut contacts across the box, or keep them")
+    seed: int = _key(0, "of the packing alone")
+
+
+@dataclass(frozen=True)
 class GraphFile:
     """The graph of a network file, the same for each realization."""
 
@@ -98,7 +110,7 @@ def _rigid() -> ErdosRenyi:
     return ErdosRenyi(edges=120)
 
 
-Graph = ErdosRenyi | SquareLattice | TriangularLattice | CompleteGraph | GraphFile
+Graph = ErdosRenyi | SquareLattice | TriangularLattice | CompleteGraph | JammedPacking | GraphFile
 Initial = Constant | Uniform | LogNormal | File
 
 
