@@ -201,7 +201,7 @@ def test_graphs_and_values_from_a_file(tmp_path):
             {"network": {"kind": "flow", "initial": {"value": float("nan")}}},
             "`network.initial.value` must be a finite",
         ),
-        ({"record": ["susceptibility"]}, "`network` must be a flow or spring network"),
+        ({"record": ["susceptibilities"]}, "`record` unknown name"),
         ({"network": {"kind": ["flow"]}}, "`network.kind` unknown name"),
         ({"seed": 10**23}, "`seed` must be an integer"),
         ({"network": {"kind": "flow", "graph": {"edges": 20}}}, "`num_edges` must lie between 39"),

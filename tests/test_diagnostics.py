@@ -1,7 +1,6 @@
 """Diagnostics against eigendecompositions, automatic differentiation, analytic systems and sampling."""
 
 import inspect
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -121,31 +120,6 @@ def test_a_mode_is_aligned_with_the_force_along_it():
     assert_close(
         diagnostics.response_alignment(network, task)[:, 0], np.array([0.0, 1.0]), relative=ulps(100)
     )
-
-
-def response_of_k(network, boundary, k):
-    return jp.greens_function(network.with_k(k), boundary)
-
-
-@pytest.mark.float64
-@pytest.mark.parametrize("name", ["flow", "spring 2-D", "spring 3-D"])
-def test_susceptibility_is_the_derivative_of_the_response(name):
-    for system in SYSTEMS:
-        if system.network_name != name:
-            continue
-        network, boundary = system.network, system.task.boundary
-        vectors = np.asarray(diagnostics.susceptibility_vectors(network, boundary))
-        slopes = jax.jit(jax.jacobian(partial(response_of_k, network, boundary)))(network.k)
-        assert_close(-np.einsum("ia,ib->abi", vectors, vectors), slopes, relative=1e-11)
-        norms = diagnostics.susceptibility(network, boundary)
-        assert_close(norms, (vectors**2).sum(axis=1), relative=1e-13)
-
-
-def test_susceptibility_needs_one_strain_per_edge():
-    node = jp.NodeNetwork.from_matrix(np.eye(3))
-    assert_refused("network", diagnostics.susceptibility, node, jp.Boundary(node))
-    bond = jp.SpringNetwork(jp.from_edges([(0, 1)], positions=[[0.0, 0.0], [1.0, 0.0]]), law="vector")
-    assert_refused("network", diagnostics.susceptibility, bond, jp.Boundary(bond, ground=[0]))
 
 
 @pytest.mark.float64

@@ -45,8 +45,15 @@ from jaxphys.diagnostics.response import (
     effective_dimension_monte_carlo,
     participation_ratio,
 )
+from jaxphys.diagnostics.sectors import Sectors, sectors
 from jaxphys.diagnostics.spectrum import Spectrum, eigenvalues, free_subspace, spectrum
-from jaxphys.diagnostics.susceptibility import susceptibility, susceptibility_vectors
+from jaxphys.diagnostics.susceptibility import (
+    partial_susceptibility,
+    relative_conductance,
+    susceptibility,
+    susceptibility_cost_hessian,
+    susceptibility_vectors,
+)
 
 FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
     "k": lambda network, task: network.k,
@@ -69,6 +76,7 @@ __all__ = [
     "Discovery",
     "Learnability",
     "ModeChange",
+    "Sectors",
     "Spectrum",
     "accumulate",
     "capacities",
@@ -92,15 +100,19 @@ __all__ = [
     "learning_direction",
     "measure_responses",
     "mode_change",
+    "partial_susceptibility",
     "participation_ratio",
     "predicted_eigenvalue_change",
     "predicted_force_alignment_change",
     "predicted_response_alignment_change",
+    "relative_conductance",
     "response_alignment",
     "response_cloud",
+    "sectors",
     "spectrum",
     "stiff_modes",
     "susceptibility",
+    "susceptibility_cost_hessian",
     "susceptibility_vectors",
     "task_learnability",
 ]
