@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from jaxphys._checks import InputError
 from jaxphys.experiments.frame import Experiment
+from jaxphys.experiments.microscopic_imprints.figures import FIGURES as MICROSCOPIC_IMPRINTS
 from jaxphys.experiments.physical_effects.figures import FIGURES as PHYSICAL_EFFECTS
 
-EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in PHYSICAL_EFFECTS}
+EXPERIMENTS: dict[str, Experiment] = {one.name: one for one in (*PHYSICAL_EFFECTS, *MICROSCOPIC_IMPRINTS)}
 
 
 def resolve(names: Sequence[str] = ()) -> list[Experiment]:

@@ -1,0 +1,357 @@
+"""Figures 6, 11 and 12: voltage drops at a distance, sectors of the response, weak training."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from jaxphys.diagnostics import sectors
+from jaxphys.experiments.claims import Claim, measured
+from jaxphys.experiments.drawing import ACCENTS, legend_above, panels
+from jaxphys.experiments.frame import (
+    Result,
+    Settings,
+    computed_once,
+    ensemble_dataset,
+    merged,
+    part,
+)
+from jaxphys.experiments.microscopic_imprints.landscapes import (
+    agreement,
+    dataset_of,
+    draw_scatter,
+    imprint_variables,
+)
+from jaxphys.experiments.microscopic_imprints.maps import (
+    draw_field,
+    draw_sectors,
+    draw_terminals,
+    draw_voltages,
+    draw_walls,
+)
+from jaxphys.experiments.microscopic_imprints.measures import (
+    area_under_curve,
+    each,
+    precision,
+)
+from jaxphys.experiments.microscopic_imprints.systems import (
+    RECIPES,
+    Imprint,
+    Learned,
+    allostery_task,
+    before_and_after,
+    imprinted,
+    learn,
+    learned,
+    of_realization,
+    packings,
+    starts,
+)
+from jaxphys.generators import host_generator
+from jaxphys.networks import FlowNetwork
+from jaxphys.plots import GREY, styled
+from jaxphys.tasks import Task, respond
+from jaxphys.train import Run, stack
+
+# Persistence of a sector, as a share of the input's drop.
+PERSISTENCE = 0.05
+DROPS = (0.5, 0.3, 0.1)
+WEAK_DROPS = (0.001, 0.01, 0.5, 1.0)
+_WEAK = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Meetings:
+    """Where the sectors of every network of an ensemble meet, and how well susceptibility tells.
+
+    - `labels`: `(R, N)` sectors. `edges`: `(R, M)` true between two of them.
+    - `area`: `(R,)` area under the curve by which susceptibility tells these edges. `precision`: fraction
+      of them among as many of the most susceptible ones. `tree_area`: for the death edges alone.
+    """
+
+    labels: np.ndarray
+    edges: np.ndarray
+    area: np.ndarray
+    precision: np.ndarray
+    tree_area: np.ndarray
+
+    def variables(self) -> dict[str, Any]:
+        """For `ensemble_dataset`."""
+        return {
+            "sector": (("realization", "node"), self.labels),
+            "sector_boundary": (("realization", "edge"), self.edges.astype(np.int8)),
+            "boundary_area": (("realization",), self.area),
+            "boundary_precision": (("realization",), self.precision),
+        }
+
+
+def meetings(network: Any, task: Any, found: Imprint) -> Meetings:
+    """Sectors of the response to the task's input, network by network."""
+    results = []
+    for i in range(len(network.k)):
+        one, its_task = of_realization((network, task), i)
+        results.append(sectors(one.topology, np.asarray(respond(one, its_task).drive)[0], PERSISTENCE))
+    scores = np.asarray(found.susceptibility)
+    edges = np.stack([result.boundary for result in results])
+    return Meetings(
+        np.stack([result.labels for result in results]),
+        edges,
+        each(area_under_curve, scores, edges),
+        each(precision, scores, edges),
+        each(area_under_curve, scores, np.stack([result.walls for result in results])),
+    )
+
+
+def topological_sectors(settings: Settings) -> Result:
+    """Fig. 6: three target edges, and the sectors of the response."""
+    name = "microscopic-imprints.fig6"
+    found = learned("allostery", settings)
+    after, before = imprinted("allostery", settings)
+    run = found.run
+    trained = meetings(run.network, run.task, after)
+    untrained = meetings(run.network.with_k(run.initial_k), run.task, before)
+    pairs = agreement(after) - agreement(before)
+    claims = [
+        measured(
+            f"{name}.boundaries",
+            "paper B, fig. 6b",
+            "The boundaries of topological sectors are the susceptible edges [area under the curve by "
+            "which "
+            f"susceptibility tells edges between sectors of persistence {PERSISTENCE}, median at least "
+            f"0.93]",
+            trained.area,
+            lambda value: value >= 0.93,
+            paper="precisely",
+            condition=_boundary_text(trained, untrained),
+        ),
+        measured(
+            f"{name}.precision",
+            "paper B, fig. 6b",
+            "As many of the most susceptible edges as lie between sectors are these very edges [median "
+            "fraction at least 0.5]",
+            trained.precision,
+            lambda value: value >= 0.5,
+            paper="precisely",
+        ),
+        measured(
+            f"{name}.rank",
+            "paper B, fig. 6c",
+            "Three target edges make three stiff modes [rank of the Gauss-Newton matrix, 3]",
+            after.curvature_rank,
+            lambda value: value == 3,
+            paper=3.0,
+        ),
+        measured(
+            f"{name}.susceptible",
+            "paper B, fig. 6c",
+            "Large susceptibilities correlate with the stiff modes [area under the curve for the stiffest "
+            "5 %, median at least 0.85]",
+            agreement(after),
+            lambda value: value >= 0.85,
+            paper="positively correlates",
+            condition=f"Untrained: {np.median(agreement(before)):.2f}; {100 * np.mean(pairs > 0):.0f} % of "
+            "networks exceed their untrained self.",
+        ),
+    ]
+    dataset = dataset_of("allostery", settings).assign(
+        {
+            f"allostery_{key}": (tuple(f"allostery_{axis}" for axis in axes), values)
+            for key, (axes, values) in trained.variables().items()
+        }
+    )
+    return Result(dataset, claims)
+
+
+def _boundary_text(trained: Meetings, untrained: Meetings) -> str:
+    number = untrained.edges.sum(axis=1)
+    rest = (
+        f"untrained networks have {np.median(number):.0f}, of which "
+        f"{np.nanmedian(untrained.precision):.2f} are "
+        "among the most susceptible"
+        if number.any()
+        else "untrained networks have no sectors at all"
+    )
+    return (
+        f"Median number of edges between sectors {np.median(trained.edges.sum(axis=1)):.0f} (area for "
+        f"the edges by "
+        f"which sectors die, one for each: {np.nanmedian(trained.tree_area):.2f}); {rest}."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Weak:
+    """A task at one wanted drop: the trained ensemble, its imprints, and those before."""
+
+    found: Learned
+    after: Imprint
+    before: Imprint
+
+
+@computed_once(maxsize=2)
+def weaker(settings: Settings) -> dict[float, Weak]:
+    """The networks of fig. 6 trained for smaller drops at the same edges."""
+    base = learned("allostery", settings)
+    found = {DROPS[0]: Weak(base, *imprinted("allostery", settings))}
+    for drop in DROPS[1:]:
+        task = _with_drop(base.task, drop)
+        found[drop] = _trained_for(base, task, base.run.network.with_k(base.run.initial_k), settings, 3)
+    return found
+
+
+@computed_once(maxsize=2)
+def weakest(settings: Settings) -> dict[float, Weak]:
+    """Networks trained for a drop at one edge, from a thousandth of the input to all of it."""
+    network = FlowNetwork(packings(settings, 1)[0].topology)
+    generator = host_generator(settings.key("fig12"))
+    task, placement = allostery_task(network, 1.0, 1, generator)
+    networks = starts(network, settings.realizations(_WEAK), generator)
+    base = Learned(None, placement, task, np.zeros(0))  # type: ignore[arg-type]
+    return {drop: _trained_for(base, _with_drop(task, drop), networks, settings, 1) for drop in WEAK_DROPS}
+
+
+def _with_drop(task: Task, drop: float) -> Task:
+    return task.with_samples(task.inputs, jnp.full_like(task.targets, drop), task.weights)
+
+
+def _trained_for(base: Learned, task: Task, networks: Any, settings: Settings, stiff: int) -> Weak:
+    # A drop of a thousandth is not learned at the cost where larger ones are.
+    recipe = dataclasses.replace(
+        RECIPES["allostery"], rest=1e-10 * min(1.0, float(task.targets[0, 0]) ** 2 / 0.01)
+    )
+    run: Run = learn(networks, stack([task] * len(networks.k)), recipe, settings)
+    return Weak(dataclasses.replace(base, run=run, task=task), *before_and_after(run, base.placement, stiff))
+
+
+def weak_sectors(settings: Settings) -> Result:
+    """Fig. 11: the same three edges, trained for smaller and smaller drops."""
+    name = "microscopic-imprints.fig11"
+    parts, claims, areas = [], [], {}
+    for drop, one in weaker(settings).items():
+        run = one.found.run
+        found = meetings(run.network, run.task, one.after)
+        areas[drop] = found.precision
+        variables = imprint_variables(one.found, one.after, one.before) | found.variables()
+        parts.append(ensemble_dataset(_key(drop), run, **variables))
+        claims.append(_stiffness_claim(f"{name}.susceptible-{drop}", "paper B, fig. 11c", drop, one))
+    medians = [float(np.nanmedian(areas[drop])) if np.isfinite(areas[drop]).any() else 0.0 for drop in DROPS]
+    claims.append(
+        measured(
+            f"{name}.overlap",
+            "paper B, fig. 11b",
+            "The weaker the training, the less do susceptible edges overlap with the boundaries of sectors "
+            "[median precision at 0.5 minus that at 0.1 above 0]",
+            [medians[0] - medians[-1]],
+            lambda value: value > 0,
+            paper="smaller overlap",
+            condition=", ".join(
+                f"{median:.2f} at {drop}" for drop, median in zip(DROPS, medians, strict=True)
+            ),
+        )
+    )
+    return Result(merged(*parts), claims)
+
+
+def weak_signals(settings: Settings) -> Result:
+    """Fig. 12: one edge, trained for drops from 0.001 to 1."""
+    name = "microscopic-imprints.fig12"
+    parts, claims = [], []
+    for drop, one in weakest(settings).items():
+        variables = imprint_variables(one.found, one.after, one.before)
+        parts.append(ensemble_dataset(_key(drop), one.found.run, **variables))
+        claims.append(_stiffness_claim(f"{name}.susceptible-{drop}", "paper B, fig. 12", drop, one))
+    ends = weakest(settings)[WEAK_DROPS[-1]].found.run.cost[:, -1]
+    claims.append(
+        measured(
+            f"{name}.whole-drop",
+            "paper B, appendix E",
+            "A drop of 1, all of the input, is learned [median cost at most 1e-6]",
+            ends,
+            lambda value: value <= 1e-6,
+            paper="trained",
+            condition="No positive conductances reach it: the largest drop is that of the input, and the "
+            "cost falls for ever.",
+            conditional=True,
+        )
+    )
+    return Result(merged(*parts), claims)
+
+
+def _stiffness_claim(id: str, source: str, drop: float, one: Weak) -> Claim:
+    return measured(
+        id,
+        source,
+        f"At a drop of {drop} susceptibility captures the edges of the stiff modes [area under the "
+        f"curve for the "
+        "stiffest 5 %, median at least 0.85]",
+        agreement(one.after),
+        lambda value: value >= 0.85,
+        paper="capture",
+        condition=f"Untrained: {np.median(agreement(one.before)):.2f}; median cost "
+        f"{np.median(one.found.run.cost[:, -1]):.1g}.",
+    )
+
+
+def _key(drop: float) -> str:
+    return f"drop{drop}".replace(".", "")
+
+
+@styled
+def draw_topological_sectors(dataset: xr.Dataset) -> Figure:
+    """Fig. 6 from its dataset."""
+    one = part(dataset, "allostery")
+    figure, grid = panels(1, 4, width=3.9, height=3.9)
+    _draw_row(grid[0], one)
+    return figure
+
+
+def _draw_row(row: np.ndarray, one: xr.Dataset, title: str = "") -> None:
+    voltage, sector, field, scatter = row
+    draw_voltages(voltage, one, one["voltages"].values[0])
+    draw_terminals(voltage, one, size=22)
+    draw_sectors(sector, one, one["sector"].values[0])
+    draw_walls(sector, one, one["sector_boundary"].values[0].astype(bool))
+    draw_terminals(sector, one, size=22)
+    draw_field(field, one, one["susceptibility"].values[0], "susceptibility")
+    draw_terminals(field, one, size=18)
+    draw_scatter(scatter, one)
+    voltage.set_title(f"{title}voltages", fontsize=9)
+    sector.set_title("sectors, and edges between them", fontsize=9)
+
+
+@styled
+def draw_weak_sectors(dataset: xr.Dataset) -> Figure:
+    """Fig. 11 from its dataset."""
+    figure, grid = panels(len(DROPS), 4, width=3.7, height=3.6)
+    for drop, row in zip(DROPS, grid, strict=True):
+        _draw_row(row, part(dataset, _key(drop)), f"trained for {drop}: ")
+    return figure
+
+
+@styled
+def draw_weak_signals(dataset: xr.Dataset) -> Figure:
+    """Fig. 12 from its dataset."""
+    figure, grid = panels(3, len(WEAK_DROPS), width=3.5, height=3.3)
+    for drop, (field, mode, scatter) in zip(WEAK_DROPS, grid.T, strict=True):
+        one = part(dataset, _key(drop))
+        draw_field(field, one, one["susceptibility"].values[0], "susceptibility")
+        draw_field(mode, one, np.abs(one["stiff_modes"].values[0]), "|Ψ| in the stiff mode")
+        for axes in (field, mode):
+            draw_terminals(axes, one, size=20)
+        field.set_title(f"trained for a drop of {drop}", fontsize=9)
+        for key, color, label in (("_untrained", GREY, "untrained"), ("", ACCENTS[0], "trained")):
+            scatter.plot(
+                one[f"susceptibility{key}"].values[0],
+                one[f"stiffness{key}"].values[0],
+                "o",
+                color=color,
+                markersize=2.4,
+                alpha=0.5,
+                mew=0,
+                label=label,
+            )
+        scatter.set(xscale="log", yscale="log", xlabel="susceptibility", ylabel="|Ψ|", ylim=(1e-7, 1.5))
+        legend_above(scatter)
+    return figure

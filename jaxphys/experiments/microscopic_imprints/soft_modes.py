@@ -1,0 +1,101 @@
+"""Figure 7: how many soft modes the susceptibility takes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from jaxphys.diagnostics import partial_susceptibility
+from jaxphys.experiments.claims import measured
+from jaxphys.experiments.drawing import ACCENTS, legend_above, panels
+from jaxphys.experiments.frame import Result, Settings
+from jaxphys.experiments.microscopic_imprints.systems import (
+    RECIPES,
+    TITLES,
+    learned,
+    of_realization,
+)
+from jaxphys.plots import GREY, styled
+from jaxphys.train import stack
+
+_COUNTS = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200])
+
+
+@eqx.filter_jit
+def _shares(network: Any, ground: Any) -> Any:
+    """Squared norms from the softest modes over the whole, summed over edges: `(R, counts)`."""
+
+    def one(pair: tuple[Any, Any]) -> Any:
+        network, ground = pair
+        size = network.num_coordinates + ground.rows.shape[0]
+        counts = np.append([count for count in _COUNTS if count < size], size)
+        sums = partial_susceptibility(network, ground, counts).sum(axis=1)
+        return sums[:-1] / sums[-1]
+
+    return jax.lax.map(one, (network, ground))
+
+
+def partial_sums(settings: Settings) -> Result:
+    """Fig. 7: partial over full susceptibility against the number of modes, four tasks."""
+    name = "microscopic-imprints.fig7"
+    variables: dict[str, Any] = {}
+    claims = []
+    for task in RECIPES:
+        found = learned(task, settings)
+        run = found.run
+        ground = stack([found.placement.ground(of_realization(run.network, 0))] * len(run.cost))
+        after = np.asarray(_shares(run.network, ground))
+        before = np.asarray(_shares(run.network.with_k(run.initial_k), ground))
+        axes = (f"{task}_realization", "count")
+        variables[f"{task}_trained"], variables[f"{task}_untrained"] = (axes, after), (axes, before)
+        variables["count"] = ("count", _COUNTS[: after.shape[1]])
+        ten = int(np.flatnonzero(_COUNTS == 10)[0])
+        claims.append(
+            measured(
+                f"{name}.{task}",
+                "paper B, fig. 7",
+                f"Ten soft modes carry nearly all of the susceptibility, {TITLES[task]} [median share "
+                f"at least "
+                "0.9, untrained at most 0.8]",
+                after[:, ten],
+                _saturates(float(np.median(before[:, ten]))),
+                paper="saturates at n = 2 to 10",
+                condition=f"Untrained: {np.median(before[:, ten]):.2f}.",
+            )
+        )
+    return Result(xr.Dataset(variables), claims)
+
+
+def _saturates(untrained: float) -> Callable[[float], bool]:
+    return lambda value: value >= 0.9 and untrained <= 0.8
+
+
+@styled
+def draw_partial_sums(dataset: xr.Dataset) -> Figure:
+    """Fig. 7 from its dataset."""
+    figure, grid = panels(1, 1, width=6.4, height=4.2)
+    axes = grid[0, 0]
+    counts = dataset["count"].values
+    for number, (task, color) in enumerate(zip(RECIPES, ACCENTS, strict=False)):
+        shift = 1 + 0.02 * (number - 1.5)
+        values = dataset[f"{task}_trained"].values
+        axes.errorbar(
+            counts * shift,
+            values.mean(axis=0),
+            yerr=values.std(axis=0),
+            color=color,
+            marker="o",
+            markersize=3.5,
+            linewidth=1.4,
+            elinewidth=0.8,
+            label=TITLES[task],
+        )
+        axes.plot(counts, dataset[f"{task}_untrained"].values.mean(axis=0), ":", color=color, linewidth=1.2)
+    axes.plot([], [], ":", color=GREY, label="the same, untrained")
+    axes.set(xscale="log", xlabel="number of softest modes, n", ylabel="Σ|sᵢⁿ|² / Σ|sᵢ|²", ylim=(0, 1.03))
+    legend_above(axes, ncols=3)
+    return figure
