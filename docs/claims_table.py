@@ -1,4 +1,4 @@
-"""Rewrite the tables of docs/reproduce.md from results in a folder: python docs/claims_table.py FOLDER."""
+"""Rewrite the tables of docs/reproduce.md from results in folders: python docs/claims_table.py FOLDER …"""
 
 import re
 import sys
@@ -10,15 +10,16 @@ from jaxphys.experiments import EXPERIMENTS, stored_claims
 from jaxphys.experiments.pages import markdown_table
 
 PAGE = Path(__file__).parent / "reproduce.md"
+PAPERS = {"physical-effects": "Paper A", "microscopic-imprints": "Paper B"}
 BEGIN, END = "<!-- begin: claims_table.py -->", "<!-- end: claims_table.py -->"
 
 
-def tables(folder: Path) -> str:
-    """A summary of verdicts, then a section with a table for every experiment that the folder holds."""
+def tables(folders: list[Path]) -> str:
+    """A summary of verdicts, then a section with a table for every experiment that a folder holds."""
     sections, counts, seconds = [], dict.fromkeys(("holds", "conditional", "does not hold"), 0), 0.0
     for name, one in EXPERIMENTS.items():
-        path = folder / f"{name}.nc"
-        if not path.exists():
+        path = next((folder / f"{name}.nc" for folder in folders if (folder / f"{name}.nc").exists()), None)
+        if path is None:
             continue
         with xr.open_dataset(path, engine="h5netcdf") as dataset:
             claims = stored_claims(dataset)
@@ -26,19 +27,20 @@ def tables(folder: Path) -> str:
             took = f"{float(dataset.attrs['seconds']):.0f} s"
         for claim in claims:
             counts[claim.verdict] += 1
-        sections.append(f"### {one.title}\n\n`{name}`, {took}.\n\n{markdown_table(claims)}")
+        title = f"{PAPERS[name.partition('.')[0]]}, {one.title[:1].lower()}{one.title[1:]}"
+        sections.append(f"### {title}\n\n`{name}`, {took}.\n\n{markdown_table(claims)}")
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return f"{sum(counts.values())} claims: {verdicts}.\n\n" + "\n".join(sections)
 
 
-def main(folder: str) -> None:
+def main(folders: list[str]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     found = re.search(f"{re.escape(BEGIN)}.*{re.escape(END)}", text, re.DOTALL)
     if found is None:
         sys.exit(f"{PAGE} lacks the markers of the tables")
-    inside = f"{BEGIN}\n{tables(Path(folder))}\n{END}"
+    inside = f"{BEGIN}\n{tables([Path(folder) for folder in folders])}\n{END}"
     PAGE.write_text(text[: found.start()] + inside + text[found.end() :], encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

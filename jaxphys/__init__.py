@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from jaxphys import diagnostics, solvers
 from jaxphys._checks import InputError
+from jaxphys.concerns import concerns
 from jaxphys.equilibrium import Boundary, State, Status, equilibrate, greens_function
 from jaxphys.flow import GradientFlow
 from jaxphys.generators import complete_graph, erdos_renyi, square_lattice, triangular_lattice
@@ -83,6 +84,7 @@ __all__ = [
     "choose_solver",
     "classification",
     "complete_graph",
+    "concerns",
     "desynchronous",
     "diagnostics",
     "equilibrate",

@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, shortest_path
 
 from jaxphys._checks import InputError, check_indices, require
 
@@ -72,6 +72,16 @@ class Topology(eqx.Module):
     def is_connected(self) -> bool:
         """Whether every node can be reached from every other. Runs on the host."""
         return bool(self.components().max(initial=0) == 0)
+
+    def distances(self) -> np.ndarray:
+        """Number of edges on the shortest path between any two nodes, `(N, N)`; infinite where there is none.
+
+        Runs on the host.
+        """
+        edges = np.asarray(self.edges)
+        size = (self.num_nodes, self.num_nodes)
+        graph = scipy.sparse.coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=size)
+        return shortest_path(graph, directed=False, unweighted=True)
 
     def num_floppy_modes(self) -> int:
         """Zero modes of the central-force spring network on this graph, rigid motions not counted.

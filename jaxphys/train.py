@@ -11,6 +11,7 @@ import io
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from tqdm import tqdm
 
 from jaxphys._checks import InputError, require
+from jaxphys.concerns import concerns
 from jaxphys.equilibrium import Status
 from jaxphys.flow import GradientFlow
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
@@ -196,7 +198,7 @@ def train(
 
     Returns a `Run`. A realization whose step leads to a Hessian that is not positive definite, to NaN
     or to an inaccurate solution is marked in `Run.status` and stays at its last good state.
-    Raises `InputError` on arguments that do not fit together.
+    Raises `InputError` on arguments that do not fit together, and warns of `concerns`.
 
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.erdos_renyi(10, 15, jax.random.key(0)))
@@ -227,6 +229,8 @@ def train(
         f"leading axes are {sorted(sizes)}",
     )
     schedule = record_schedule(steps, record_every, record_steps)
+    for concern in concerns(network, task):
+        warnings.warn(concern, stacklevel=2)
     if solver is None:
         solver = choose_solver(network, task, optimizer)
     if isinstance(solver, TrackedInverse):

@@ -18,6 +18,7 @@ ORDER = [
     "solvers",
     "equilibrium",
     "tasks",
+    "concerns",
     "tracking",
     "rules",
     "transforms",

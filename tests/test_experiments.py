@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import matplotlib.figure
+import networkx as nx
 import numpy as np
 import pytest
 import xarray as xr
@@ -22,6 +23,8 @@ from jaxphys import experiments as ex
 from jaxphys.experiments import frame, pages, registry
 from jaxphys.experiments.claims import Claim, from_json, geometric_mean, measured, to_json
 from jaxphys.experiments.frame import computed_once
+from jaxphys.experiments.microscopic_imprints import measures
+from jaxphys.experiments.microscopic_imprints import systems as imprint_systems
 from jaxphys.experiments.physical_effects.overload import half_point
 
 pytestmark = pytest.mark.float64
@@ -38,8 +41,15 @@ KEYS = {
     "condition",
 }
 TINY = ex.Settings(scale=0.01, patience=0.01)
-QUICKLY = ("fig4", "fig5", "fig6")
-ALL = tuple(name.partition(".")[2] for name in ex.EXPERIMENTS)
+ALL = tuple(ex.EXPERIMENTS)
+QUICKLY = tuple(
+    f"{paper}.{figure}"
+    for paper, figures in {
+        "physical-effects": ("fig4", "fig5", "fig6"),
+        "microscopic-imprints": ("fig4", "fig6", "nulls"),
+    }.items()
+    for figure in figures
+)
 
 
 def draw(dataset):
@@ -77,10 +87,22 @@ def toys(monkeypatch):
     return counters
 
 
+@pytest.fixture
+def small_packings(monkeypatch):
+    """Paper B's networks at a size whose programs compile in seconds."""
+    for name, value in {"PARTICLES": 90, "NODES": 70, "APART": 2, "INSIDE": 1.0, "CANDIDATES": 2}.items():
+        monkeypatch.setattr(imprint_systems, name, value)
+
+
 def test_the_registry_knows_the_figures():
-    assert {f"fig{i}" for i in range(2, 10)} | {"discovery", "capacity", "cost-hessian"} <= set(ALL)
+    first = {f"physical-effects.fig{i}" for i in range(2, 10)}
+    second = {f"microscopic-imprints.fig{i}" for i in (1, *range(4, 13))}
+    more = {f"physical-effects.{name}" for name in ("discovery", "capacity", "cost-hessian")}
+    assert first | second | more <= set(ALL)
     assert all(name == one.name for name, one in ex.EXPERIMENTS.items())
-    assert [one.name for one in ex.resolve(["physical-effects"])] == list(ex.EXPERIMENTS)
+    assert [one.name for one in ex.resolve([])] == list(ALL)
+    assert {one.name for one in ex.resolve(["microscopic-imprints"])} >= second
+    assert not {one.name for one in ex.resolve(["microscopic-imprints"])} & first
     two = ["physical-effects.fig4", "physical-effects.fig2"]
     assert [one.name for one in ex.resolve(two)] == two[::-1]
 
@@ -260,9 +282,9 @@ def test_half_point():
 
 
 @pytest.mark.parametrize("figure", ALL if os.environ.get("JAXPHYS_TEST_EXPERIMENTS") else QUICKLY)
-def test_papers_at_a_tiny_size(figure, tmp_path):
+def test_papers_at_a_tiny_size(figure, tmp_path, small_packings):
     """They run, under the suite's strict settings; their arrays go through a file and make the picture."""
-    one = ex.EXPERIMENTS[f"physical-effects.{figure}"]
+    one = ex.EXPERIMENTS[figure]
     result = one.run(TINY)
     ids = [claim.id for claim in result.claims]
     assert len(ids) == len(set(ids))
@@ -293,3 +315,57 @@ def test_saved_networks_give_the_saved_numbers():
             dimension = np.sum(values**-2) ** 2 / np.sum(values**-4) / 3
             assert one["effective_conductance"].values[r, -1] == pytest.approx(conductance, rel=1e-9)
             assert one["effective_dimension"].values[r, -1] == pytest.approx(dimension, rel=1e-9)
+
+
+def test_imprints_again_from_the_saved_networks(small_packings):
+    """Voltages, susceptibility and costs by NumPy alone, from k, edges and the task as they are saved."""
+    dataset = ex.EXPERIMENTS["microscopic-imprints.fig4"].run(TINY).dataset
+    one = ex.part(dataset, "regression")
+    edges, nodes = one["edges"].values, one.attrs["num_nodes"]
+    incidence = np.zeros((len(edges), nodes))
+    incidence[np.arange(len(edges)), edges[:, 0]], incidence[np.arange(len(edges)), edges[:, 1]] = 1, -1
+    for r, k in enumerate(one["k"].values):
+        laplacian = incidence.T @ (k[:, None] * incidence)
+        ground = int(one["grounds_nodes"].values[0])
+        free = np.delete(np.arange(nodes), ground)
+        drops = incidence[:, free] @ np.linalg.inv(laplacian[np.ix_(free, free)])
+        found = one["susceptibility"].values[r]
+        assert found == pytest.approx(np.sum(drops**2, axis=1), rel=1e-8)
+        held = np.append(one["inputs_nodes"].values, ground)
+        free = np.delete(np.arange(nodes), held)
+        inverse = np.linalg.inv(laplacian[np.ix_(free, free)])
+        units = np.eye(nodes)[held[:2]]
+        units[:, free] = -units[:, held] @ laplacian[np.ix_(held, free)] @ inverse
+        outputs = one["targets_nodes"].values[:, 0]
+        if r == 0:
+            assert one["voltages"].values == pytest.approx(units, abs=1e-10)
+        inputs = one["task_inputs"].values[r]
+        wrong = inputs @ units[:, outputs] - one["task_targets"].values[r]
+        assert one["cost"].values[r, -1] == pytest.approx(0.5 * np.mean(np.sum(wrong**2, axis=1)), rel=1e-6)
+
+
+def test_measures_of_fields_on_edges():
+    draw = np.random.default_rng(0)
+    scores, positive = draw.integers(0, 20, 60).astype(float), draw.random(60) < 0.3
+    pairs = scores[positive][:, None] - scores[~positive]
+    wanted = np.mean((pairs > 0) + 0.5 * (pairs == 0))
+    assert measures.area_under_curve(scores, positive) == pytest.approx(wanted)
+    assert np.isnan(measures.area_under_curve(scores, np.zeros(60, bool)))
+    assert measures.largest(np.array([3.0, np.nan, 5.0, 4.0]), 0.5).tolist() == [False, False, True, True]
+    assert measures.precision(np.arange(4.0), np.array([True, False, False, True])) == 0.5
+    null = measures.permutation_null(5, 40, 4000, draw)
+    assert null.mean() == pytest.approx(0.5, abs=0.01)
+    assert null.std() == pytest.approx(np.sqrt(41 / (12 * 5 * 35)), rel=0.05)
+
+
+def test_terminals_keep_their_distance():
+    graph = imprint_systems.packings(ex.Settings(), 1)[0].topology
+    assert graph.num_nodes == imprint_systems.NODES == 300
+    nodes = imprint_systems.spread(graph, 5, 5, np.random.default_rng(0))
+    lengths = dict(nx.all_pairs_shortest_path_length(graph.to_networkx()))
+    assert min(lengths[a][b] for a in nodes for b in nodes if a != b) >= 5
+    places = np.asarray(graph.positions)
+    low, high = places.min(axis=0), places.max(axis=0)
+    assert (np.minimum(places[nodes] - low, high - places[nodes]) > imprint_systems.INSIDE).all()
+    with pytest.raises(InputError, match="no room for 200 terminals"):
+        imprint_systems.spread(graph, 200, 5, np.random.default_rng(0))

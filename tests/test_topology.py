@@ -211,3 +211,11 @@ def test_networkx_parallel_edges_stay():
     assert topology.num_edges == 3
     back = topology.to_networkx(k=[1.0, 2.0, 3.0])
     assert sorted(k for *_, k in back.edges(data="k")) == [1.0, 2.0, 3.0]
+
+
+def test_distances_are_those_of_networkx():
+    graph = jp.from_edges([(0, 1), (1, 2), (2, 0), (2, 3), (4, 5)]).padded(7)
+    found = graph.distances()
+    for a, lengths in nx.all_pairs_shortest_path_length(graph.to_networkx()):
+        assert [found[a, b] for b in lengths] == list(lengths.values())
+    assert np.isinf(found[0, 4])

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import sectors
@@ -21,6 +22,7 @@ from jaxphys.experiments.frame import (
 )
 from jaxphys.experiments.microscopic_imprints.landscapes import (
     agreement,
+    controls_text,
     dataset_of,
     draw_scatter,
     imprint_variables,
@@ -70,6 +72,7 @@ class Meetings:
     - `labels`: `(R, N)` sectors. `edges`: `(R, M)` true between two of them.
     - `area`: `(R,)` area under the curve by which susceptibility tells these edges. `precision`: fraction
       of them among as many of the most susceptible ones. `tree_area`: for the death edges alone.
+    - `diagram`: `(2, P)` births and deaths in the first network.
     """
 
     labels: np.ndarray
@@ -77,6 +80,7 @@ class Meetings:
     area: np.ndarray
     precision: np.ndarray
     tree_area: np.ndarray
+    diagram: np.ndarray
 
     def variables(self) -> dict[str, Any]:
         """For `ensemble_dataset`."""
@@ -85,6 +89,7 @@ class Meetings:
             "sector_boundary": (("realization", "edge"), self.edges.astype(np.int8)),
             "boundary_area": (("realization",), self.area),
             "boundary_precision": (("realization",), self.precision),
+            "diagram": (("birth_death", "component"), self.diagram),
         }
 
 
@@ -102,6 +107,7 @@ def meetings(network: Any, task: Any, found: Imprint) -> Meetings:
         each(area_under_curve, scores, edges),
         each(precision, scores, edges),
         each(area_under_curve, scores, np.stack([result.walls for result in results])),
+        np.stack([results[0].births, results[0].deaths]),
     )
 
 
@@ -113,7 +119,6 @@ def topological_sectors(settings: Settings) -> Result:
     run = found.run
     trained = meetings(run.network, run.task, after)
     untrained = meetings(run.network.with_k(run.initial_k), run.task, before)
-    pairs = agreement(after) - agreement(before)
     claims = [
         measured(
             f"{name}.boundaries",
@@ -152,8 +157,7 @@ def topological_sectors(settings: Settings) -> Result:
             agreement(after),
             lambda value: value >= 0.85,
             paper="positively correlates",
-            condition=f"Untrained: {np.median(agreement(before)):.2f}; {100 * np.mean(pairs > 0):.0f} % of "
-            "networks exceed their untrained self.",
+            condition=controls_text(after, before),
         ),
     ]
     dataset = dataset_of("allostery", settings).assign(
@@ -289,8 +293,8 @@ def _stiffness_claim(id: str, source: str, drop: float, one: Weak) -> Claim:
         agreement(one.after),
         lambda value: value >= 0.85,
         paper="capture",
-        condition=f"Untrained: {np.median(agreement(one.before)):.2f}; median cost "
-        f"{np.median(one.found.run.cost[:, -1]):.1g}.",
+        condition=f"Median cost {np.median(one.found.run.cost[:, -1]):.1g}. "
+        + controls_text(one.after, one.before),
     )
 
 
@@ -302,9 +306,25 @@ def _key(drop: float) -> str:
 def draw_topological_sectors(dataset: xr.Dataset) -> Figure:
     """Fig. 6 from its dataset."""
     one = part(dataset, "allostery")
-    figure, grid = panels(1, 4, width=3.9, height=3.9)
-    _draw_row(grid[0], one)
+    figure, grid = panels(1, 5, width=3.7, height=3.8)
+    _draw_row(grid[0, :4], one)
+    _draw_diagram(grid[0, 4], one["diagram"].values)
     return figure
+
+
+def _draw_diagram(axes: Axes, diagram: np.ndarray) -> None:
+    """Components of small drops: where they are born, and where they die."""
+    births, deaths = diagram
+    lasting = deaths - births >= PERSISTENCE
+    for chosen, color, label in ((~lasting, GREY, "others"), (lasting, ACCENTS[0], "sectors")):
+        axes.plot(
+            births[chosen], deaths[chosen], "o", color=color, markersize=4, alpha=0.7, mew=0, label=label
+        )
+    ends = np.array([0.0, max(deaths.max(initial=0.0), 0.1)])
+    axes.plot(ends, ends, color=GREY, linewidth=0.8)
+    axes.plot(ends, ends + PERSISTENCE, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="drop at birth", ylabel="drop at death")
+    legend_above(axes)
 
 
 def _draw_row(row: np.ndarray, one: xr.Dataset, title: str = "") -> None:

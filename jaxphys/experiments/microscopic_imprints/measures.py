@@ -44,6 +44,12 @@ def permutation_null(
     return (chosen.sum(axis=1) - number * (number + 1) / 2) / (number * (size - number))
 
 
+def chance(number: int, size: int, probability: float = 0.001) -> float:
+    """What area under the curve permutations exceed with this probability, from 20 000 of them."""
+    draws = permutation_null(number, size, 20_000, np.random.default_rng(0))
+    return float(np.quantile(draws, 1 - probability))
+
+
 def each(measure: Callable[..., float], *fields: np.ndarray) -> Float[np.ndarray, " R"]:
     """A measure of every realization."""
     return np.array([measure(*rows) for rows in zip(*fields, strict=True)])
