@@ -8,6 +8,9 @@ from helpers import assert_identical
 
 import jaxphys as jp
 
+# Packings are relaxed in double precision whatever the networks have.
+pytestmark = pytest.mark.float64
+
 PARTICLES = 48
 
 

@@ -124,9 +124,8 @@ def topological_sectors(settings: Settings) -> Result:
             f"{name}.boundaries",
             "paper B, fig. 6b",
             "The boundaries of topological sectors are the susceptible edges [area under the curve by "
-            "which "
-            f"susceptibility tells edges between sectors of persistence {PERSISTENCE}, median at least "
-            f"0.93]",
+            f"which susceptibility tells edges between sectors of persistence {PERSISTENCE}, median at "
+            "least 0.93]",
             trained.area,
             lambda value: value >= 0.93,
             paper="precisely",
@@ -152,8 +151,8 @@ def topological_sectors(settings: Settings) -> Result:
         measured(
             f"{name}.susceptible",
             "paper B, fig. 6c",
-            "Large susceptibilities correlate with the stiff modes [area under the curve for the stiffest "
-            "5 %, median at least 0.85]",
+            "Large susceptibilities correlate with the stiff modes [area under the curve for the "
+            "stiffest 5 %, median at least 0.85]",
             agreement(after),
             lambda value: value >= 0.85,
             paper="positively correlates",
@@ -173,15 +172,13 @@ def _boundary_text(trained: Meetings, untrained: Meetings) -> str:
     number = untrained.edges.sum(axis=1)
     rest = (
         f"untrained networks have {np.median(number):.0f}, of which "
-        f"{np.nanmedian(untrained.precision):.2f} are "
-        "among the most susceptible"
+        f"{np.nanmedian(untrained.precision):.2f} are among the most susceptible"
         if number.any()
         else "untrained networks have no sectors at all"
     )
     return (
         f"Median number of edges between sectors {np.median(trained.edges.sum(axis=1)):.0f} (area for "
-        f"the edges by "
-        f"which sectors die, one for each: {np.nanmedian(trained.tree_area):.2f}); {rest}."
+        f"the edges by which sectors die, one for each: {np.nanmedian(trained.tree_area):.2f}); {rest}."
     )
 
 
@@ -245,8 +242,8 @@ def weak_sectors(settings: Settings) -> Result:
         measured(
             f"{name}.overlap",
             "paper B, fig. 11b",
-            "The weaker the training, the less do susceptible edges overlap with the boundaries of sectors "
-            "[median precision at 0.5 minus that at 0.1 above 0]",
+            "The weaker the training, the less do susceptible edges overlap with the boundaries of "
+            "sectors [median precision at 0.5 minus that at 0.1 above 0]",
             [medians[0] - medians[-1]],
             lambda value: value > 0,
             paper="smaller overlap",
@@ -287,9 +284,8 @@ def _stiffness_claim(id: str, source: str, drop: float, one: Weak) -> Claim:
     return measured(
         id,
         source,
-        f"At a drop of {drop} susceptibility captures the edges of the stiff modes [area under the "
-        f"curve for the "
-        "stiffest 5 %, median at least 0.85]",
+        f"At a drop of {drop} susceptibility captures the edges of the stiff modes [area under the curve "
+        "for the stiffest 5 %, median at least 0.85]",
         agreement(one.after),
         lambda value: value >= 0.85,
         paper="capture",
@@ -338,6 +334,7 @@ def _draw_row(row: np.ndarray, one: xr.Dataset, title: str = "") -> None:
     draw_terminals(field, one, size=18)
     draw_scatter(scatter, one)
     voltage.set_title(f"{title}voltages", fontsize=9)
+    field.set_title("susceptibility", fontsize=9)
     sector.set_title("sectors, and edges between them", fontsize=9)
 
 

@@ -113,8 +113,7 @@ def initial_conditions(settings: Settings) -> Result:
             f"{name}.many-solutions",
             "paper B, section VII",
             "Different starts lead to different conductances for the same task [smallest relative "
-            "distance of "
-            "log k between two of the four at least 0.1]",
+            "distance of log k between two of the four at least 0.1]",
             distances,
             lambda value: value >= 0.1,
             paper="qualitatively different",
@@ -136,8 +135,8 @@ def _conductance_claims(
         measured(
             f"{id}-relative",
             source,
-            f"Highly susceptible edges have low relative conductances, {label} [mean fraction below "
-            "1 among the top 1 % at least 0.85]",
+            f"Highly susceptible edges have low relative conductances, {label} [mean fraction below 1 "
+            "among the top 1 % at least 0.85]",
             low_share(after),
             lambda value: value >= 0.85,
             paper="all",
@@ -148,8 +147,7 @@ def _conductance_claims(
             f"{id}-uncorrelated",
             source,
             f"Conductance itself is not correlated with the susceptibility, {label} [median |Spearman's "
-            f"ρ| below "
-            "0.3]",
+            "ρ| below 0.3]",
             np.abs(signed),
             lambda value: value < 0.3,
             paper="not correlated",
@@ -198,8 +196,7 @@ def blockers(settings: Settings) -> Result:
                 f"{name}.{task}",
                 "paper B, fig. 9",
                 f"Susceptible edges block current, {TITLES[task]} [median current of the most "
-                f"susceptible 5 % "
-                "over that of all edges below 1]",
+                "susceptible 5 % over that of all edges below 1]",
                 ratios["trained"],
                 lambda value: value < 1,
                 paper="blockers",

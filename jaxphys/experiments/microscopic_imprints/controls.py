@@ -112,15 +112,14 @@ def null_models(settings: Settings) -> Result:
             f"{name}.learned",
             "ours",
             f"Coupled learning reaches a cost of {LEARNED:.0e} within 10 000 steps at ρ = 30 [fraction "
-            f"of 20 "
-            "packings at least 0.9]",
+            "of 20 packings at least 0.9]",
             np.isfinite(step),
             lambda value: value >= 0.9,
             paper="C ~ 1e-5",
             statistic=np.mean,
             condition=f"After {_range(step)} steps, with terminals three diameters "
-            "inside the rim. Anywhere on the packing about a third of all placements cannot be learned: a "
-            "planar network cannot cross currents at its outer face.",
+            "inside the rim. Anywhere on the packing about a third of all placements cannot be learned: "
+            "a planar network cannot cross currents at its outer face.",
         ),
         measured(
             f"{name}.gap",
@@ -166,8 +165,7 @@ def null_models(settings: Settings) -> Result:
             f"{name}.paired",
             "ours",
             "Training adds to it [fraction of networks whose area exceeds that of their untrained self "
-            "at least "
-            "0.9]",
+            "at least 0.9]",
             pairs > 0,
             lambda value: value >= 0.9,
             statistic=np.mean,
@@ -176,8 +174,8 @@ def null_models(settings: Settings) -> Result:
         measured(
             f"{name}.spearman",
             "paper B, fig. 4d",
-            "The rank correlation over all edges comes from training [median Spearman's ρ, trained minus "
-            "untrained, above 0.1]",
+            "The rank correlation over all edges comes from training [median Spearman's ρ, trained "
+            "minus untrained, above 0.1]",
             rows["spearman_trained"] - rows["spearman_untrained"],
             lambda value: value > 0.1,
             paper="correlate strongly",
@@ -188,8 +186,7 @@ def null_models(settings: Settings) -> Result:
             f"{name}.relative",
             "paper B, fig. 8",
             "Highly susceptible edges have low relative conductances [mean fraction below 1 among the "
-            "top 1 % at "
-            "least 0.85]",
+            "top 1 % at least 0.85]",
             low_share(found.after),
             lambda value: value >= 0.85,
             paper="all",
@@ -240,8 +237,7 @@ def learning_rates(settings: Settings) -> Result:
             f"{name}.slow",
             "ours",
             "Slow learning (ρ = 30) leaves an imprint [median area above that of untrained networks by "
-            "at least "
-            "0.1]",
+            "at least 0.1]",
             areas[30.0] - untrained,
             lambda value: value >= 0.1,
             condition=text,

@@ -14,29 +14,27 @@ FIGURES = (
     Experiment(
         "microscopic-imprints.fig1",
         "Figure 1: a regression learned by a planar network of resistors",
-        "Left: conductances of one network. Middle: voltages of the targets over that of the first input, "
-        "circles, on the lines wanted. Right: voltages at inputs of 1 and 2.",
+        "Left: conductances of one network. Middle: voltages of the targets over that of the first "
+        "input, circles, on the lines wanted. Right: voltages at inputs of 1 and 2.",
         landscapes.linear_regression,
         landscapes.draw_linear_regression,
     ),
     Experiment(
         "microscopic-imprints.fig4",
         "Figure 4: stiff modes of the cost and susceptible edges",
-        "Upper row: entries of the four stiff modes in one network. Lower row: eigenvalues of the cost "
-        "Hessian, "
-        "medians over 50 initial conditions; susceptibility with the ground alone held; entries of the "
-        "stiff "
-        "modes against susceptibility; how well susceptibility tells the stiffest 5 % of edges, before "
-        "and after.",
+        "Upper row: entries of the four stiff modes in one network; the gap behind the fourth "
+        "eigenvalue in ten networks as their cost falls. Lower row: eigenvalues of the cost Hessian, "
+        "medians over 50 initial conditions; susceptibilities with the ground alone held, of all "
+        "networks and on the map of one; entries of its stiff modes against them; how well they tell "
+        "the stiffest 5 % of edges.",
         landscapes.stiff_modes,
         landscapes.draw_stiff_modes,
     ),
     Experiment(
         "microscopic-imprints.fig5",
         "Figure 5: five targets, and three classes",
-        "From left to right: conductances of one network; what it answers; susceptibility; entries of the "
-        "stiff modes "
-        "against susceptibility; trained networks beside their untrained selves.",
+        "From left to right: conductances of one network; what it answers; susceptibility; entries of "
+        "the stiff modes against susceptibility; trained networks beside their untrained selves.",
         landscapes.more_tasks,
         landscapes.draw_more_tasks,
     ),
@@ -44,8 +42,8 @@ FIGURES = (
         "microscopic-imprints.fig6",
         "Figure 6: sectors of the response, and susceptible edges",
         "One volt between two nodes, half a volt wanted at three edges. Bars across edges: where "
-        "sectors of "
-        "persistence 0.05 meet.",
+        "sectors of persistence 0.05 meet. Right: the persistence diagram of the drops; above the "
+        "dotted line is what counts as a sector.",
         allosteric.topological_sectors,
         allosteric.draw_topological_sectors,
     ),
@@ -60,8 +58,7 @@ FIGURES = (
         "microscopic-imprints.fig8",
         "Figure 8: one task from four distributions of conductances",
         "One network of ten in each row: conductances; their distribution before and after; conductance "
-        "and "
-        "relative conductance against susceptibility.",
+        "and relative conductance against susceptibility.",
         conductances.initial_conditions,
         conductances.draw_initial_conditions,
     ),
@@ -90,8 +87,7 @@ FIGURES = (
         "microscopic-imprints.fig12",
         "Figure 12: weak signals at one edge",
         "Susceptibility, the stiff mode, and one against the other, for wanted drops from a thousandth "
-        "of the "
-        "input to all of it.",
+        "of the input to all of it.",
         allosteric.weak_signals,
         allosteric.draw_weak_signals,
     ),
@@ -114,8 +110,7 @@ FIGURES = (
         "microscopic-imprints.formulas",
         "The formulas, one by one, and other networks",
         "Left: relative errors on trained networks at zero cost. Right: the imprint in node networks "
-        "and springs "
-        "of paper A.",
+        "and springs of paper A.",
         formulas.formulas,
         formulas.draw_formulas,
     ),

@@ -213,8 +213,7 @@ def _other_networks(settings: Settings) -> tuple[list[Claim], dict[str, np.ndarr
                 f"microscopic-imprints.formulas.{kind}-susceptible",
                 "paper B, section VIII",
                 f"Susceptible edges are the stiff ones in {label} as well [area under the curve for the "
-                f"stiffest "
-                "5 %, trained minus untrained, median above 0]",
+                "stiffest 5 %, trained minus untrained, median above 0]",
                 areas[kind][:, 1] - areas[kind][:, 0],
                 lambda value: value > 0,
                 paper="naturally extend",

@@ -84,9 +84,8 @@ def controls_text(after: Imprint, before: Imprint) -> str:
     areas, size = agreement(before), after.stiffness.shape[1]
     exceed = 100 * np.mean(agreement(after) > areas)
     return (
-        f"Untrained: {np.median(areas):.2f}; {exceed:.0f} % of networks exceed their untrained self. "
-        f"One of 1000 "
-        f"permutations reaches {chance(round(0.05 * size), size):.2f}."
+        f"Untrained: {np.median(areas):.2f}; {exceed:.0f} % of networks exceed their untrained self. One "
+        f"of 1000 permutations reaches {chance(round(0.05 * size), size):.2f}."
     )
 
 
@@ -104,8 +103,7 @@ def linear_regression(settings: Settings) -> Result:
             "microscopic-imprints.fig1.learned",
             "paper B, fig. 1",
             "A planar network of 300 nodes learns eq. 1 [fraction of 50 initial conditions whose cost "
-            "falls to "
-            f"{LEARNED:.0e} at least 0.9]",
+            f"falls to {LEARNED:.0e} at least 0.9]",
             cost[:, -1] <= LEARNED,
             lambda value: value >= 0.9,
             paper="C ~ 1e-5 after 1e5 minibatches",
@@ -126,8 +124,8 @@ def stiff_modes(settings: Settings) -> Result:
         measured(
             f"{name}.gap",
             "paper B, fig. 4a",
-            "Four stiff modes are separated from all others by a gap [median decades after the fourth, at "
-            "a cost of 1e-10, at least 2]",
+            "Four stiff modes are separated from all others by a gap [median decades after the fourth, "
+            "at a cost of 1e-10, at least 2]",
             after.gap,
             lambda value: value >= 2,
             paper=2.0,
@@ -160,8 +158,8 @@ def stiff_modes(settings: Settings) -> Result:
         measured(
             f"{name}.susceptible",
             "paper B, fig. 4c-d",
-            "Susceptible edges are those of the stiff modes [area under the curve by which susceptibility "
-            "tells the stiffest 5 % of edges, median at least 0.85]",
+            "Susceptible edges are those of the stiff modes [area under the curve by which "
+            "susceptibility tells the stiffest 5 % of edges, median at least 0.85]",
             agreement(after),
             lambda value: value >= 0.85,
             paper="correlate strongly",
@@ -171,8 +169,7 @@ def stiff_modes(settings: Settings) -> Result:
             f"{name}.susceptible-trained",
             "paper B, fig. 4c-d",
             "Training makes them so [fraction of networks whose area exceeds that of their untrained "
-            "self, at "
-            "least 0.9]",
+            "self, at least 0.9]",
             pairs > 0,
             lambda value: value >= 0.9,
             paper="not controlled",
@@ -258,8 +255,8 @@ def more_tasks(settings: Settings) -> Result:
             measured(
                 f"{name}.{task}-susceptible",
                 "paper B, fig. 5d and h",
-                f"Susceptible edges are those of the stiff modes, {TITLES[task]} [area under the curve for "
-                "the stiffest 5 %, median at least 0.85]",
+                f"Susceptible edges are those of the stiff modes, {TITLES[task]} [area under the curve "
+                "for the stiffest 5 %, median at least 0.85]",
                 agreement(after),
                 lambda value: value >= 0.85,
                 paper="positively correlate",
@@ -279,8 +276,7 @@ def more_tasks(settings: Settings) -> Result:
             f"{name}.five-learned",
             "paper B, appendix D",
             "Five targets are learned to a cost of 1e-8 [fraction of 50 initial conditions at a "
-            "placement that "
-            "one network has learned, at least 0.5]",
+            "placement that one network has learned, at least 0.5]",
             five.run.cost[:, -1] <= LEARNED,
             lambda value: value >= 0.5,
             paper="C ~ 1e-8",
@@ -393,10 +389,11 @@ def draw_stiff_modes(dataset: xr.Dataset) -> Figure:
     distribution.hist(
         one["susceptibility_untrained"].values.ravel(), _bins(one), color=GREY, alpha=0.6, label="before"
     )
-    distribution.set(xscale="log", yscale="log", xlabel="susceptibility", ylabel="edges, 50 networks")
+    distribution.set(xscale="log", yscale="log", xlabel="susceptibility", ylabel="edges of all networks")
     legend_above(distribution)
     draw_field(field, one, one["susceptibility"].values[0], "susceptibility")
     draw_terminals(field, one, size=18)
+    field.set_title("susceptibility", fontsize=9)
     draw_scatter(scatter, one)
     draw_controls(control, one)
     return figure

@@ -58,9 +58,8 @@ def partial_sums(settings: Settings) -> Result:
             measured(
                 f"{name}.{task}",
                 "paper B, fig. 7",
-                f"Ten soft modes carry nearly all of the susceptibility, {TITLES[task]} [median share "
-                f"at least "
-                "0.9, untrained at most 0.8]",
+                f"Ten soft modes carry nearly all of the susceptibility, {TITLES[task]} [median share at "
+                "least 0.9, untrained at most 0.8]",
                 after[:, ten],
                 _saturates(float(np.median(before[:, ten]))),
                 paper="saturates at n = 2 to 10",

@@ -103,7 +103,7 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
                 f"{name}.{key}-rank",
                 "paper A, appendix B",
                 f"The cost Hessian of trained networks has n_T eigenvalues that do not vanish: {label} "
-                f"[median of λ_(n+1)/λ_n at most 1e-8]",
+                "[median of λ_(n+1)/λ_n at most 1e-8]",
                 _gap(found[key][1], number)[learned],
                 lambda value: value <= 1e-8,
                 paper=0.0,
@@ -116,8 +116,8 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
         measured(
             f"{name}.trained-form",
             "paper A, eq. B7",
-            "At convergence the cost Hessian is eq. B7's, without the second term of B6 [median relative "
-            "difference of their largest eigenvalues at most 1e-8]",
+            "At convergence the cost Hessian is eq. B7's, without the second term of B6 [median "
+            "relative difference of their largest eigenvalues at most 1e-8]",
             np.abs(np.asarray(after.exact)[:, 0] / np.asarray(after.trained)[:, 0] - 1),
             lambda value: value <= 1e-8,
         )
@@ -127,8 +127,8 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
             measured(
                 f"{name}.{key}-stiff-soft",
                 "paper A, eq. B9",
-                "The softest physical mode dominates the stiffest cost mode: one task, "
-                f"{KINDS[key][0]} [median |cos| of that mode with the pattern v₁v₁ᵀ at least 0.9]",
+                f"The softest physical mode dominates the stiffest cost mode: one task, {KINDS[key][0]} "
+                "[median |cos| of that mode with the pattern v₁v₁ᵀ at least 0.9]",
                 np.asarray(found[key][1].overlap),
                 lambda value: value >= 0.9,
                 paper="dominate",
@@ -141,8 +141,8 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
         measured(
             f"{name}.slope",
             "paper A, eq. B9",
-            "The stiffest eigenvalue of the cost Hessian goes as λ₁⁻⁴ over trained networks "
-            "[slope of log against log within 0.5 of -4]",
+            "The stiffest eigenvalue of the cost Hessian goes as λ₁⁻⁴ over trained networks [slope of "
+            "log against log within 0.5 of -4]",
             slopes,
             lambda value: abs(value + 4) <= 0.5,
             paper=-4.0,

@@ -209,8 +209,8 @@ def _local_rule(keys: Any) -> list[Check]:
             "Eq. 13 is minus α times the derivative by each independent weight",
             single,
             doubled,
-            "Derivatives by independent off-diagonal entries are twice that: descent with the metric ½ off "
-            "the diagonal. The diagonal learns too, so that N_w = N(N+1)/2, not N(N-1)/2.",
+            "Derivatives by independent off-diagonal entries are twice that: descent with the metric ½ "
+            "off the diagonal. The diagonal learns too, so that N_w = N(N+1)/2, not N(N-1)/2.",
         ),
         Check(
             "eq16",

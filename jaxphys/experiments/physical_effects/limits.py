@@ -146,8 +146,7 @@ def _capacity_claims(
             f"{name}.node-10",
             "paper A, fig. 6a, appendix D",
             "Node networks of 10 nodes have a capacity of about 13 random tasks [mean of the largest "
-            "number whose "
-            "semidefinite program is feasible, within 10 to 16]",
+            "number whose semidefinite program is feasible, within 10 to 16]",
             exact["exact_capacities"].values[ten],
             lambda value: 10 <= value <= 16,
             paper=13.0,
@@ -159,8 +158,8 @@ def _capacity_claims(
         measured(
             f"{name}.proportional",
             "paper A, appendix D",
-            "Capacity is proportional to the number of learning degrees of freedom [exponent of the half-way "
-            f"point against N_w = N(N+1)/2 for N = {sizes[0]} to {sizes[-1]}, within 0.1 of 1]",
+            "Capacity is proportional to the number of learning degrees of freedom [exponent of the "
+            f"half-way point against N_w = N(N+1)/2 for N = {sizes[0]} to {sizes[-1]}, within 0.1 of 1]",
             [exponent],
             lambda value: abs(value - 1) <= 0.1,
             paper=1.0,
@@ -178,8 +177,7 @@ def _capacity_claims(
             f"{name}.training-short",
             "paper A, fig. 6a",
             "Where training fails the capacity is exceeded [fraction of learnable sets that "
-            "Gauss-Newton steps "
-            "do not learn, all numbers of tasks, at most 0.05]",
+            "Gauss-Newton steps do not learn, all numbers of tasks, at most 0.05]",
             ~learned[possible],
             lambda value: value <= 0.05,
             statistic=np.mean,
@@ -208,9 +206,9 @@ def _capacity_claims(
             measured(
                 f"{name}.{kind}",
                 "paper A, appendix D",
-                f"Where the number of edges is linear in N, so is the capacity: {KINDS[kind][0]}, k ≥ 0.01, "
-                "Gauss-Newton steps [half-way point over number of edges varies by less than a factor of 2 "
-                "over the sizes]",
+                f"Where the number of edges is linear in N, so is the capacity: {KINDS[kind][0]}, k ≥ "
+                "0.01, Gauss-Newton steps [half-way point over number of edges varies by less than a "
+                "factor of 2 over the sizes]",
                 points[known] / edges[known],
                 "conditional"
                 if known.all() and np.ptp(np.log(points / edges)) < np.log(2)
@@ -218,12 +216,10 @@ def _capacity_claims(
                 paper="linear in N",
                 statistic=np.mean,
                 condition=f"Half-way points by training, which are lower bounds: {told} edges. The "
-                "semidefinite relaxation knows neither the graph nor k ≥ 0: its 'not learnable' is proof, "
-                "its "
-                "'learnable' is "
-                f"not; it has {bounds} unknowns, more than there are edges, which bound the capacity "
-                "first. Of the sets of up to "
-                f"as many tasks as edges it calls {100 * relaxed[kind]:.0f} % learnable at the largest N.",
+                "semidefinite relaxation knows neither the graph nor k ≥ 0: its 'not learnable' is "
+                f"proof, its 'learnable' is not; it has {bounds} unknowns, more than there are edges, "
+                "which bound the capacity first. Of the sets of up to as many tasks as edges it calls "
+                f"{100 * relaxed[kind]:.0f} % learnable at the largest N.",
             )
         )
     return claims

@@ -137,18 +137,15 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             f"{name}.capacity",
             "paper A, fig. 6a",
             "Networks of 10 nodes learn up to about 13 random tasks, and fail beyond [number of tasks "
-            "at which "
-            "half of the networks have learned them, by Gauss-Newton steps, within 10 to 16]",
+            "at which half of the networks have learned them, by Gauss-Newton steps, within 10 to 16]",
             bootstrap,
             lambda value: 10 <= value <= 16,
             paper=13.0,
             condition="The 13 is how far patience goes, not what the network can do: half-way point "
-            f"{_text(half['plain'])} "
-            f"for the plain rule with {plain.run.steps[-1]} adaptive steps, {_text(half['newton'])} for "
-            "Gauss-Newton "
-            f"steps (spread: bootstrap). At 10 tasks {100 * early['plain']:.0f} % and "
-            f"{100 * early['newton']:.0f} % learn. "
-            "What is possible at all is decided in physical-effects.capacity.",
+            f"{_text(half['plain'])} for the plain rule with {plain.run.steps[-1]} adaptive steps, "
+            f"{_text(half['newton'])} for Gauss-Newton steps (spread: bootstrap). At 10 tasks "
+            f"{100 * early['plain']:.0f} % and {100 * early['newton']:.0f} % learn. What is possible at "
+            "all is decided in physical-effects.capacity.",
         ),
         measured(
             f"{name}.finite",
@@ -171,8 +168,7 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             f"{name}.all-rise-past",
             "paper A, fig. 6b",
             "Approaching capacity and beyond, all eigenvalues shift up [16 tasks, mean fraction of "
-            "eigenvalues "
-            "above their start at least 0.9]",
+            "eigenvalues above their start at least 0.9]",
             np.mean(change[just_past] > 1, axis=1),
             lambda value: value >= 0.9,
             paper="all",
@@ -183,8 +179,8 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.rise-with-tasks",
             "paper A, section IV, eq. 36",
-            "Eigenvalues lie higher the further a network is overloaded [median over networks of the mean "
-            "log ratio at 36 tasks above that at 10 tasks; the difference is given]",
+            "Eigenvalues lie higher the further a network is overloaded [median over networks of the "
+            "mean log ratio at 36 tasks above that at 10 tasks; the difference is given]",
             np.log(np.maximum(change[by_count[36]], 1e-12)).mean(axis=1)
             - np.median(np.log(np.maximum(change[by_count[10]], 1e-12)).mean(axis=1)),
             lambda value: value > 0,
@@ -194,8 +190,7 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             f"{name}.bottom-alignment",
             "paper A, fig. 6c",
             "Beyond capacity (31 tasks) the bottom modes no longer align with the forces [mean "
-            "alignment of the "
-            "three lowest at most that at the start]",
+            "alignment of the three lowest at most that at the start]",
             (alignment[:, -1, :3] - alignment[:, 0, :3]).mean(axis=1),
             lambda value: value <= 0,
             paper="do not align",
@@ -204,9 +199,8 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.top-alignment",
             "paper A, fig. 6c",
-            "Beyond capacity the top modes weakly align [mean alignment of the three highest above "
-            "that at the "
-            "start]",
+            "Beyond capacity the top modes weakly align [mean alignment of the three highest above that "
+            "at the start]",
             (alignment[:, -1, -3:] - alignment[:, 0, -3:]).mean(axis=1),
             lambda value: value > 0,
             paper="weakly align",
@@ -215,8 +209,8 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
         measured(
             f"{name}.conductance-peak",
             "paper A, fig. 6d",
-            "The effective conductance is largest at capacity [Gauss-Newton steps: number of tasks with the "
-            "largest median within 20 % of the half-way point]",
+            "The effective conductance is largest at capacity [Gauss-Newton steps: number of tasks with "
+            "the largest median within 20 % of the half-way point]",
             [most_conductive],
             lambda value: abs(value / half["newton"] - 1) <= 0.2,
             paper=13.0,
@@ -236,8 +230,7 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             f"{name}.dimension-minimal",
             "paper A, fig. 6e",
             "The effective dimension is smallest at capacity, 13 tasks [number of tasks with the "
-            "smallest median, "
-            "within 10 to 16]",
+            "smallest median, within 10 to 16]",
             [lowest_dimension],
             lambda value: 10 <= value <= 16,
             paper=13.0,

@@ -60,9 +60,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             measured(
                 f"{name}.{kind}-learned",
                 "paper A, section IV",
-                f"Five tasks are learned well in all cases: {KINDS[kind][0]} [fraction of networks "
-                "whose error "
-                f"fell by {1 / _LEARNED:.0e} at least 0.95]",
+                f"Five tasks are learned well in all cases: {KINDS[kind][0]} [fraction of networks whose "
+                f"error fell by {1 / _LEARNED:.0e} at least 0.95]",
                 learned,
                 lambda value: value >= 0.95,
                 paper="all",
@@ -78,8 +77,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.node-lowered",
             "paper A, fig. 5a",
-            "Several of the lowest eigenvalues of node networks fall [mean number of the ten lowest that lie "
-            "more than 5 % below their start, at least 2]",
+            "Several of the lowest eigenvalues of node networks fall [mean number of the ten lowest "
+            "that lie more than 5 % below their start, at least 2]",
             np.sum(change[:, :10] < 0.95, axis=1),
             lambda value: value >= 2,
             paper=3.0,
@@ -88,8 +87,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.node-raised",
             "paper A, fig. 5a",
-            "Several of the highest eigenvalues rise [mean number of the ten highest that lie more than 5 % "
-            "above their start, at least 1]",
+            "Several of the highest eigenvalues rise [mean number of the ten highest that lie more than "
+            "5 % above their start, at least 1]",
             np.sum(change[:, 10:] > 1.05, axis=1),
             lambda value: value >= 1,
             paper=2.0,
@@ -98,8 +97,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.node-bottom-alignment",
             "paper A, fig. 5b",
-            f"The bottom three modes align with the five forces [mean overlap with their span above that at "
-            f"the start, {chance:.2f}]",
+            "The bottom three modes align with the five forces [mean overlap with their span above that "
+            f"at the start, {chance:.2f}]",
             overlap[:, -1, :3].mean(axis=1),
             lambda value: value > 1.1 * chance,
             paper="align",
@@ -135,8 +134,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.flow-bottom-most",
             "paper A, fig. 5c",
-            "The effect is larger at the bottom of the spectrum [median ratio of the five lowest below that "
-            "of the five highest, difference below 0]",
+            "The effect is larger at the bottom of the spectrum [median ratio of the five lowest below "
+            "that of the five highest, difference below 0]",
             np.median(change[:, :5], axis=1) - np.median(change[:, -5:], axis=1),
             lambda value: value < 0,
             paper="larger",
@@ -144,9 +143,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.flow-force-alignment",
             "paper A, fig. 5d",
-            "The bottom modes of flow networks align with the input forces [the forces' part within "
-            "the span of the "
-            "five lowest grows: mean final minus initial norm above 0]",
+            "The bottom modes of flow networks align with the input forces [the forces' part within the "
+            "span of the five lowest grows: mean final minus initial norm above 0]",
             force[:, -1] - force[:, 0],
             lambda value: value > 0,
             paper="align",
@@ -155,8 +153,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}.flow-response-alignment",
             "paper A, section III D",
-            "The bottom modes of flow networks align with the responses [likewise: mean final minus initial "
-            "norm above 0]",
+            "The bottom modes of flow networks align with the responses [likewise: mean final minus "
+            "initial norm above 0]",
             response[:, -1] - response[:, 0],
             lambda value: value > 0,
             paper="align",
@@ -304,8 +302,8 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}-upper",
             "paper A, appendix E",
-            f"Noise tends to raise the upper eigenvalues: {label} [median ratio of the highest, noisy over "
-            "clean, above 1]",
+            f"Noise tends to raise the upper eigenvalues: {label} [median ratio of the highest, noisy "
+            "over clean, above 1]",
             np.asarray(noisy.trajectory.eigenvalues)[:, -1, -1]
             / np.asarray(clean.trajectory.eigenvalues)[:, -1, -1],
             lambda value: value > 1,
@@ -324,8 +322,8 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
         measured(
             f"{name}-partial-slower",
             "paper A, appendix E",
-            f"One task and 10 % of the edges a step slow learning down: {label} [geometric mean of its final "
-            "error over the clean one above 1, at ten times the rate]",
+            f"One task and 10 % of the edges a step slow learning down: {label} [geometric mean of its "
+            "final error over the clean one above 1, at ten times the rate]",
             partial.run.cost[:, -1] / np.maximum(clean.run.cost[:, -1], 1e-300),
             lambda value: value > 1,
             paper="slows learning",

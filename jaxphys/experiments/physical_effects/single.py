@@ -87,15 +87,16 @@ def _error_claims(runs: dict[str, Trained], floppy: np.ndarray, excited: np.ndar
         measured(
             f"{name}.springs-printed",
             "paper A, section II B",
-            "Springs in 2-D on random graphs of mean degree 4 respond and can be trained "
-            "[floppy modes beside the rigid motions; connected graphs]",
+            "Springs in 2-D on random graphs of mean degree 4 respond and can be trained [floppy modes "
+            "beside the rigid motions; connected graphs]",
             floppy,
             "does not hold",
             paper="Z = 4",
             statistic=np.mean,
             condition=f"Only {100 * rigid:.1f} % of connected graphs are rigid. On the others a force moves "
-            f"floppy modes (in {100 * np.mean(excited):.0f} % of the draws a random unit force does), which "
-            "nothing resists: the response H⁻¹F does not exist. With Z = 6 and rigid by rejection it does.",
+            f"floppy modes (in {100 * np.mean(excited):.0f} % of the draws a random unit force does), "
+            "which nothing resists: the response H⁻¹F does not exist. With Z = 6 and rigid by rejection "
+            "it does.",
         )
     )
     for variant, label in (
@@ -328,8 +329,8 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
         measured(
             f"{name}-lowest-mode-response",
             "paper A, section III D",
-            f"The lowest mode overlaps with the response: {label} [mean |v₁·x|/|x| above that at the start, "
-            f"{response[:, 0, 0].mean():.2f}]",
+            f"The lowest mode overlaps with the response: {label} [mean |v₁·x|/|x| above that at the "
+            f"start, {response[:, 0, 0].mean():.2f}]",
             response[:, -1, 0],
             lambda value: value > response[:, 0, 0].mean(),
             paper="large overlap",
@@ -363,8 +364,8 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
             measured(
                 f"{name}-all-fall",
                 "paper A, section III A",
-                f"All eigenvalues of difference networks tend to decrease: {label} "
-                "[mean fraction of eigenvalues that fell above 0.5]",
+                f"All eigenvalues of difference networks tend to decrease: {label} [mean fraction of "
+                "eigenvalues that fell above 0.5]",
                 np.mean(values[:, -1] < values[:, 0], axis=1),
                 lambda value: value > 0.5,
                 paper="all",
@@ -373,8 +374,8 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
             measured(
                 f"{name}-highest-mode",
                 "paper A, fig. 3d, f",
-                f"Higher modes do not align with the task: {label} "
-                f"[the highest mode's mean alignment stays within 0.05 of its start, {top_before:.2f}]",
+                f"Higher modes do not align with the task: {label} [the highest mode's mean alignment "
+                f"stays within 0.05 of its start, {top_before:.2f}]",
                 top,
                 lambda value: value < top_before + 0.05,
                 paper="do not align",
@@ -396,8 +397,8 @@ def _first_order_claims(kind: Kind, slow: Trained, predicted: dict[str, Any]) ->
         measured(
             f"{name}-eigenvalues-first-order",
             f"paper A, eq. {equation}",
-            f"First-order changes, added up along the run, give the flow of the lowest eigenvalue: {label} "
-            "[median error at most 5 % of its change]",
+            "First-order changes, added up along the run, give the flow of the lowest eigenvalue: "
+            f"{label} [median error at most 5 % of its change]",
             error,
             lambda value: value <= 0.05,
         )
@@ -409,8 +410,8 @@ def _first_order_claims(kind: Kind, slow: Trained, predicted: dict[str, Any]) ->
         measured(
             f"{name}-modes-first-order",
             f"paper A, eq. {equation}",
-            f"First-order turns of the lowest mode, added up, give its alignment: {label} "
-            "[median error at most 0.05]",
+            f"First-order turns of the lowest mode, added up, give its alignment: {label} [median error "
+            "at most 0.05]",
             error,
             lambda value: value <= 0.05,
             condition="It misses where two eigenvalues nearly cross between records, as the paper says of "
@@ -558,8 +559,7 @@ def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chose
             f"{name}-conductance-sampled",
             "paper A, eqs 26, 28",
             f"Eq. 28's spectral form is the mean of eq. 26: {label} [ratio of the mean over 500 forces "
-            "to the "
-            "root mean square within 1 % of 1]",
+            "to the root mean square within 1 % of 1]",
             by_force.mean(axis=1),
             lambda value: abs(value - 1) <= 0.01,
             paper=1.0,

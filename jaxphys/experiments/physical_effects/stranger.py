@@ -158,8 +158,8 @@ def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
         measured(
             f"{name}-trained",
             "paper A, section III D",
-            f"Measured responses tell that a network was trained: {label}, errors of 5 % "
-            f"[called trained at significance {_SIGNIFICANCE} in at least 95 %]",
+            f"Measured responses tell that a network was trained: {label}, errors of 5 % [called trained "
+            f"at significance {_SIGNIFICANCE} in at least 95 %]",
             values["trained_called"][:, five],
             lambda value: value >= 0.95,
             paper="we can tell",
@@ -178,8 +178,8 @@ def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
         measured(
             f"{name}-response",
             "paper A, section III D",
-            f"The response that was wanted can be read off: {label}, errors of 5 % [median relative error of "
-            "the response between the two nodes at most 0.05, where they are right]",
+            f"The response that was wanted can be read off: {label}, errors of 5 % [median relative "
+            "error of the response between the two nodes at most 0.05, where they are right]",
             right,
             lambda value: value <= 0.05,
             paper="revealed",

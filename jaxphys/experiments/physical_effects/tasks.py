@@ -215,8 +215,8 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
         measured(
             f"{name}.regression-train",
             "paper A, fig. 7b",
-            "Regression: the training error falls by many orders of magnitude [geometric mean of the mean "
-            "squared error at most 1e-10]",
+            "Regression: the training error falls by many orders of magnitude [geometric mean of the "
+            "mean squared error at most 1e-10]",
             linear.run.cost[:, -1],
             lambda value: value <= 1e-10,
             paper="many orders of magnitude",
@@ -246,8 +246,8 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
         measured(
             f"{name}.regression-alignment",
             "paper A, fig. 7b",
-            "The bottom two modes align with the training responses [mean norm of the responses' part in "
-            f"their span at least 0.9; {share[:, 0].mean():.2f} at the start]",
+            "The bottom two modes align with the training responses [mean norm of the responses' part "
+            f"in their span at least 0.9; {share[:, 0].mean():.2f} at the start]",
             share[:, -1],
             lambda value: value >= 0.9,
             paper="strongly align",
@@ -271,8 +271,8 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
         measured(
             f"{name}.iris-cross-entropy",
             "paper A, fig. 7c",
-            "Iris: cross-entropy falls for training and test flowers [the larger of both mean ratios "
-            "at most 0.5]",
+            "Iris: cross-entropy falls for training and test flowers [the larger of both mean ratios at "
+            "most 0.5]",
             np.maximum(ratio(flowers.run.cost), ratio(measurements["iris"]["test_cost"])),
             lambda value: value <= 0.5,
             paper="significantly reduced",
@@ -288,8 +288,8 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
         measured(
             f"{name}.iris-printed-test",
             "paper A, appendix A",
-            "Iris by the printed rule (no output force where the class is right): test accuracy "
-            "[mean at least 0.95]",
+            "Iris by the printed rule (no output force where the class is right): test accuracy [mean "
+            "at least 0.95]",
             measurements["printed"]["test"],
             lambda value: value >= 0.95,
             paper=0.95,
