@@ -117,9 +117,8 @@ def null_models(settings: Settings) -> Result:
             lambda value: value >= 0.9,
             paper="C ~ 1e-5",
             statistic=np.mean,
-            condition=f"After {_range(step)} steps, with terminals three diameters "
-            "inside the rim. Anywhere on the packing about a third of all placements cannot be learned: "
-            "a planar network cannot cross currents at its outer face.",
+            condition=f"After {_range(step)} steps, with terminals three diameters inside the rim: a planar "
+            "network cannot lead currents across each other at its outer face.",
         ),
         measured(
             f"{name}.gap",

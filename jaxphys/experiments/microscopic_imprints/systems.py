@@ -206,27 +206,40 @@ STIFF = {"regression": 4, "five": 10, "classification": 6, "allostery": 3}
 
 
 @lru_cache
-def _descent(rate: float, scale: float) -> optax.GradientTransformation:
+def _descent(rate: float, widest: float) -> optax.GradientTransformation:
     """The same object for the same numbers, for compiled programs know it by identity."""
-    return optax.chain(optax.sgd(rate), bounds(scale / _RANGE, scale * _RANGE))
+    return optax.chain(optax.sgd(rate), bounds(1 / widest, widest))
 
 
-def learn(network: Any, task: Any, recipe: Recipe, settings: Settings, **options: Any) -> Run:
-    """Coupled learning by a recipe, in conductances relative to their mean at the start."""
+def learn(network: Any, task: Any, recipe: Recipe, settings: Settings) -> Run:
+    """Coupled learning by a recipe, recording k.
+
+    Conductances are learned relative to their mean at the start, which changes nothing where voltages drive
+    (k and the rate scale together), and lets one compiled program serve all starts.
+    """
     scale = float(np.mean(np.asarray(network.k)[np.asarray(network.edge_mask)]))
     steps = settings.steps(recipe.steps)
-    # Most of what happens, happens early.
-    records = np.unique(np.geomspace(1, steps, 120).astype(int))
-    arguments: dict[str, Any] = {"record_steps": records, **options}
-    return train(
-        network,
+    run = train(
+        network.with_k(network.k / scale),
         task,
         steps=steps,
         rule=CoupledLearning(recipe.nudge),
-        optimizer=_descent(recipe.rho * scale, scale),
+        optimizer=_descent(recipe.rho, _RANGE),
         stop_cost=recipe.rest,
-        **arguments,
+        functionals={"k": _field},
+        # Most of what happens, happens early.
+        record_steps=np.unique(np.geomspace(1, steps, 120).astype(int)).tolist(),
     )
+    return dataclasses.replace(
+        run,
+        network=run.network.with_k(scale * run.network.k),
+        initial_k=network.k,
+        records={"k": scale * run.records["k"]},
+    )
+
+
+def _field(network: FlowNetwork, task: Task) -> Float[Array, " M"]:
+    return network.k
 
 
 def starts(
@@ -262,10 +275,6 @@ class Learned:
     tried: np.ndarray
 
 
-def _field(network: FlowNetwork, task: Task) -> Float[Array, " M"]:
-    return network.k
-
-
 # Placements to try side by side for tasks that not every placement allows.
 CANDIDATES = 10
 
@@ -293,7 +302,7 @@ def learned(name: str, settings: Settings) -> Learned:
     else:
         task, placement = make_task(name, network, generator)
     networks = starts(network, settings.realizations(50), generator)
-    run = learn(networks, stack([task] * len(networks.k)), recipe, settings, functionals={"k": _field})
+    run = learn(networks, stack([task] * len(networks.k)), recipe, settings)
     return Learned(run, placement, task, tried)
 
 
