@@ -30,7 +30,8 @@ from jaxphys.networks import AbstractNetwork, FlowNetwork
 from jaxphys.plots import GREY, styled
 from jaxphys.tasks import Task, respond
 
-_EACH = 10
+# Flow networks on which formulas are checked, and networks of the other kinds that learn.
+_CHECKED, _EACH = 4, 10
 
 
 def _error(found: Any, truth: Any) -> float:
@@ -56,7 +57,7 @@ def as_currents(network: FlowNetwork, task: Task, grounds: tuple[int, ...]) -> T
 def formulas(settings: Settings) -> Result:
     """Every equation on trained networks, printed and corrected, and on other kinds of network."""
     found = learned("regression", settings)
-    count = min(settings.realizations(_EACH), len(found.run.cost))
+    count = min(_CHECKED, len(found.run.cost))
     errors: dict[str, list[float]] = {}
 
     def note(key: str, value: float) -> None:

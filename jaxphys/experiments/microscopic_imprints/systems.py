@@ -190,7 +190,7 @@ class Recipe:
 
 RECIPES = {
     "regression": Recipe(30.0),
-    "five": Recipe(30.0, steps=20_000),
+    "five": Recipe(30.0, steps=15_000),
     "classification": Recipe(0.1, nudge=1e-2, rest=1e-4),
     "allostery": Recipe(10.0),
 }
