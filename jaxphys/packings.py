@@ -87,8 +87,8 @@ def jammed_packing(
 
     - `packing_fraction`: of the box, 0.86 (0.68 in 3-D) if neither it nor the pressure is given.
       `pressure`: of the final packing, whose box then adapts.
-    - `boundary`: `"open"` cuts the contacts that cross the box, which leaves a planar graph in 2-D, and
-      removes what then hangs on a single contact; the topology has no box.
+    - `boundary`: `"open"` cuts the contacts that cross the box, which leaves a planar graph in 2-D unless
+      particles overlap by half, and removes what then hangs on a single contact; the topology has no box.
     - `num_nodes`: remove nodes from the rim on (far from the centre first) until so many are left, connected
       and none dangling; so packings can be stacked, their edges `padded` to one number.
 
@@ -121,7 +121,7 @@ def jammed_packings(
     boundary: str = "periodic",
     num_nodes: int | None = None,
 ) -> list[Packing]:
-    """One `jammed_packing` for each key, relaxed side by side in one program."""
+    """One `jammed_packing` for each key, relaxed one after the other by one compiled program."""
     require(dimension in (2, 3), "dimension", "be 2 or 3", f"it is {dimension}")
     require(num_particles >= 8, "num_particles", "be at least 8", f"it is {num_particles}")
     require(boundary in ("periodic", "open"), "boundary", 'be "periodic" or "open"', f"it is {boundary!r}")
@@ -134,6 +134,14 @@ def jammed_packings(
     require(0 < most <= num_particles, "num_nodes", f"be at most {num_particles}", f"it is {num_nodes}")
     diameters = np.where(np.arange(num_particles) < num_particles // 2, 1.0, _RATIO)
     side = _side(diameters, density, dimension)
+    # Else a particle would touch two images of another.
+    room = 2 * (_RATIO + _SKIN) * (1.0 if pressure is None else 1.1)
+    require(
+        side >= room,
+        "num_particles",
+        f"fill a box of {room:.2g} small diameters, in which nobody meets two images of another",
+        f"{num_particles} fill one of {side:.2g}",
+    )
     starts = side * np.stack([host_generator(k).random((num_particles, dimension)) for k in keys])
     # Draws and packings are the same whatever precision the networks will have.
     with jax.enable_x64(True):
@@ -209,7 +217,8 @@ def _relax(
         gaps = gaps - (diameters[:, None] + diameters[None]) / 2
         gaps = jnp.where(jnp.eye(size, dtype=bool), jnp.inf, gaps)
         nearest, others = jax.lax.top_k(-gaps, length)
-        return others, nearest > -_SKIN, -nearest[:, -1] > _SKIN
+        # The last of a full list must lie beyond what matters, unless there are no others.
+        return others, nearest > -_SKIN, (-nearest[:, -1] > _SKIN) | (length == size - 1)
 
     def forces(x: Array, others: Array, near: Array) -> tuple[Array, Array, Array]:
         """Minus the gradient of the energy, the mean contact force, and the pressure."""
@@ -310,7 +319,12 @@ def _packing(relaxed: _Relaxed, diameters: np.ndarray, boundary: str, num_nodes:
             "`packing_fraction`, or set `pressure`."
         )
     residual = relaxed.net_force / relaxed.contact_force
-    if not relaxed.listed or residual > 10 * _BALANCED:
+    if not relaxed.listed:
+        raise InputError(
+            f"The packing is too dense: a particle has over {_LISTED[dimension]} others near it; lower "
+            "`packing_fraction` or `pressure`."
+        )
+    if residual > 10 * _BALANCED:
         raise InputError(
             f"The packing comes to no rest within {_MOST_STEPS} steps (net force {residual:.1g} of the "
             "contact force); give it another key, or a higher packing fraction or pressure."

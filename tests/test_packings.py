@@ -119,6 +119,7 @@ def test_nodes_know_their_particles():
         ({"dimension": 4}, "`dimension`"),
         ({"boundary": "closed"}, "`boundary`"),
         ({"num_nodes": 49}, "`num_nodes`"),
+        ({"packing_fraction": 1.9}, "too dense"),
         ({"num_nodes": 48, "boundary": "open"}, "trimming reaches"),
     ],
 )
@@ -128,5 +129,6 @@ def test_bad_input(options, words):
 
 
 def test_too_few_particles():
-    with pytest.raises(jp.InputError, match="`num_particles`"):
-        jp.jammed_packing(3, jax.random.key(0))
+    for number, dimension in ((3, 2), (8, 2), (16, 3)):
+        with pytest.raises(jp.InputError, match="`num_particles`"):
+            jp.jammed_packing(number, jax.random.key(0), dimension=dimension)

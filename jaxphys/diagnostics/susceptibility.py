@@ -65,7 +65,9 @@ def partial_susceptibility(
 
     G is replaced by `Σ_α w_α w_αᵀ / ν_α` over as many modes of the bordered Hessian `[[H, Cᵀ], [C, 0]]`,
     those of least `|ν|` (a border makes as many negative ones as it has rows); with all `n + c` the full
-    `susceptibility` is recovered. Border entries of modes stay out of the norm.
+    `susceptibility` is recovered. Border entries of modes stay out of the norm. Partial
+    sums depend on the unit of k, in which H is large or small beside C; those over the modes of `spectrum` do
+    not.
 
     Raises `InputError` on numbers outside of 0 and n + c.
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,8 +49,9 @@ from jaxphys.experiments.microscopic_imprints.systems import (
     of_realization,
 )
 from jaxphys.generators import host_generator
+from jaxphys.networks import FlowNetwork
 from jaxphys.plots import GREY, styled
-from jaxphys.tasks import respond
+from jaxphys.tasks import Task, respond
 from jaxphys.train import stack
 
 # Initial conductances of fig. 8: uniform over two decades, and sharply peaked.
@@ -101,34 +103,45 @@ def initial_conditions(settings: Settings) -> Result:
         claims += _conductance_claims(
             f"{name}.{_KEYS[start]}", "paper B, fig. 8", f"k {start}", found, after, before
         )
-    finals = [np.asarray(found.run.network.k)[0] for found, *_ in ensembles.values()]
-    logs = [np.log(k / np.exp(np.mean(np.log(k)))) for k in finals]
-    distances = [
-        np.linalg.norm(a - b) / np.sqrt(np.linalg.norm(a) * np.linalg.norm(b))
-        for i, a in enumerate(logs)
-        for b in logs[:i]
-    ]
+    within, between = _distances([np.asarray(found.run.network.k) for found, *_ in ensembles.values()])
     claims.append(
         measured(
             f"{name}.many-solutions",
             "paper B, section VII",
-            "Different starts lead to different conductances for the same task [smallest relative "
-            "distance of log k between two of the four at least 0.1]",
-            distances,
-            lambda value: value >= 0.1,
+            "Different initial distributions lead to qualitatively different conductances for the same "
+            "task [distance of log k between two distributions over that between two networks of one, "
+            "median of the six pairs at least 1.2]",
+            between / np.median(within),
+            lambda value: value >= 1.2,
             paper="qualitatively different",
-            statistic=np.min,
-            condition="Sharply peaked starts differ by a factor alone: voltage-driven learning depends on "
-            "α/k₀ only, so that the distance between them is that of two draws.",
+            condition="The rate and the range of k are scaled with k(0) here. Then the three peaked starts "
+            "are the same experiment, for voltage-driven learning knows ratios of k alone; only the wide one "
+            "is another.",
         )
     )
     return Result(merged(*parts), claims)
+
+
+def _distances(finals: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Median distances of log k, up to a factor, within each ensemble and between any two."""
+    logs = [np.log(k) - np.mean(np.log(k), axis=1, keepdims=True) for k in finals]
+
+    def median(one: np.ndarray, other: np.ndarray, own: bool) -> float:
+        lengths = np.linalg.norm(one[:, None] - other[None], axis=-1)
+        return float(np.median(lengths[np.triu_indices(len(one), 1)] if own else lengths))
+
+    within = [median(one, one, True) for one in logs]
+    between = [median(one, other, False) for i, one in enumerate(logs) for other in logs[:i]]
+    return np.array(within), np.array(between)
 
 
 def _conductance_claims(
     id: str, source: str, label: str, found: Learned, after: Imprint, before: Imprint
 ) -> list[Claim]:
     k = np.asarray(found.run.network.k)
+    # The paper names the wide start as the exception.
+    exception = id.endswith(".wide")
+    said = "correlated" if exception else "not correlated"
     signed = each(rank_correlation, k, np.asarray(after.susceptibility))
     start = np.abs(each(rank_correlation, np.asarray(found.run.initial_k), np.asarray(before.susceptibility)))
     return [
@@ -146,11 +159,11 @@ def _conductance_claims(
         measured(
             f"{id}-uncorrelated",
             source,
-            f"Conductance itself is not correlated with the susceptibility, {label} [median |Spearman's "
-            "ρ| below 0.3]",
+            f"Conductance itself is {said} with the susceptibility, {label} [median |Spearman's ρ| "
+            f"{'at least' if exception else 'below'} 0.3]",
             np.abs(signed),
-            lambda value: value < 0.3,
-            paper="not correlated",
+            lambda value: value >= 0.3 if exception else value < 0.3,
+            paper=said,
             condition=f"Negative in {100 * np.mean(signed < 0):.0f} % of networks. Untrained: "
             f"{np.median(start):.2f}; one of 1000 permutations reaches "
             f"{3.3 / np.sqrt(k.shape[1] - 1):.2f}.",
@@ -208,14 +221,17 @@ def blockers(settings: Settings) -> Result:
 
 def _currents(found: Learned, k: np.ndarray) -> np.ndarray:
     """Root mean square of every edge's current over the samples of the task, `(R, M)`."""
+    network = of_realization(found.run.network, 0)
+    return np.asarray(_root_mean_square_currents(network, found.task, jnp.asarray(k)))
 
-    @jax.jit
-    def drops(k: Any) -> Any:
-        network = of_realization(found.run.network, 0).with_k(k)
-        response = respond(network, found.task)
-        return network.strains(found.task.inputs @ response.drive)[..., 0]
 
-    return np.stack([np.sqrt(np.mean((one * np.asarray(drops(jnp.asarray(one)))) ** 2, axis=0)) for one in k])
+@eqx.filter_jit
+def _root_mean_square_currents(network: FlowNetwork, task: Task, k: Any) -> Any:
+    def one(k: Any) -> Any:
+        drops = network.strains(task.inputs @ respond(network.with_k(k), task).drive)[..., 0]
+        return jnp.sqrt(jnp.mean((k * drops) ** 2, axis=0))
+
+    return jax.lax.map(one, k)
 
 
 def draw_conductances(row: np.ndarray, one: xr.Dataset, title: str) -> None:
@@ -230,7 +246,6 @@ def draw_conductances(row: np.ndarray, one: xr.Dataset, title: str) -> None:
     histogram.hist(start, bins, color=GREY, alpha=0.45, label="before")
     histogram.hist(k, bins, histtype="step", color=ACCENTS[0], linewidth=1.3, label="after")
     histogram.set(xscale="log", yscale="log", xlabel="conductance", ylabel="edges", ylim=(0.7, None))
-    histogram.legend(fontsize=8, frameon=False)
     values = one["susceptibility"].values[0]
     for axes, y, label in (
         (scatter, k, "conductance"),
@@ -238,6 +253,13 @@ def draw_conductances(row: np.ndarray, one: xr.Dataset, title: str) -> None:
     ):
         axes.plot(values, y, "o", color=ACCENTS[0], markersize=2.4, alpha=0.5, mew=0)
         axes.set(xscale="log", yscale="log", xlabel="susceptibility", ylabel=label)
+    for bound in (1e-3, 1e3):
+        if start.mean() * bound > 0.5 * k.min() and start.mean() * bound < 2 * k.max():
+            histogram.axvline(
+                start.mean() * bound, color=ACCENTS[1], linestyle=":", linewidth=1, label="bound"
+            )
+            scatter.axhline(start.mean() * bound, color=ACCENTS[1], linestyle=":", linewidth=1)
+    histogram.legend(fontsize=8, frameon=False)
     relative.axhline(1, color=ACCENTS[1], linestyle="--", linewidth=1)
 
 
@@ -270,11 +292,12 @@ def draw_blockers(dataset: xr.Dataset) -> Figure:
         voltages = np.array(SHOWN[name]) @ one["voltages"].values
         walls = largest(one["susceptibility"].values[0], WALLS)
         draw_voltages(upper, one, voltages)
-        draw_walls(upper, one, walls)
+        draw_walls(upper, one, walls, ACCENTS[2])
         draw_terminals(upper, one, size=24)
         upper.set_title(TITLES[name], fontsize=9)
         _draw_currents(lower, one, voltages, walls)
         draw_terminals(lower, one, size=24)
+        lower.set_title("currents", fontsize=9)
     handles = [
         Line2D([], [], color=GREY, linewidth=2, label="current, width by size"),
         Line2D([], [], color=ACCENTS[2], linewidth=3, label="walls: the most susceptible 5 % of edges"),

@@ -50,7 +50,7 @@ FIGURES = (
     Experiment(
         "microscopic-imprints.fig7",
         "Figure 7: susceptibility from the softest modes alone",
-        "Means over 50 initial conditions, bars: standard deviations.",
+        "Means over 50 initial conditions, modes of the grounded Hessian; bars: standard deviations.",
         soft_modes.partial_sums,
         soft_modes.draw_partial_sums,
     ),

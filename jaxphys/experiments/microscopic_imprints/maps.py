@@ -41,16 +41,16 @@ def segments(one: xr.Dataset) -> np.ndarray:
 
 def draw_field(axes: Axes, one: xr.Dataset, values: np.ndarray, label: str = "", **options: Any) -> None:
     """A field on edges, darker and wider the larger, on a scale from 0 or (`log=True`) over decades."""
-    log = options.pop("log", False)
+    log, top = options.pop("log", False), options.pop("top", None)
     finite = np.where(np.isfinite(values), values, 0)
-    top = float(np.max(finite)) or 1.0
     if log:
+        top = float(np.max(finite)) or 1.0
         low = max(float(np.min(finite[finite > 0], initial=top)), top * 1e-6)
         norm: Normalize = LogNorm(low, top)
         share = np.log(np.maximum(finite, low) / low) / max(np.log(top / low), 1e-9)
     else:
         # A few outliers shall not hide all others.
-        top = float(np.quantile(finite, 0.995)) or top
+        top = top or float(np.quantile(finite, 0.995)) or float(np.max(finite)) or 1.0
         norm = Normalize(0, top)
         share = np.minimum(finite / top, 1)
     order = np.argsort(share)
@@ -118,9 +118,21 @@ def draw_walls(axes: Axes, one: xr.Dataset, chosen: np.ndarray, color: str = INK
 
 
 def draw_terminals(axes: Axes, one: xr.Dataset, size: float = 34) -> None:
-    """Inputs red, targets blue (both ends of a target edge), grounds white squares."""
+    """Inputs red, targets blue (both ends of a target edge), grounds white squares; numbered from 1."""
     places = one["positions"].values
     for role, style in _ROLES.items():
-        nodes = np.unique(one[f"{role}_nodes"].values)
+        terminals = one[f"{role}_nodes"].values.reshape(one.sizes[role[:-1]], -1)
+        for number, ends in enumerate(terminals if role != "grounds" and len(terminals) > 1 else ()):
+            axes.annotate(
+                str(number + 1),
+                places[ends].mean(axis=0),
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=7,
+                color=style["facecolor"],
+                weight="bold",
+                zorder=6,
+            )
+        nodes = np.unique(terminals)
         x, y = places[nodes].T
         axes.scatter(x, y, s=size, linewidths=0.9, zorder=5, **style)

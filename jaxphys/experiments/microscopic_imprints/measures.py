@@ -50,6 +50,11 @@ def chance(number: int, size: int, probability: float = 0.001) -> float:
     return float(np.quantile(draws, 1 - probability))
 
 
+def only(values: np.ndarray, chosen: np.ndarray) -> Float[np.ndarray, " R"]:
+    """Values of the chosen realizations, NaN for the others, which claims leave out."""
+    return np.where(chosen, np.asarray(values, dtype=float), np.nan)
+
+
 def each(measure: Callable[..., float], *fields: np.ndarray) -> Float[np.ndarray, " R"]:
     """A measure of every realization."""
     return np.array([measure(*rows) for rows in zip(*fields, strict=True)])
