@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
+import jax.numpy as jnp
 import matplotlib.figure
 import networkx as nx
 import numpy as np
@@ -23,7 +24,7 @@ from jaxphys import experiments as ex
 from jaxphys.experiments import frame, pages, registry
 from jaxphys.experiments.claims import Claim, from_json, geometric_mean, measured, to_json
 from jaxphys.experiments.frame import computed_once
-from jaxphys.experiments.microscopic_imprints import measures
+from jaxphys.experiments.microscopic_imprints import conductances, measures
 from jaxphys.experiments.microscopic_imprints import systems as imprint_systems
 from jaxphys.experiments.physical_effects.overload import half_point
 
@@ -369,3 +370,23 @@ def test_terminals_keep_their_distance():
     assert (np.minimum(places[nodes] - low, high - places[nodes]) > imprint_systems.INSIDE).all()
     with pytest.raises(InputError, match="no room for 200 terminals"):
         imprint_systems.spread(graph, 200, 5, np.random.default_rng(0))
+
+
+def test_walls_and_corridors():
+    """A ladder: its rungs block, and the current runs along the rails beside them."""
+    edges = np.array([[0, 1], [1, 2], [3, 4], [4, 5], [0, 3], [1, 4], [2, 5]])
+    one = xr.Dataset({"edges": (("edge", "end"), edges)})
+    rungs = np.arange(7) >= 6
+    found = conductances.corridors(one, np.array([5.0, 4.0, 3.0, 2.0, 1.0, 0.1, 9.0]), rungs)
+    # So few are the strongest 15 %: the rung itself, which is none.
+    assert not found.any()
+    found = conductances.corridors(one, np.array([5.0, 9.0, 3.0, 2.0, 1.0, 0.1, 0.2]), rungs)
+    assert np.flatnonzero(found).tolist() == [1]
+
+
+def test_relative_conductances_of_the_most_susceptible():
+    rest = jnp.zeros((1, 4))
+    scores, relative = jnp.array([[1.0, 9.0, 2.0, 8.0]]), jnp.array([[2.0, 0.1, 0.1, 3.0]])
+    one = imprint_systems.Imprint(rest, rest[:, None], rest[:, 0], scores, scores, relative)
+    assert conductances.low_share(one, 0.5).tolist() == [0.5]
+    assert conductances.low_share(one, 0.25).tolist() == [1.0]
