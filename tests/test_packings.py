@@ -119,7 +119,6 @@ def test_nodes_know_their_particles():
         ({"dimension": 4}, "`dimension`"),
         ({"boundary": "closed"}, "`boundary`"),
         ({"num_nodes": 49}, "`num_nodes`"),
-        ({"packing_fraction": 1.9}, "too dense"),
         ({"num_nodes": 48, "boundary": "open"}, "trimming reaches"),
     ],
 )

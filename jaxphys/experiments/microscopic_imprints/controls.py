@@ -36,6 +36,7 @@ from jaxphys.experiments.microscopic_imprints.systems import (
     learned,
     of_realization,
     packings,
+    real_edges,
     regression_task,
 )
 from jaxphys.generators import host_generator
@@ -80,7 +81,7 @@ def seeds(settings: Settings) -> Seeds:
     network, task, ground = stack(networks), stack(tasks), stack(grounds)
     run = learn(network, task, RECIPES["regression"], settings)
     after = imprints(run.network, task, ground, 4)
-    return Seeds(run, after, imprints(network, task, ground, 4), np.asarray(network.edge_mask))
+    return Seeds(run, after, imprints(network, task, ground, 4), real_edges(network))
 
 
 def null_models(settings: Settings) -> Result:

@@ -117,7 +117,7 @@ def draw_walls(axes: Axes, one: xr.Dataset, chosen: np.ndarray, color: str = INK
     axes.add_collection(LineCollection(list(bars), colors=color, linewidths=width, zorder=3))
 
 
-def draw_terminals(axes: Axes, one: xr.Dataset, size: float = 34) -> None:
+def draw_terminals(axes: Axes, one: xr.Dataset, size: int = 34) -> None:
     """Inputs red, targets blue (both ends of a target edge), grounds white squares; numbered from 1."""
     places = one["positions"].values
     for role, style in _ROLES.items():

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import InputError
 from jaxphys.diagnostics import (
@@ -209,13 +209,18 @@ def _descent(rate: float, widest: float) -> optax.GradientTransformation:
     return optax.chain(optax.sgd(rate), bounds(1 / widest, widest))
 
 
+def real_edges(network: Any) -> Bool[np.ndarray, "R M"]:
+    """True for edges, false for padding, in an ensemble."""
+    return np.asarray(jax.vmap(lambda one: one.edge_mask)(network))
+
+
 def learn(network: Any, task: Any, recipe: Recipe, settings: Settings) -> Run:
     """Coupled learning by a recipe, recording k.
 
     Conductances are learned relative to their mean at the start, which changes nothing where voltages drive
     (k and the rate scale together), and lets one compiled program serve all starts.
     """
-    scale = float(np.mean(np.asarray(network.k)[np.asarray(network.edge_mask)]))
+    scale = float(np.mean(np.asarray(network.k)[real_edges(network)]))
     steps = settings.steps(recipe.steps)
     run = train(
         network.with_k(network.k / scale),
