@@ -7,6 +7,9 @@ import pytest
 
 import jaxphys as jp
 
+# Nothing here computes in the precision of the networks.
+pytestmark = pytest.mark.float64
+
 
 @pytest.fixture
 def network():

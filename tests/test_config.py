@@ -11,6 +11,9 @@ import pytest
 import jaxphys as jp
 from jaxphys.config import RunConfig, build, describe, dump_config, load_config, parse_config, schema
 
+# Nothing here computes in the precision of the networks.
+pytestmark = pytest.mark.float64
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 

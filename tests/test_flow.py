@@ -14,6 +14,9 @@ from helpers import assert_close, assert_identical, assert_refused
 import jaxphys as jp
 from jaxphys.flow import _METHODS
 
+# Steps of adaptive length meet their tolerances in double precision.
+pytestmark = pytest.mark.float64
+
 FLOW = jp.GradientFlow(rate=0.5)
 FUNCTIONALS = {"k": lambda network, task: network.k}
 

@@ -15,6 +15,9 @@ from jaxphys import plots
 from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.io import run_dataset, typical_realization
 
+# Nothing here computes in the precision of the networks.
+pytestmark = pytest.mark.float64
+
 RECORDED = ("eigenvalues", "effective_conductance", "effective_dimension")
 CURVES = (
     plots.learning_curves,

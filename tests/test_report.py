@@ -12,6 +12,9 @@ from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.io import load_run, run_dataset, save_run
 from jaxphys.report import write_report
 
+# Nothing here computes in the precision of the networks.
+pytestmark = pytest.mark.float64
+
 HOSTILE = "<script>alert(1)</script><img src=\"https://example.org/x.png\" alt=''> & more"
 
 
