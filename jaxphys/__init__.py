@@ -17,6 +17,7 @@ from jaxphys.networks import (
     SpringNetwork,
 )
 from jaxphys.packings import Packing, jammed_packing, jammed_packings
+from jaxphys.proteins import elastic_network, read_structure
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
 from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.tasks import (
@@ -87,6 +88,7 @@ __all__ = [
     "concerns",
     "desynchronous",
     "diagnostics",
+    "elastic_network",
     "equilibrate",
     "erdos_renyi",
     "from_edges",
@@ -96,6 +98,7 @@ __all__ = [
     "jammed_packings",
     "precondition",
     "random_linear",
+    "read_structure",
     "regression",
     "respond",
     "solvers",

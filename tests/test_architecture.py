@@ -15,6 +15,7 @@ ORDER = [
     "generators",
     "packings",
     "networks",
+    "proteins",
     "solvers",
     "equilibrium",
     "tasks",

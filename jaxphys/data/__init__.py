@@ -1,9 +1,11 @@
 """Data sets that ship with the package; `README.md` beside them names their sources."""
 
 import csv
-from importlib.resources import files
+from importlib.resources import as_file, files
 
 import numpy as np
+
+from jaxphys.proteins import Structure, read_structure
 
 
 def iris() -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -15,6 +17,18 @@ def iris() -> tuple[np.ndarray, np.ndarray, list[str]]:
     ((150, 4), ['setosa', 'versicolor', 'virginica'])
     """
     return labelled_table(files("jaxphys.data").joinpath("iris.csv").read_text(encoding="utf-8"))
+
+
+def ubiquitin() -> Structure:
+    """The 76 Cα atoms of human ubiquitin, from the crystal structure 1UBI at 1.8 Å resolution.
+
+    >>> from jaxphys.data import ubiquitin
+    >>> structure = ubiquitin()
+    >>> structure.positions.shape, structure.residues[0], structure.residues[-1]
+    ((76, 3), 'MET 1 A', 'GLY 76 A')
+    """
+    with as_file(files("jaxphys.data").joinpath("ubiquitin.pdb")) as path:
+        return read_structure(path)
 
 
 def labelled_table(text: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
