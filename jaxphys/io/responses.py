@@ -169,6 +169,8 @@ def _from_table(table: Table) -> ResponseFile:
         return _from_named_rows(table)
     if all(_looks_like_a_number(cell) for cell in first):
         return _from_square(table)
+    if is_edge_list(first):
+        raise InputError("it must hold responses, but it holds the edges of a network.")
     check_names(first, (*_LONG, "error", "source", "target"), "column")
     raise InputError(
         "it must name in its first line the columns source and target (a network), or input, output and "
@@ -203,7 +205,7 @@ def _from_readings(table: Table) -> ResponseFile:
         pairs.append((inputs.setdefault(driven, len(inputs)), outputs.setdefault(read, len(outputs))))
         readings.append(_cell(cells[at["response"]], f"`response` in line {line}"))
         if "error" in at:
-            given.append(_cell(cells[at["error"]], f"`error` in line {line}", lowest=0))
+            given.append(_cell(cells[at["error"]], f"`error` in line {line}", lowest=0.0))
     _check_size(len(outputs), len(inputs))
     unread = next((name for name in inputs if name not in outputs), None)
     if unread is not None:
@@ -267,7 +269,7 @@ def _from_named_rows(table: Table) -> ResponseFile:
         row_of[label] = len(rows)
         rows.append(_cells(cells[1 : 1 + len(names)], names, line))
         if with_errors:
-            errors.append(_cell(cells[-1], f"`error` in line {line}", lowest=0))
+            errors.append(_cell(cells[-1], f"`error` in line {line}", lowest=0.0))
         _check_size(len(rows), len(names))
     _check_size(len(rows), len(names))
     missing = next((name for name in names if name not in row_of), None)
