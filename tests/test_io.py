@@ -1,7 +1,9 @@
 """Files: exact round trips, and one clear sentence about those that are broken."""
 
 import json
+from pathlib import Path
 
+import h5py
 import jax
 import networkx as nx
 import numpy as np
@@ -20,6 +22,8 @@ from jaxphys.io import (
     typical_realization,
     write_atomically,
 )
+
+PACKAGE = Path(jp.__file__).parent
 
 
 def networks():
@@ -58,52 +62,6 @@ def test_padding_is_not_written(tmp_path):
     network = jp.FlowNetwork(topology, [1.0, 2.0, 0.0, 0.0])
     save_network(network, tmp_path / "network.json")
     assert load_network(tmp_path / "network.json").k.tolist() == [1.0, 2.0]
-
-
-def test_edge_lists(tmp_path):
-    path = tmp_path / "edges.csv"
-    path.write_text("source,target,k\nleft,middle,2.5\nmiddle,right,0.5\n")
-    network = load_network(path)
-    assert isinstance(network, jp.FlowNetwork)
-    assert network.k.tolist() == [2.5, 0.5]
-    assert np.asarray(network.topology.edges).tolist() == [[0, 1], [1, 2]]
-    path.write_text("source,target\na,b\n")
-    assert load_network(path).k.tolist() == [1.0]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "saying"),
-    [
-        ("a.csv", "from,to\n1,2\n", "source and target"),
-        ("a.csv", "source,target,k\n1,2,much\n", "could not convert"),
-        ("a.csv", "source,target\n1,1\n", "itself"),
-        ("a.csv", "source,target,k\n1,2,-1\n", "positive"),
-        ("a.csv", "source,target,k\n1,2,nan\n", "positive"),
-        ("a.csv", "source,target\n", "non-empty"),
-        ("a.json", "{", "a.json"),
-        ("a.json", "[1]", "JSON object"),
-        ("a.json", '{"nodes": [{"id": 0}]}', "'edges'"),
-        ("a.json", '{"nodes": [{"id": 0}], "edges": [{"source": 0, "target": 9, "k": 1}]}', "lacks 9"),
-        ("a.json", '{"graph": {"kind": "tree"}, "nodes": [], "edges": []}', "flow, spring or node"),
-        ("a.txt", "", ".json or .csv"),
-        ("missing.json", None, "cannot be read"),
-    ],
-)
-def test_broken_networks_are_refused(name, text, saying, tmp_path):
-    if text is not None:
-        (tmp_path / name).write_text(text)
-    with pytest.raises(jp.InputError, match=saying) as caught:
-        load_network(tmp_path / name)
-    assert "\n" not in str(caught.value)
-
-
-def test_binary_junk_is_refused(tmp_path):
-    (tmp_path / "a.json").write_bytes(bytes(range(256)))
-    (tmp_path / "run.nc").write_bytes(bytes(range(256)))
-    with pytest.raises(jp.InputError, match=r"a\.json"):
-        load_network(tmp_path / "a.json")
-    with pytest.raises(jp.InputError, match=r"run\.nc"):
-        load_run(tmp_path / "run.nc")
 
 
 def small_run():
@@ -149,6 +107,51 @@ def test_shared_edges_are_written_once():
     assert dataset["edges"].values[:3].tolist() == [[0, 0], [0, 1], [0, 2]]
 
 
+@pytest.mark.parametrize("kind", ["junk", "cut short", "a folder", "missing"])
+def test_broken_runs_are_refused(kind, tmp_path):
+    path = tmp_path / "run.nc"
+    if kind == "junk":
+        path.write_bytes(bytes(range(256)))
+    elif kind == "cut short":
+        save_run(run_dataset(small_run()), path)
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif kind == "a folder":
+        path.mkdir()
+    with pytest.raises(jp.InputError, match=r"run\.nc: it cannot be read") as caught:
+        load_run(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_would_fill_the_memory_is_not_loaded(tmp_path):
+    """HDF5 stores no numbers that were never written: a small file can declare any size."""
+    path = tmp_path / "run.nc"
+    save_run(run_dataset(small_run()), path)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("bomb", (2**20, 2**14), "f8", chunks=(2**10, 2**10), compression="gzip")
+    assert path.stat().st_size < 2**20
+    with pytest.raises(jp.InputError, match="unpacks to"):
+        load_run(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "virtual", "external"])
+def test_a_run_leads_to_no_other_file(kind, tmp_path):
+    path, other = tmp_path / "run.nc", tmp_path / "other.h5"
+    save_run(run_dataset(small_run()), path)
+    with h5py.File(other, "w") as file:
+        file["secret"] = np.arange(3.0)
+    with h5py.File(path, "a") as file:
+        if kind == "link":
+            file["extra"] = h5py.ExternalLink("other.h5", "/secret")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((3,), "f8")
+            layout[:] = h5py.VirtualSource("other.h5", "secret", (3,))
+            file.create_virtual_dataset("extra", layout)
+        else:
+            file.create_dataset("extra", (3,), "f8", external=[(str(other), 0, 24)])
+    with pytest.raises(jp.InputError, match="'extra' must hold its numbers in the file itself"):
+        load_run(path)
+
+
 def test_another_netcdf_is_no_run(tmp_path):
     xr.Dataset({"cost": ("x", [1.0])}).to_netcdf(tmp_path / "run.nc", engine="h5netcdf")
     with pytest.raises(jp.InputError, match="lacks edges, k, k_initial, status, step"):
@@ -183,3 +186,5 @@ def test_provenance_names_versions_and_device():
     record = provenance()
     assert record["jax"] == jax.__version__
     assert {"jaxphys", "python", "numpy", "device", "platform"} <= set(record)
+    checkout = Path(__file__).parents[1]
+    assert ("commit" in record) == ((checkout / ".git").exists() and checkout == PACKAGE.parent)

@@ -69,7 +69,7 @@ class GraphFile:
     """The graph of a network file, the same for each realization."""
 
     kind: Literal["file"] = _key("file", "this table")
-    path: str = _key("network.json", "node-link JSON or CSV edge list; relative to the working directory")
+    path: str = _key("network.json", "in a format of docs/files.md; relative to the working directory")
 
 
 @dataclass(frozen=True)

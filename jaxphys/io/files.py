@@ -1,0 +1,368 @@
+"""Files as text, tables and arrays: written whole or not at all, read within bounds, never executed.
+
+Whoever reads a stranger's file starts here: what is no regular file, or too large, is refused before it is
+opened, and every complaint is an `InputError` of one line.
+"""
+
+import contextlib
+import csv
+import difflib
+import io
+import itertools
+import math
+import os
+import platform
+import re
+import stat
+import subprocess
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxphys._checks import InputError
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes of a text file or an archive of arrays."""
+LARGEST_ARRAYS = 256 * 2**20
+"""Bytes of all arrays of an archive, once unpacked."""
+MOST_NODES = 20_000
+MOST_EDGES = 1_000_000
+MOST_ENTRIES = 16_000_000
+"""Entries of a matrix: 4000 by 4000."""
+LONGEST_LABEL = 200
+_LONGEST_LINE = 2**20
+_MOST_ARRAYS = 64
+# Linear in the length of what it is tried on, unlike patterns in which digits can be split in two ways.
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
+    """Call `write` on a temporary neighbour of `path`, then move it there: whole file or none."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def provenance() -> dict[str, str]:
+    """What a run depended on: versions, device, and the commit if jaxphys runs from a git checkout."""
+    from jaxphys import __version__
+
+    record = {
+        "jaxphys": __version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "device": jax.devices()[0].device_kind,
+        "platform": platform.platform(),
+    }
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            described = subprocess.run(command, capture_output=True, text=True, check=True)
+            record["commit"] = described.stdout.strip()
+    return record
+
+
+@contextlib.contextmanager
+def about(path: Path | str) -> Iterator[None]:
+    """Let every complaint begin with the file that it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"File {_shown_path(path)}: {error}") from None
+    except MemoryError:
+        raise InputError(f"File {_shown_path(path)}: it needs more memory than there is.") from None
+
+
+def _shown_path(path: Path | str) -> str:
+    # A name may hold line breaks, terminal codes or bytes that no terminal can show.
+    name = str(path)
+    return name if name.isprintable() else ascii(name)
+
+
+def check_regular(path: Path | str, *, largest: int | None = None) -> None:
+    """Refuse what is missing, no regular file, empty or too large, before it is opened."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise InputError(f"it cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise InputError("it cannot be read: its name is none that a file can have.") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError("it cannot be read: it is a folder; name a file in it.")
+    # Opening a pipe waits for a writer, and a device may never end.
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError("it cannot be read: it is a pipe, a device or the like, not a file.")
+    if found.st_size == 0:
+        raise InputError("it cannot be read: it is empty.")
+    if largest is not None and found.st_size > largest:
+        raise InputError(f"it cannot be read: it has {found.st_size} bytes, more than the {largest} allowed.")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The bytes of a regular file of at most `LARGEST_FILE`; raises `InputError`."""
+    check_regular(path, largest=LARGEST_FILE)
+    try:
+        with open(path, "rb") as file:
+            # The file may have grown since it was looked at.
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise InputError(f"it cannot be read: {error.strerror}.") from None
+    if len(content) > LARGEST_FILE:
+        raise InputError(f"it cannot be read: it has more than the {LARGEST_FILE} bytes allowed.")
+    return content
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a UTF-8 file of at most `LARGEST_FILE` bytes; raises `InputError`."""
+    content = read_bytes(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"it cannot be read: byte {error.start} is no UTF-8 text; save it as UTF-8."
+        ) from None
+    if "\0" in text:
+        raise InputError(f"it cannot be read: character {text.index(chr(0))} is NUL, so it is no text.")
+    return text
+
+
+def shown(value: Any) -> str:
+    """A value from a file in a message: short, on one line, without terminal codes."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:57] + "...")
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)
+    return f"a {type(value).__name__}"
+
+
+def to_number(value: Any) -> float:
+    """A finite number from a cell of text or a JSON value; NaN if it is none."""
+    if isinstance(value, str):
+        text = value.strip()
+        number = float(text) if _NUMBER.fullmatch(text) else math.nan
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            return math.nan
+    else:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def no_number(value: Any, where: str, must: str = "a finite number") -> InputError:
+    """What to raise about a value that is no number, or none that fits."""
+    hint = ""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", value[:60]):
+        hint = "; write it with a decimal point"
+    return InputError(f"{where} must be {must}, but it is {shown(value)}{hint}.")
+
+
+def to_label(value: Any, where: str) -> str:
+    """The name of a node from a file: text or an integer, of at most `LONGEST_LABEL` printable characters."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"{where} must be text or an integer, but it is {shown(value)}.")
+    label = str(value).strip()
+    if not label:
+        raise InputError(f"{where} must name a node, but it is empty.")
+    if len(label) > LONGEST_LABEL:
+        raise InputError(f"{where} must have at most {LONGEST_LABEL} characters, but it has {len(label)}.")
+    # Line breaks and terminal codes would be printed with the label.
+    if not label.isprintable():
+        raise InputError(f"{where} must be printable on one line, but it is {shown(label)}.")
+    return label
+
+
+def check_names(found: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Refuse a name that is nearly one of the known names: ignored in silence, it would change the result."""
+    found, known = dict.fromkeys(found), list(known)
+    plain = {_plain(name): name for name in known}
+    # Comparing takes long, and nobody names more.
+    for name in itertools.islice(found, 1000):
+        if name in known:
+            continue
+        near = plain.get(_plain(name))
+        if near is None and len(name) < LONGEST_LABEL:
+            close = difflib.get_close_matches(name, [each for each in known if len(each) > 3], 1, 0.85)
+            near = close[0] if close else None
+        if near is not None and near not in found:
+            raise InputError(f"{what} {shown(name)} looks like `{near}`; rename it.")
+
+
+def check_different(names: Iterable[str], what: str) -> None:
+    """Refuse a name that stands twice in a file."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"it must have different {what}, but {shown(name)} stands there twice.")
+        seen.add(name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+class Table(NamedTuple):
+    """A delimited text file: its first row, and `(line number, cells)` of all others, read when asked for."""
+
+    first: list[str]
+    rows: Iterator[tuple[int, list[str]]]
+
+
+def read_table(text: str) -> Table:
+    """Cells of text separated by tabs, semicolons or commas, whichever of these the first line has.
+
+    Empty lines are left out; every other row must have as many cells as the first. Raises `InputError`.
+    """
+    first_line = next((line for line in io.StringIO(text) if line.strip()), "")
+    delimiter = next((mark for mark in "\t;" if mark in first_line), ",")
+    rows = _rows(text, delimiter)
+    first = next(rows, None)
+    if first is None:
+        raise InputError("it holds no lines.")
+    return Table(first[1], rows)
+
+
+def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_lines(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    width = None
+    for count in itertools.count():
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise InputError(f"line {reader.line_num} is no CSV: {error}.") from None
+        if cells is None:
+            return
+        if count > MOST_EDGES:
+            raise InputError(f"it has more than the {MOST_EDGES} lines allowed.")
+        cells = [cell.strip() for cell in cells]
+        # Spreadsheets end tables with lines of separators.
+        if not any(cells):
+            continue
+        width = width or len(cells)
+        if len(cells) != width:
+            raise InputError(
+                f"line {reader.line_num} must have {width} cells like the first, but it has {len(cells)}."
+            )
+        yield reader.line_num, cells
+
+
+def _lines(text: str) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if len(line) > _LONGEST_LINE:
+            raise InputError(f"line {number} has more than the {_LONGEST_LINE} characters allowed.")
+        yield line
+
+
+def read_archive(path: Path | str, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+    """The wanted arrays of an `.npz` archive, numbers or text; others are left alone. Raises `InputError`."""
+    content = read_bytes(path)
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        members = archive.infolist()
+    except Exception:  # zipfile raises half a dozen kinds of errors on broken archives.
+        raise InputError("it is no .npz archive, or it is cut short.") from None
+    names = [member.filename.removesuffix(".npy") for member in members]
+    if len(names) > _MOST_ARRAYS or len(set(names)) < len(names):
+        raise InputError(f"it must hold at most {_MOST_ARRAYS} arrays of different names.")
+    for member, name in zip(members, names, strict=True):
+        if not (name.isidentifier() and member.filename.endswith(".npy")):
+            raise InputError(f"it holds {shown(member.filename)}, which is no name that numpy.savez gives.")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > LARGEST_ARRAYS:
+        raise InputError(f"it unpacks to {unpacked} bytes, more than the {LARGEST_ARRAYS} allowed.")
+    wanted = list(wanted)
+    check_names(names, wanted, "array")
+    arrays = {}
+    for member, name in zip(members, names, strict=True):
+        if name in wanted:
+            try:
+                # Not more than the archive promised, whatever comes out.
+                packed = archive.open(member).read(member.file_size)
+            except Exception:  # zlib, lzma, bz2 and zipfile each have their own.
+                raise InputError(f"array `{name}` cannot be unpacked: the archive is broken.") from None
+            arrays[name] = to_array(packed, f"array `{name}`")
+    return arrays
+
+
+def to_array(content: bytes, what: str) -> np.ndarray:
+    """The array in the bytes of an `.npy` file: numbers or text, nothing pickled. Raises `InputError`."""
+    file = io.BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            version = np.lib.format.read_magic(file)
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, fortran, dtype = header(file)
+    except Exception:  # The header is a Python literal, which can be broken in many ways.
+        raise InputError(f"{what} is no NumPy array, or it is cut short.") from None
+    if dtype.hasobject:
+        raise InputError(
+            f"{what} holds pickled Python objects, which are never loaded; save numbers or text."
+        )
+    if dtype.kind not in "fiuU":
+        raise InputError(f"{what} must hold numbers or text, but its dtype is {shown(str(dtype))}.")
+    # The header's promise is held against what is there before anything of that size is made.
+    size = math.prod(shape)
+    rest = len(content) - file.tell()
+    if any(side < 0 for side in shape) or size * dtype.itemsize != rest or not rest:
+        raise InputError(f"{what} should have {size} entries, but that many are not in it.")
+    flat = np.frombuffer(content, dtype, offset=file.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def to_numbers(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
+    """An array of finite numbers in double precision with so many axes; raises `InputError`."""
+    if array.dtype.kind not in "fiu" or array.ndim != dimensions:
+        raise InputError(
+            f"{what} must hold numbers along {dimensions} axes, "
+            f"but it has dtype {shown(str(array.dtype))} and {array.ndim} axes."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = array.astype(np.float64)
+    bad = np.argwhere(~np.isfinite(numbers))
+    if len(bad):
+        entry = ", ".join(str(int(i)) for i in bad[0])
+        raise InputError(f"{what} must hold finite numbers, but entry [{entry}] is not.")
+    return numbers
+
+
+def to_indices(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
+    """An array of numbers of nodes, counted from 0, with so many axes; raises `InputError`."""
+    if array.dtype.kind not in "iu" or array.ndim != dimensions:
+        raise InputError(
+            f"{what} must hold integers along {dimensions} axes, "
+            f"but it has dtype {shown(str(array.dtype))} and {array.ndim} axes."
+        )
+    if array.size and not (int(array.min()) >= 0 and int(array.max()) < MOST_NODES):
+        raise InputError(f"{what} must hold numbers of nodes between 0 and {MOST_NODES - 1}.")
+    return array.astype(np.int64)
+
+
+def to_labels(array: np.ndarray | None, count: int) -> tuple[str, ...]:
+    """Names of nodes from an array of text or integers; their numbers where there is none."""
+    if array is None:
+        return tuple(str(i) for i in range(count))
+    if array.dtype.kind not in "Uiu" or array.shape != (count,):
+        raise InputError(f"array `labels` must hold {count} names, one for every node.")
+    try:
+        names = array.tolist()
+    except ValueError:
+        raise InputError("array `labels` must hold text, but it holds other bytes.") from None
+    labels = tuple(to_label(name, f"entry {i} of `labels`") for i, name in enumerate(names))
+    check_different(labels, "labels")
+    return labels

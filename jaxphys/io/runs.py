@@ -1,0 +1,253 @@
+"""Runs as netCDF: written, read back, and one network of a run that may be a stranger's."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from jaxphys._checks import InputError
+from jaxphys.equilibrium import Status
+from jaxphys.io.files import (
+    LARGEST_ARRAYS,
+    MOST_EDGES,
+    MOST_ENTRIES,
+    MOST_NODES,
+    about,
+    check_regular,
+    shown,
+    write_atomically,
+)
+from jaxphys.networks import NodeNetwork, SpringNetwork
+from jaxphys.train import Run
+
+_LARGEST_RUN = 4 * 2**30
+"""Bytes of all variables of a run, once unpacked."""
+_MOST_REALIZATIONS = 1_000_000
+_VARIABLES = {"cost", "step", "k", "k_initial", "edges", "status"}
+# Names of the axes behind (realization, record) of the functionals that `train` knows.
+_AXES: dict[str, tuple[str, ...]] = {
+    "k": ("edge",),
+    "eigenvalues": ("mode",),
+    "force_alignment": ("mode", "sample"),
+    "response_alignment": ("mode", "sample"),
+    "susceptibility": ("edge",),
+}
+
+
+def run_dataset(
+    run: Run, *, attributes: Mapping[str, str | int | float] | None = None, **per_realization: Any
+) -> xr.Dataset:
+    """A `Run` as a labelled dataset; `run.nc` holds just this.
+
+    Variables: `cost(realization, record)`, `step(record)`, `k` and `k_initial(realization, edge)`,
+    `edges(edge, end)` or `(realization, edge, end)`, `status(realization)` (`Status` codes),
+    `evaluations(realization)` of the rule,
+    recorded functionals as `name(realization, record, …)`, `positions` where nodes have them,
+    the task's arrays as `task_*`, and any `per_realization` arrays by name. Node networks:
+    edge = upper triangle with diagonal, row by row.
+    """
+    network, task = run.network, run.task
+    variables: dict[str, Any] = {
+        "step": ("record", run.steps),
+        "cost": (("realization", "record"), run.cost, {"long_name": "learning cost"}),
+        "k": (("realization", "edge"), np.asarray(network.k), {"long_name": "learning degrees of freedom"}),
+        "k_initial": (("realization", "edge"), np.asarray(run.initial_k)),
+        "status": ("realization", run.status, {"long_name": "0: ok; else see jaxphys.Status"}),
+    }
+    if isinstance(network, NodeNetwork):
+        variables["edges"] = (("edge", "end"), np.stack(np.triu_indices(network.num_nodes), axis=1))
+    else:
+        variables["edges"] = _shared(np.asarray(network.topology.edges), ("edge", "end"))
+        if network.topology.positions is not None:
+            variables["positions"] = _shared(np.asarray(network.topology.positions), ("node", "axis"))
+        if network.topology.box is not None:
+            variables["box"] = _shared(np.asarray(network.topology.box), ("axis",))
+    for name, axes, values in (
+        ("force", ("terminal", "coordinate"), task.force),
+        ("values", ("terminal", "held_row"), task.values),
+        ("inputs", ("sample", "terminal"), task.inputs),
+        ("readout", ("output", "coordinate"), task.readout),
+        ("targets", ("sample", "output"), task.targets),
+        ("weights", ("sample", "output"), task.weights),
+        ("boundary", ("row", "coordinate"), task.boundary.rows),
+    ):
+        if values is not None:
+            variables[f"task_{name}"] = (("realization", *axes), np.asarray(values))
+    if run.evaluations is not None:
+        variables["evaluations"] = ("realization", run.evaluations)
+    for name, values in run.records.items():
+        further = _AXES.get(name, tuple(f"{name}_{i}" for i in range(values.ndim - 2)))
+        # The final k is there already; its history needs another name.
+        variables[f"{name}_history" if name in variables else name] = (
+            ("realization", "record", *further),
+            values,
+        )
+    for name, values in per_realization.items():
+        variables[name] = ("realization", np.asarray(values))
+    facts: dict[str, str | int] = {
+        "network": type(network).__name__,
+        "num_nodes": network.num_nodes,
+        "dimension": network.dimension,
+    }
+    if isinstance(network, SpringNetwork):
+        facts["law"] = network.law
+    return xr.Dataset(variables, attrs={**facts, **(attributes or {})})
+
+
+def save_run(dataset: xr.Dataset, path: Path | str) -> None:
+    """Write a dataset of `run_dataset` as compressed netCDF (HDF5), whole or not at all.
+
+    Read it with `load_run` or `xarray.open_dataset(path)`.
+    """
+    encoding = {
+        name: {"zlib": True, "complevel": 4}
+        for name, variable in dataset.variables.items()
+        if variable.size > 1000
+    }
+    write_atomically(path, lambda to: dataset.to_netcdf(to, engine="h5netcdf", encoding=encoding))
+
+
+def load_run(path: Path | str) -> xr.Dataset:
+    """Read a `run.nc` into memory.
+
+    Raises `InputError` if the file is none of ours, is cut short, or would fill the memory.
+    """
+    with about(path):
+        with _opened(path) as file:
+            size = sum(_plain(file, name).nbytes for name in file)
+        if size > _LARGEST_RUN:
+            raise InputError(f"it unpacks to {size} bytes, more than the {_LARGEST_RUN} allowed.")
+        try:
+            return xr.load_dataset(path, engine="h5netcdf")
+        except Exception:  # Layers below xarray raise what they like on broken files.
+            raise InputError("it cannot be read as netCDF: it is broken or cut short.") from None
+
+
+class RunNetwork(NamedTuple):
+    """One realization of a run: what a network of that class is made of."""
+
+    kind: str
+    law: str
+    num_nodes: int
+    edges: np.ndarray
+    k: np.ndarray
+    positions: np.ndarray | None
+    box: np.ndarray | None
+
+
+def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
+    """The trained network of one realization (None: the typical one); nothing else of the run is read.
+
+    Raises `InputError` without the name of the file.
+    """
+    with _opened(path) as file:
+        kind = _KINDS.get(_attribute(file, "network", str))
+        if kind is None:
+            raise InputError("it does not say of which class its network is.")
+        num_nodes = _attribute(file, "num_nodes", int)
+        most = math.isqrt(MOST_ENTRIES) if kind == "node" else MOST_NODES
+        if not 1 <= num_nodes <= most:
+            raise InputError(f"it must have between 1 and {most} nodes, but it says {num_nodes}.")
+        law = _attribute(file, "law", str) if kind == "spring" else "central"
+        shape = _plain(file, "k").shape
+        if shape is None or len(shape) != 2 or not 1 <= shape[0] <= _MOST_REALIZATIONS or not shape[1]:
+            raise InputError("variable `k` must have realizations and edges.")
+        # A node network has an edge for every pair.
+        if shape[1] > (MOST_ENTRIES if kind == "node" else MOST_EDGES):
+            raise InputError(f"it has {shape[1]} edges, more than allowed.")
+        if realization is None:
+            cost = _plain(file, "cost")
+            if cost.ndim != 2 or not cost.shape[1] or not cost.shape[0] == shape[0]:
+                raise InputError("variable `cost` must have realizations and records.")
+            status = _plain(file, "status")
+            if status.shape != shape[:1]:
+                raise InputError("variable `status` must have one entry for every realization.")
+            realization = _typical(_read(status, ()), _read(cost, (slice(None), -1)))
+        if not 0 <= realization < shape[0]:
+            raise InputError(
+                f"realization must be between 0 and {shape[0] - 1}, but {realization} is asked for."
+            )
+        found = {"k": _read(_plain(file, "k"), (realization,))}
+        for name, axes in {"edges": 2, "positions": 2, "box": 1}.items():
+            if name in file:
+                variable = _plain(file, name)
+                own = variable.ndim == axes + 1
+                if variable.ndim not in (axes, axes + 1) or (own and variable.shape[0] != shape[0]):
+                    raise InputError(f"variable `{name}` has {variable.ndim} axes.")
+                one = variable.shape[own:]
+                if math.prod(one) > 2 * MOST_ENTRIES:
+                    raise InputError(f"variable `{name}` is larger than allowed.")
+                found[name] = _read(variable, (realization,) if own else ())
+    if found["edges"].shape != (shape[1], 2) or found["edges"].dtype.kind not in "iu":
+        raise InputError("variable `edges` must hold two nodes for every entry of `k`.")
+    return RunNetwork(
+        kind, law, num_nodes, found["edges"], found["k"], found.get("positions"), found.get("box")
+    )
+
+
+_KINDS = {"FlowNetwork": "flow", "SpringNetwork": "spring", "NodeNetwork": "node"}
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str) -> Iterator[h5py.File]:
+    """A run as HDF5, known to have what a run has; whatever HDF5 says of it becomes an `InputError`."""
+    check_regular(path)
+    try:
+        with h5py.File(path, "r") as file:
+            missing = _VARIABLES - set(file)
+            if missing:
+                raise InputError(f"it is no jaxphys run: it lacks {', '.join(sorted(missing))}.")
+            yield file
+    except InputError:
+        raise
+    except Exception:  # h5py raises half a dozen kinds of errors on broken files.
+        raise InputError("it cannot be read as netCDF: it is broken or cut short.") from None
+
+
+def _plain(file: h5py.File, name: str) -> h5py.Dataset:
+    """A variable whose numbers lie in this very file: links and virtual data can lead to any other."""
+    if isinstance(file.get(name, getlink=True), h5py.HardLink):
+        variable = file[name]
+        if isinstance(variable, h5py.Dataset) and not variable.is_virtual and not variable.external:
+            # A chunk is unpacked as a whole, however little is asked of it.
+            if variable.chunks and math.prod(variable.chunks) * variable.dtype.itemsize > LARGEST_ARRAYS:
+                raise InputError(f"variable {shown(name)} is packed in larger chunks than allowed.")
+            return variable
+    raise InputError(f"variable {shown(name)} must hold its numbers in the file itself.")
+
+
+def _read(variable: h5py.Dataset, where: tuple[Any, ...]) -> np.ndarray:
+    if variable.dtype.kind not in "fiu":
+        raise InputError(f"variable {shown(variable.name)} must hold numbers.")
+    return np.asarray(variable[where])
+
+
+def _attribute(file: h5py.File, name: str, wanted: type) -> Any:
+    value = file.attrs.get(name)
+    value = value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
+    if not isinstance(value, wanted):
+        raise InputError(f"it does not say its {name}; write it with this version of jaxphys.")
+    return value
+
+
+def _shared(values: np.ndarray, axes: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Without the realization axis where all realizations agree."""
+    return (axes, values[0]) if (values == values[0]).all() else (("realization", *axes), values)
+
+
+def typical_realization(dataset: xr.Dataset) -> int:
+    """The realization whose final cost is the median of those that did not fail (0 if all did)."""
+    return _typical(dataset["status"].values, dataset["cost"].values[:, -1])
+
+
+def _typical(status: np.ndarray, final_cost: np.ndarray) -> int:
+    cost = np.where(status == Status.OK, final_cost, np.nan)
+    if np.isnan(cost).all():
+        return 0
+    order = np.argsort(cost)  # NaN last
+    return int(order[(np.isfinite(cost).sum() - 1) // 2])
