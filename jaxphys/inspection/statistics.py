@@ -1,0 +1,192 @@
+"""What is measured on a network and on its null models alike: one number each, batched over draws."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, NodeNetwork
+from jaxphys.topology import Topology
+
+# Draws that are computed side by side: few enough to stay in the cache.
+_SIDE_BY_SIDE = 8
+
+
+class Pattern(eqx.Module):
+    """What the graph alone says of where learning would leave its mark.
+
+    To first order, learning a response of coordinate b to a force on a changes edge i in proportion to
+    `P_i(a, b) = uᵢ(a) uᵢ(b)`, the strains under unit forces on a and on b (paper A, eq. 16). Here the strains
+    are those of the same network with all `k = 1`, which stands for the time before learning.
+
+    - `response`: `(n, n)` its Green's function, free modes projected out.
+    - `nuisance`: `(M, q)` orthonormal: a constant, and what makes edges unlike without any task (how much
+      they carry of all responses, how many neighbours they have).
+    - `norms`: `(n, n)` norm over edges of `P(a, b)` with the nuisance projected out; infinite where nothing
+      of it is left.
+    """
+
+    response: Float[Array, "n n"]
+    nuisance: Float[Array, "M q"]
+    norms: Float[Array, "n n"]
+
+
+def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
+    """`Pattern` of a graph with `free` zero modes; compiles and batches."""
+    values, modes = jnp.linalg.eigh(network.with_k(jnp.ones_like(network.k)).hessian())
+    response = (modes[:, free:] / values[free:]) @ modes[:, free:].T
+    strains = network.strains(response.T)[..., 0].T
+    squares = strains**2
+    carried = jnp.sum(squares, axis=1)
+    edges = network.topology.edges
+    own = jnp.sum(network.compatibility()[:, 0] * strains, axis=1)
+    degrees = jnp.zeros(network.num_nodes).at[edges].add(1.0)[edges]
+    columns = [
+        jnp.ones_like(carried),
+        carried,
+        jnp.log(carried + jnp.finfo(carried.dtype).tiny),
+        own,
+        jnp.sum(1 / degrees, axis=1),
+        jnp.sum(degrees, axis=1),
+    ]
+    columns = [
+        column / jnp.maximum(jnp.linalg.norm(column), jnp.finfo(column.dtype).tiny) for column in columns
+    ]
+    left, singular, _ = jnp.linalg.svd(jnp.stack(columns, axis=1), full_matrices=False)
+    # On a regular graph some columns repeat the constant: what they leave is rounding.
+    nuisance = left * (singular > 1e4 * jnp.finfo(left.dtype).eps * singular[0])
+    norms = squares.T @ squares
+    seen = jax.vmap(lambda column: _first_order(network, response, column), 1)(nuisance)
+    left_over = norms - jnp.sum(seen**2, axis=0)
+    enough = left_over > 1e-6 * norms
+    return Pattern(response, nuisance, jnp.where(enough, jnp.sqrt(jnp.where(enough, left_over, 1)), jnp.inf))
+
+
+def _first_order(network: Any, response: Array, change: Array) -> Float[Array, "n n"]:
+    """`Σᵢ changeᵢ Pᵢ(a, b)`: minus the first-order change of the response that a change of k makes."""
+    return response @ network.with_k(change).hessian() @ response
+
+
+def imprint(network: Any, pattern: Pattern, k: Float[Array, " M"]) -> Float[Array, "n n"]:
+    """How far k is placed as learning a response of b to a would place it: a z-score for all coordinates.
+
+    With k less its nuisance, `z_ab = √(M-1) corr(-k, P(a, b))`: by how many standard deviations of a random
+    order its placement raises the first-order response between a and b. About standard normal for an
+    untrained network where many edges count.
+    """
+    left = k - jnp.mean(k)
+    left = left - pattern.nuisance @ (pattern.nuisance.T @ left)
+    size = jnp.linalg.norm(left)
+    # All of k explained, or all equal: there is no placement to speak of.
+    told = size > 1e3 * jnp.finfo(k.dtype).eps * jnp.linalg.norm(k)
+    scale = jnp.where(told, size, jnp.inf) / jnp.sqrt(k.shape[0] - 1)
+    return -_first_order(network, pattern.response, left) / (pattern.norms * scale)
+
+
+def between_nodes(network: Any, scores: Float[Array, "n n"]) -> Float[Array, "N N"]:
+    """Sizes of scores between nodes: root mean squares over the d² pairs of their coordinates."""
+    shape = (network.num_nodes, network.dimension) * 2
+    return jnp.sqrt(jnp.mean(scores.reshape(shape) ** 2, axis=(1, 3)))
+
+
+def ranks(k: Float[Array, " M"]) -> Float[Array, " M"]:
+    """Mean rank of every value; equal values share one."""
+    ordered = jnp.sort(k)
+    below = jnp.searchsorted(ordered, k, side="left")
+    upto = jnp.searchsorted(ordered, k, side="right")
+    return 0.5 * (below + upto).astype(k.dtype)
+
+
+def measure(network: Any, free: int, pattern: Pattern | None) -> dict[str, Float[Array, "..."]]:
+    """All statistics of one network, and its `eigenvalues`, `(m,)`; compiles and batches.
+
+    From eigenvalues λ and modes v of the Hessian without its `free` zero modes, and `G = Σ v vᵀ / λ`:
+
+    - `softness`: `-λ₁ / ⟨λ⟩`, how soft the softest mode is; `contrast`: `(λ₂ - λ₁) / ⟨λ⟩`.
+    - `effective_conductance`: `log10 sqrt⟨λ⁻²⟩`; `effective_dimension`: `(Σ λ⁻²)² / (3 Σ λ⁻⁴)` (paper A).
+    - `mean_response`: `log10 ⟨λ⁻¹⟩`, for flow networks the total resistance between all pairs but a constant.
+    - `peak_response`: largest `|G_ab|` between different coordinates over their root mean square.
+    - `localisation`: `Σ_a v_a⁴` of the softest mode, summed over nodes.
+
+    Of networks with edges also:
+
+    - `imprint`, `imprint_of_ranks`: the largest `|z_ab|` of `imprint` between two nodes, of k and of its
+      ranks.
+    - `conduit`: the largest `-z_aa`: k is high wherever the response to a force on one node flows.
+    - `likeness`: mean product of the deviations of edges that meet, of log k (Moran's I).
+    - `susceptible_share`: how much of `Σ |sᵢ|²` (paper B) the most susceptible twentieth of the edges has.
+    """
+    values, modes = jnp.linalg.eigh(network.hessian())
+    values, modes = values[free:], modes[:, free:]
+    mean = jnp.mean(jnp.abs(values))
+    inverse = 1 / values
+    response = (modes * inverse) @ modes.T
+    second = jnp.mean(inverse**2)
+    softest = jnp.sum(modes[:, 0].reshape(network.num_nodes, -1) ** 2, axis=1)
+    apart = ~np.eye(len(response), dtype=bool)
+    between = jnp.where(apart, jnp.abs(response), 0)
+    found = {
+        "eigenvalues": values,
+        "softness": -values[0] / mean,
+        "contrast": (values[1] - values[0]) / mean,
+        "effective_conductance": 0.5 * jnp.log10(second),
+        "effective_dimension": len(inverse) * second**2 / (3 * jnp.mean(inverse**4)),
+        "mean_response": jnp.log10(jnp.mean(jnp.abs(inverse))),
+        "peak_response": jnp.max(between) / jnp.sqrt(jnp.sum(between**2) / apart.sum()),
+        "localisation": jnp.sum(softest**2),
+    }
+    if pattern is None:
+        return found
+    scores = imprint(network, pattern, network.k)
+    placed, ranked = (
+        jnp.max(jnp.where(np.eye(network.num_nodes, dtype=bool), 0, between_nodes(network, each)))
+        for each in (scores, imprint(network, pattern, ranks(network.k)))
+    )
+    susceptible = jnp.sum(network.strains(response.T) ** 2, axis=(0, 2))
+    share = max(1, round(0.05 * network.num_edges))
+    edges, log_k = network.topology.edges, jnp.log(network.k)
+    log_k = log_k - jnp.mean(log_k)
+    met = jnp.zeros(network.num_nodes).at[edges].add(log_k[:, None])[edges]
+    spread = jnp.sum(log_k**2)
+    alike = jnp.sum(jnp.sum(met, axis=1) * log_k - 2 * log_k**2) / jnp.where(
+        spread > jnp.finfo(spread.dtype).eps, spread, jnp.inf
+    )
+    return found | {
+        "imprint": placed,
+        "imprint_of_ranks": ranked,
+        "conduit": jnp.max(-jnp.diagonal(scores)),
+        "likeness": alike,
+        "susceptible_share": jnp.sum(jax.lax.top_k(susceptible, share)[0]) / jnp.sum(susceptible),
+    }
+
+
+@eqx.filter_jit
+def measure_draws(
+    network: Any, free: int, pattern: Pattern | None, draws: Float[Array, "b M"]
+) -> dict[str, Array]:
+    """`measure` for many k on one graph, `(b,)` each."""
+    return jax.lax.map(lambda k: measure(network.with_k(k), free, pattern), draws, batch_size=_SIDE_BY_SIDE)
+
+
+@eqx.filter_jit
+def measure_graphs(network: Any, free: int, graphs: Any, draws: Float[Array, "b M"]) -> dict[str, Array]:
+    """`measure` for many graphs of equal size, `(b, M, 2)`, with a k each."""
+
+    def one(graph: Any) -> dict[str, Array]:
+        edges, k = graph
+        topology = Topology(edges, None, None, num_nodes=network.num_nodes)
+        other = eqx.tree_at(lambda network: (network.topology, network.k), network, (topology, k))
+        return measure(other, free, learning_pattern(other, free))
+
+    return jax.lax.map(one, (graphs, draws), batch_size=_SIDE_BY_SIDE)
+
+
+def zero_modes(network: AbstractNetwork) -> int:
+    """Number of modes that cost nothing whatever k is; none for node networks. Runs on the host."""
+    if isinstance(network, NodeNetwork):
+        return 0
+    values = np.asarray(jnp.linalg.eigvalsh(network.with_k(jnp.ones_like(network.k)).hessian()))
+    return int(np.sum(values < 1e2 * len(values) * np.finfo(values.dtype).eps * values[-1]))
