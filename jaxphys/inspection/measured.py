@@ -31,7 +31,8 @@ def inspect_responses(
 
     The Hessian is reconstructed (`reconstruct`, in `jaxphys.inspection.reconstruction`). Where errors are
     small enough to see who is joined to whom, the network behind it is inspected as by `inspect_network`.
-    Else it is read as a fully connected one, and called trained if both
+    Where the readings show currents through edges, but not which, no verdict is given: the graph is needed.
+    Else the network is read as a fully connected one, and called trained if both
 
     - one response between different nodes stands out more than with the measured spectrum and modes in random
       directions (`rotated`; paper A, section III D), and does so because of a few modes only: where all
@@ -73,10 +74,11 @@ def inspect_responses(
             return dataclasses.replace(result, reasons=(*result.reasons, seen), fields=fields)
     matrix = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
     check(matrix, names, num_null, significance)
+    hidden = _hides_a_graph(found)
     pools, p_value, crowd = _evidence(matrix, found, num_null, significance, np.random.default_rng(seed))
-    verdict, reasons = _verdict(against(pools["rotated"]), p_value, crowd, significance)
+    verdict, reasons = _verdict(against(pools["rotated"]), p_value, crowd, significance, hidden)
     facts |= {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": found.free}
-    if verdict == "unusual":
+    if verdict == "unusual" or hidden:
         p_value = 1.0
     return assembled(matrix, found.free, None, pools, names, verdict, p_value, reasons, facts)
 
@@ -153,6 +155,15 @@ def _evidence(
     return pools, p_value, crowd
 
 
+def _hides_a_graph(found: Reconstruction) -> bool:
+    """Whether nodes answer as they do when joined by conductances: none against a force on another.
+
+    A floating flow network shows by its free uniform motion; in a grounded one all responses have one sign.
+    """
+    between = found.response[~np.eye(len(found.response), dtype=bool)]
+    return bool(found.free) or bool(np.mean(between > 0) > 0.9)
+
+
 def _rotated(
     values: Float[np.ndarray, " v"],
     modes: Float[np.ndarray, "m v"],
@@ -197,7 +208,7 @@ def _standing_out(
 
 
 def _verdict(
-    table: dict[str, Statistic], p_value: float, standing_out: int, significance: float
+    table: dict[str, Statistic], p_value: float, standing_out: int, significance: float, hidden: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
     one = table["peak_response"]
     seen = (
@@ -205,6 +216,11 @@ def _verdict(
         f"{one.null_mean:.3g} ± {one.null_std:.2g} with modes in random directions"
     )
     how = "The readings do not resolve who is joined to whom: read as a fully connected network."
+    if hidden:
+        return "not distinguishable", (
+            "Nodes answer like those of a flow network, but the errors hide which edges it has; without them "
+            "training cannot be told from what neighbours do anyway: measure more closely, or inspect the graph.",
+        )
     if p_value > significance:
         return "not distinguishable", (f"{seen}: within what chance does (p = {p_value:.2g}).", how)
     if standing_out > _FEW:

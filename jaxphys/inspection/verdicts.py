@@ -6,6 +6,7 @@ direction. How far both go is measured on the network and on its null models ali
 among them is a p-value that holds whatever the distribution of k.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -31,6 +32,7 @@ from jaxphys.networks import (
 )
 from jaxphys.topology import Topology
 
+NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
 # What training raises (+1) or lowers (-1). Only these speak for it; the others tell an unusual network.
 _OF_EDGES = {"imprint": 1, "imprint_of_ranks": 1}
 _OF_NODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effective_dimension": -1}
@@ -47,6 +49,7 @@ def inspect_network(
     num_null: int = 200,
     significance: float = 0.05,
     seed: int = 0,
+    null_models: Sequence[str] = NULL_MODELS,
 ) -> Findings:
     """Was this network trained, and for what? From its graph and k alone.
 
@@ -64,6 +67,7 @@ def inspect_network(
     - `num_null`: draws of each null model; p-values are not below `1 / (num_null + 1)`.
     - `significance`: up to which p-value a network is called trained.
     - `seed`: of the null models; the same seed gives the same findings.
+    - `null_models`: which to draw; `shuffled` always is, `rewired` is slow and does not bear on the verdict.
 
     Raises `InputError` on an ensemble, fewer than 4 nodes or 3 edges, a disconnected graph, a network too
     large for dense algebra (4000 coordinates), or numbers out of range.
@@ -75,13 +79,13 @@ def inspect_network(
     ('not distinguishable', 1.0)
     """
     network = _plain(network)
-    check(network, labels, num_null, significance)
+    check(network, labels, num_null, significance, null_models)
     generator = np.random.default_rng(seed)
     free = zero_modes(network)
     pattern = None
     if isinstance(network, AbstractDifferenceNetwork):
         pattern = eqx.filter_jit(learning_pattern)(network, free)
-    pools = pools_of(network, free, pattern, num_null, generator)
+    pools = pools_of(network, free, pattern, num_null, generator, null_models)
     p_value, p_unusual = evidence(network, pools)
     other = _other_explanation(pools["shuffled"]) if p_value <= significance and pattern is not None else None
     verdict, reasons = _verdict(network, against(pools["shuffled"]), p_value, p_unusual, other, significance)
@@ -108,7 +112,11 @@ def _plain(network: AbstractNetwork) -> AbstractNetwork:
 
 
 def check(
-    network: AbstractNetwork, labels: tuple[str, ...] | None, num_null: int, significance: float
+    network: AbstractNetwork,
+    labels: tuple[str, ...] | None,
+    num_null: int,
+    significance: float,
+    null_models: Sequence[str] = NULL_MODELS,
 ) -> None:
     nodes = network.num_nodes
     require(nodes >= 4, "network", "have at least 4 nodes", f"it has {nodes}")
@@ -123,6 +131,10 @@ def check(
         "labels",
         f"name {nodes} nodes",
         f"there are {len(labels or ())}",
+    )
+    unknown = sorted(set(null_models) - set(NULL_MODELS))
+    require(
+        not unknown, "null_models", f"be among {', '.join(NULL_MODELS)}", f"it names {', '.join(unknown)}"
     )
     require(num_null >= 19, "num_null", "be at least 19", f"it is {num_null}")
     require(
@@ -143,16 +155,22 @@ def check(
 
 
 def pools_of(
-    network: Any, free: int, pattern: Pattern | None, num_null: int, generator: np.random.Generator
+    network: Any,
+    free: int,
+    pattern: Pattern | None,
+    num_null: int,
+    generator: np.random.Generator,
+    null_models: Sequence[str] = NULL_MODELS,
 ) -> Pools:
     """Statistics of the network and of all its null models."""
     draws = {"shuffled": nulls.shuffled(network, num_null, generator)}
-    draws["redrawn"] = nulls.redrawn(network, num_null, generator)
-    if pattern is not None:
+    if "redrawn" in null_models:
+        draws["redrawn"] = nulls.redrawn(network, num_null, generator)
+    if pattern is not None and "smooth" in null_models:
         draws["smooth"] = nulls.smooth(network, num_null, generator)
     own = np.asarray(network.k)[None]
     pools = {null: measured(network, free, pattern, np.concatenate([own, k])) for null, k in draws.items()}
-    if isinstance(network, FlowNetwork):
+    if isinstance(network, FlowNetwork) and "rewired" in null_models:
         graphs = jnp.asarray(nulls.rewired(network, num_null, generator), network.topology.edges.dtype)
         k = jnp.asarray(nulls.shuffled(network, num_null, generator), network.k.dtype)
         found = measure_graphs(network, free, graphs, k)
