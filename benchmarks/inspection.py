@@ -1,10 +1,11 @@
 """How far `jaxphys.inspect_network` can be trusted: networks that we train, and others that nobody trained.
 
 Every network is measured with errors of 0, 5 and 20 % in k. Trained ones: allostery, regression and
-classification on node, flow and spring networks, at low and high learning rates. Untrained ones: the same graphs
-before training, with k drawn anew (log-normal, as wide as the trained k), within a factor of two, and all equal
-but for the errors. Hard ones: k placed for something else (low total resistance, transport from one node, a high
-lowest eigenvalue) or by something else (smooth fields, a gradient, the number of neighbours).
+classification on node, flow and spring networks, at low and high learning rates. Untrained ones: the same
+graphs with k drawn anew (log-normal, as wide as the trained k), within a factor of two, and all equal but for
+the errors; node networks before training, and with log-normal factors. Hard ones: k placed for something else
+(low total resistance, transport from one node, a high lowest eigenvalue) or by something else (smooth fields,
+a gradient, the number of neighbours).
 
     python benchmarks/inspection.py --out benchmarks/results/inspection.json [--quick] [--only NAME ...]
 """
@@ -100,10 +101,13 @@ def flow(start: float) -> Callable:
     return draw
 
 
-def lattice(random, nodes):
-    side = round(nodes**0.5)
-    topology = jp.triangular_lattice((side, side))
-    return jp.FlowNetwork(topology, random.uniform(1.0, 1.1, topology.num_edges))
+def lattice(low: float, high: float) -> Callable:
+    def draw(random, nodes):
+        side = round(nodes**0.5)
+        topology = jp.triangular_lattice((side, side))
+        return jp.FlowNetwork(topology, random.uniform(low, high, topology.num_edges))
+
+    return draw
 
 
 def descend(network, task, steps):
@@ -143,11 +147,25 @@ TRAINED = {
     "flow allostery, N=20": (flow(10.0), 20, floating_allostery, partial(descend, steps=2000), 80, 1e-6),
     "flow allostery, N=40": (flow(10.0), 40, floating_allostery, partial(descend, steps=2000), 160, 1e-6),
     "flow allostery, N=100": (flow(10.0), 100, floating_allostery, partial(descend, steps=2000), 60, 1e-6),
-    "flow allostery, N=300": (flow(10.0), 300, floating_allostery, partial(descend, steps=1000), 16, 1e-6),
+    "flow allostery, lattice of 289": (
+        lattice(10.0, 11.0),
+        289,
+        floating_allostery,
+        partial(descend, steps=1000),
+        16,
+        1e-6,
+    ),
     "flow allostery, k₀=1": (flow(1.0), 40, floating_allostery, partial(descend, steps=2000), 80, 1e-6),
-    "flow regression, ρ=30": (lattice, 64, held_regression, partial(couple, steps=8000, rho=30.0), 60, 1e-5),
+    "flow regression, ρ=30": (
+        lattice(1.0, 1.1),
+        64,
+        held_regression,
+        partial(couple, steps=8000, rho=30.0),
+        60,
+        1e-5,
+    ),
     "flow regression, ρ=3000": (
-        lattice,
+        lattice(1.0, 1.1),
         64,
         held_regression,
         partial(couple, steps=8000, rho=3000.0),

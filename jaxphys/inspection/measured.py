@@ -218,8 +218,8 @@ def _verdict(
     how = "The readings do not resolve who is joined to whom: read as a fully connected network."
     if hidden:
         return "not distinguishable", (
-            "Nodes answer like those of a flow network, but the errors hide which edges it has; without them "
-            "training cannot be told from what neighbours do anyway: measure more closely, or inspect the graph.",
+            "Nodes answer like those of a flow network, but the errors hide its edges; without these training "
+            "cannot be told from what neighbours do anyway: measure more closely, or name the edges.",
         )
     if p_value > significance:
         return "not distinguishable", (f"{seen}: within what chance does (p = {p_value:.2g}).", how)

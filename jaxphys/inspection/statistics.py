@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, NodeNetwork
+from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.topology import Topology
 
 # Draws that are computed side by side: few enough to stay in the cache.
 _SIDE_BY_SIDE = 8
+# Slow modes along which k may drift without any task.
+_SLOW = 6
 
 
 class Pattern(eqx.Module):
@@ -23,8 +25,9 @@ class Pattern(eqx.Module):
     are those of the same network with all `k = 1`, which stands for the time before learning.
 
     - `response`: `(n, n)` its Green's function, free modes projected out.
-    - `nuisance`: `(M, q)` orthonormal: a constant, and what makes edges unlike without any task (how much
-      they carry of all responses, how many neighbours they have).
+    - `nuisance`: `(M, q)` orthonormal: a constant, and what makes edges unlike without any task: how much
+      they carry of all responses, how many neighbours they have, and where they lie along the slowest modes
+      of the graph, one for every dozen edges and at most six.
     - `norms`: `(n, n)` norm over edges of `P(a, b)` with the nuisance projected out; infinite where nothing
       of it is left.
     """
@@ -36,7 +39,8 @@ class Pattern(eqx.Module):
 
 def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
     """`Pattern` of a graph with `free` zero modes; compiles and batches."""
-    values, modes = jnp.linalg.eigh(network.with_k(jnp.ones_like(network.k)).hessian())
+    hessian = network.with_k(jnp.ones_like(network.k)).hessian()
+    values, modes = jnp.linalg.eigh(hessian)
     response = (modes[:, free:] / values[free:]) @ modes[:, free:].T
     strains = network.strains(response.T)[..., 0].T
     squares = strains**2
@@ -52,6 +56,10 @@ def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
         jnp.sum(1 / degrees, axis=1),
         jnp.sum(degrees, axis=1),
     ]
+    laplacian = hessian if network.dimension == 1 else FlowNetwork(network.topology, 1.0).hessian()
+    slow = min(_SLOW, len(edges) // 12)
+    along = jnp.linalg.eigh(laplacian)[1][:, 1 : slow + 1]
+    columns += list(jnp.mean(along[edges], axis=1).T)
     columns = [
         column / jnp.maximum(jnp.linalg.norm(column), jnp.finfo(column.dtype).tiny) for column in columns
     ]

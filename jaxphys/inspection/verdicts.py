@@ -201,12 +201,17 @@ def evidence(network: AbstractNetwork, pools: Pools) -> tuple[float, float]:
 
 def _other_explanation(pool: dict[str, np.ndarray]) -> str | None:
     """What explains k better than learning one response, if anything does."""
-    z = nulls.standardised(np.stack([-pool["mean_response"], pool["conduit"]], axis=1))
-    conducts, carries = (nulls.pooled_p(column) for column in z.T)
+    z = nulls.standardised(np.stack([-pool["mean_response"], -pool["softness"], pool["conduit"]], axis=1))
+    conducts, stiffens, carries = (nulls.pooled_p(column) for column in z.T)
     if conducts <= _CERTAIN:
         return (
             "its mean response is below that of nearly all its shuffled selves: k is placed to conduct well "
             "(or to be stiff) everywhere, which learning a task does not do"
+        )
+    if stiffens <= _CERTAIN:
+        return (
+            "its softest mode is stiffer than that of nearly all its shuffled selves: k is placed to hold "
+            "the network together, which learning a task does not do"
         )
     if carries <= _CERTAIN and pool["conduit"][0] > _STRONGER * pool["imprint"][0]:
         return (
