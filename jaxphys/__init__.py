@@ -8,7 +8,7 @@ from jaxphys.concerns import concerns
 from jaxphys.equilibrium import Boundary, State, Status, equilibrate, greens_function
 from jaxphys.flow import GradientFlow
 from jaxphys.generators import complete_graph, erdos_renyi, square_lattice, triangular_lattice
-from jaxphys.inspection import Findings, inspect_network
+from jaxphys.inspection import Findings, inspect_network, inspect_responses
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import (
     AbstractDifferenceNetwork,
@@ -97,6 +97,7 @@ __all__ = [
     "from_networkx",
     "greens_function",
     "inspect_network",
+    "inspect_responses",
     "jammed_packing",
     "jammed_packings",
     "precondition",

@@ -1,0 +1,232 @@
+"""Was this network trained, and for what? From measured responses, without its graph."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxphys._checks import check_indices, require
+from jaxphys.inspection import nulls
+from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
+from jaxphys.inspection.reconstruction import Reconstruction, bonds, reconstruct
+from jaxphys.inspection.verdicts import check, evidence, inspect_network, measured, pools_of
+from jaxphys.networks import FlowNetwork, NodeNetwork
+from jaxphys.topology import from_edges
+
+# More modes than this that stand out from random directions are no mark of a task or two.
+_FEW = 4
+
+
+def inspect_responses(
+    responses: Float[np.ndarray, "n m"],
+    *,
+    errors: Float[np.ndarray, "n m"] | None = None,
+    driven: Int[np.ndarray, " m"] | None = None,
+    labels: tuple[str, ...] | None = None,
+    num_null: int = 200,
+    significance: float = 0.05,
+    seed: int = 0,
+) -> Findings:
+    """Was this network trained, and for what? From measured responses alone, without its graph.
+
+    The Hessian is reconstructed (`reconstruct`, in `jaxphys.inspection.reconstruction`). Where errors are
+    small enough to see who is joined to whom, the network behind it is inspected as by `inspect_network`.
+    Where the readings show currents through edges, but not which, no verdict is given: the graph is needed.
+    Else the network is read as a fully connected one, and called trained if both
+
+    - one response between different nodes stands out more than with the measured spectrum and modes in random
+      directions (`rotated`; paper A, section III D), and does so because of a few modes only: where all
+      neighbours answer together, as on a sparse graph, that is no training;
+    - the Hessian is softer than the same entries in other places (`shuffled`).
+
+    **Arguments**
+
+    - `responses`: `(n, m)` reading of node i under a unit force on the j-th driven node, in units of 1/k.
+    - `errors`: `(n, m)` standard deviations of the readings; if left out they are read off the asymmetry.
+    - `driven`: `(m,)` which rows are the driven nodes; all, in order, if left out. Other rows are not used.
+    - the others as in `inspect_network`.
+
+    Raises `InputError` on shapes that do not fit, readings that are not finite, fewer than 4 driven nodes, or
+    readings that do not rise above their errors.
+
+    >>> import numpy as np, jaxphys as jp
+    >>> soft = np.zeros(12)
+    >>> soft[[2, 7]] = 1.0
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal((12, 12))
+    >>> found = jp.inspect_responses(np.eye(12) + 5 * np.outer(soft, soft) + noise + noise.T)
+    >>> found.verdict, sorted(found.terminals)
+    ('trained', [2, 7])
+    """
+    square, spread, names = _square(responses, errors, driven, labels)
+    found = reconstruct(square, spread)
+    facts = {"resolved": found.resolved, "noise": found.noise}
+    resolved = bonds(found)
+    if resolved is not None:
+        edges, k = resolved
+        network = FlowNetwork(from_edges(edges), k)
+        if network.num_nodes in (len(names), len(names) + 1) and network.topology.is_connected():
+            names += ("ground",) * (network.num_nodes - len(names))
+            result = inspect_network(
+                network, labels=names, num_null=num_null, significance=significance, seed=seed
+            )
+            seen = f"The readings resolve a flow network of {len(k)} edges."
+            fields = result.fields.assign_attrs(**facts)
+            return dataclasses.replace(result, reasons=(*result.reasons, seen), fields=fields)
+    matrix = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
+    check(matrix, names, num_null, significance)
+    hidden = _hides_a_graph(found)
+    pools, p_value, crowd = _evidence(matrix, found, num_null, significance, np.random.default_rng(seed))
+    verdict, reasons = _verdict(against(pools["rotated"]), p_value, crowd, significance, hidden)
+    facts |= {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": found.free}
+    if verdict == "unusual" or hidden:
+        p_value = 1.0
+    return assembled(matrix, found.free, None, pools, names, verdict, p_value, reasons, facts)
+
+
+def _square(
+    responses: np.ndarray,
+    errors: np.ndarray | None,
+    driven: np.ndarray | None,
+    labels: tuple[str, ...] | None,
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Responses of the driven nodes to forces on them, the errors of those, and their names."""
+    values = np.asarray(responses, dtype=float)
+    require(values.ndim == 2 and values.size > 0, "responses", "be a matrix", f"its shape is {values.shape}")
+    require(np.isfinite(values).all(), "responses", "be finite", "it holds NaN or infinity")
+    rows, columns = values.shape
+    nodes = np.arange(columns) if driven is None else np.asarray(driven)
+    require(
+        nodes.shape == (columns,) and len(set(nodes.tolist())) == columns and rows >= columns,
+        "driven",
+        f"name {columns} different rows, one for each column",
+        f"it is {nodes.tolist()} for responses of shape {values.shape}",
+    )
+    check_indices("driven", nodes, rows, "rows")
+    require(labels is None or len(labels) == rows, "labels", f"name {rows} nodes", f"it is {labels}")
+    require(columns >= 4, "responses", "drive at least 4 nodes", f"they drive {columns}")
+    spread = None
+    if errors is not None:
+        spread = np.asarray(errors, dtype=float)
+        require(
+            spread.shape == values.shape and bool((spread >= 0).all() and np.isfinite(spread).all()),
+            "errors",
+            f"be numbers of at least 0 of shape {values.shape}",
+            f"its shape is {spread.shape}",
+        )
+        spread = spread[nodes]
+    square = values[nodes]
+    # A node that is held answers nothing, and forces on it do nothing.
+    moving = (square != 0).any(axis=1) & (square != 0).any(axis=0)
+    require(moving.sum() >= 4, "responses", "have at least 4 nodes that answer", f"it has {moving.sum()}")
+    kept = np.ix_(moving, moving)
+    names = labels or tuple(str(node) for node in range(rows))
+    return (
+        square[kept],
+        None if spread is None else spread[kept],
+        tuple(names[node] for node in nodes[moving].tolist()),
+    )
+
+
+def _evidence(
+    matrix: NodeNetwork,
+    found: Reconstruction,
+    num_null: int,
+    significance: float,
+    generator: np.random.Generator,
+) -> tuple[Pools, float, int]:
+    """Statistics beside those of nulls, the p-value of looking trained, how many modes stand out."""
+    values, modes = np.linalg.eigh(found.response)
+    if found.free:
+        still = int(np.argmax(np.abs(modes.sum(axis=0))))
+        values, modes = np.delete(values, still), np.delete(modes, still, axis=1)
+    values = np.maximum(values, found.floor)
+    rotated = _rotated(1 / values, modes, num_null, generator)
+    own = np.asarray(matrix.k)[None]
+    pools: Pools = {"rotated": measured(matrix, found.free, None, np.concatenate([own, rotated]))}
+    z = nulls.standardised(pools["rotated"]["peak_response"][:, None])[:, 0]
+    p_value = nulls.pooled_p(z)
+    if not found.free:
+        pools |= pools_of(matrix, 0, None, num_null, generator)
+        softer, _ = evidence(matrix, {"shuffled": pools["shuffled"]})
+        p_value = max(p_value, softer)
+    crowd = 0
+    if p_value <= significance:
+        crowd = _standing_out(values, modes, num_null, significance, generator)
+    return pools, p_value, crowd
+
+
+def _hides_a_graph(found: Reconstruction) -> bool:
+    """Whether nodes answer as they do when joined by conductances: none against a force on another.
+
+    A floating flow network shows by its free uniform motion; in a grounded one all responses have one sign.
+    """
+    between = found.response[~np.eye(len(found.response), dtype=bool)]
+    return bool(found.free) or bool(np.mean(between > 0) > 0.9)
+
+
+def _rotated(
+    values: Float[np.ndarray, " v"],
+    modes: Float[np.ndarray, "m v"],
+    num_null: int,
+    generator: np.random.Generator,
+) -> Float[np.ndarray, "b M"]:
+    """k of matrices with these eigenvalues, and modes in random directions of the space that modes span."""
+    upper = np.triu_indices(len(modes))
+    drawn = np.empty((num_null, len(upper[0])))
+    for row in drawn:
+        turned = modes @ np.linalg.qr(generator.standard_normal((len(values), len(values))))[0]
+        row[:] = ((turned * values) @ turned.T)[upper]
+    return drawn
+
+
+def _standing_out(
+    values: Float[np.ndarray, " v"],
+    modes: Float[np.ndarray, "m v"],
+    num_null: int,
+    significance: float,
+    generator: np.random.Generator,
+) -> int:
+    """How many of the softest modes must go until the rest of the response could point anywhere; at most all
+    but four."""
+    order = np.argsort(-values)
+    values, modes = values[order], modes[:, order]
+    upper = np.triu_indices(len(modes), 1)
+
+    def peak(k: np.ndarray) -> float:
+        between = np.abs(k[upper])
+        return float(between.max() / np.sqrt(np.mean(between**2)))
+
+    for gone in range(1, len(values) - 4):
+        left, axes = values[gone:], modes[:, gone:]
+        own = peak((axes * left) @ axes.T)
+        draws = num_null // 2
+        turned = (np.linalg.qr(generator.standard_normal((len(left), len(left))))[0] for _ in range(draws))
+        above = sum(peak((axes @ turn * left) @ (axes @ turn).T) >= own for turn in turned)
+        if (1 + above) / (1 + draws) > significance:
+            return gone
+    return max(1, len(values) - 4)
+
+
+def _verdict(
+    table: dict[str, Statistic], p_value: float, standing_out: int, significance: float, hidden: bool
+) -> tuple[Verdict, tuple[str, ...]]:
+    one = table["peak_response"]
+    seen = (
+        f"The response between two nodes that stands out most is {one.value:.3g} times the root mean square, "
+        f"{one.null_mean:.3g} ± {one.null_std:.2g} with modes in random directions"
+    )
+    how = "The readings do not resolve who is joined to whom: read as a fully connected network."
+    if hidden:
+        return "not distinguishable", (
+            "Nodes answer like those of a flow network, but the errors hide which edges it has; without them "
+            "training cannot be told from what neighbours do anyway: measure more closely, or inspect the graph.",
+        )
+    if p_value > significance:
+        return "not distinguishable", (f"{seen}: within what chance does (p = {p_value:.2g}).", how)
+    if standing_out > _FEW:
+        return "unusual", (
+            f"{seen}, but so do those of more than {_FEW} modes, as on a sparse graph, where neighbours "
+            "answer together without any training; inspect the graph itself to tell.",
+            how,
+        )
+    return "trained", (f"{seen} (p = {p_value:.2g}), because of its {standing_out} softest mode(s).", how)

@@ -1,0 +1,269 @@
+"""Was this network trained, and for what? From its graph and k.
+
+The question is put as a test. Learning to answer a force on one node with a response at another changes every
+edge in proportion to the product of two strains (`Pattern`), and makes a fully connected network soft in one
+direction. How far both go is measured on the network and on its null models alike (`nulls`), and the rank
+among them is a p-value that holds whatever the distribution of k.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from jaxphys._checks import InputError, require
+from jaxphys.inspection import nulls
+from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
+from jaxphys.inspection.statistics import (
+    Pattern,
+    learning_pattern,
+    measure_draws,
+    measure_graphs,
+    zero_modes,
+)
+from jaxphys.networks import (
+    AbstractDifferenceNetwork,
+    AbstractNetwork,
+    FlowNetwork,
+    NodeNetwork,
+    SpringNetwork,
+)
+from jaxphys.topology import Topology
+
+NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
+# What training raises (+1) or lowers (-1). Only these speak for it; the others tell an unusual network.
+_OF_EDGES = {"imprint": 1, "imprint_of_ranks": 1}
+_OF_NODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effective_dimension": -1}
+# Another explanation wins where it is this certain, and a conduit where it is this much stronger.
+_CERTAIN, _STRONGER = 0.01, 1.5
+# Coordinates that dense algebra takes in reasonable time.
+_MOST = 4000
+
+
+def inspect_network(
+    network: AbstractNetwork,
+    *,
+    labels: tuple[str, ...] | None = None,
+    num_null: int = 200,
+    significance: float = 0.05,
+    seed: int = 0,
+    null_models: Sequence[str] = NULL_MODELS,
+) -> Findings:
+    """Was this network trained, and for what? From its graph and k alone.
+
+    For networks with edges the evidence is the `imprint`: how far the placement of k raises the response
+    between some two nodes, to first order, against random placements. For node networks it is how soft and
+    conductive the network is against the same entries in other places. Everything floats: nothing is
+    grounded, free modes are projected out. Double precision is advised (`jax_enable_x64`).
+
+    Source and target cannot be told apart, since `G` is symmetric. Training at a high rate (paper B's
+    `ρ = α⟨u²⟩/k₀` above some hundred) and training of a few per cent leave no mark to be seen.
+
+    **Arguments**
+
+    - `labels`: names of the nodes; their numbers if left out.
+    - `num_null`: draws of each null model; p-values are not below `1 / (num_null + 1)`.
+    - `significance`: up to which p-value a network is called trained.
+    - `seed`: of the null models; the same seed gives the same findings.
+    - `null_models`: which to draw; `shuffled` always is, `rewired` is slow and does not bear on the verdict.
+
+    Raises `InputError` on an ensemble, fewer than 4 nodes or 3 edges, a disconnected graph, a network too
+    large for dense algebra (4000 coordinates), or numbers out of range.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.square_lattice((4, 4)))
+    >>> found = jp.inspect_network(network, num_null=19)
+    >>> found.verdict, found.p_value
+    ('not distinguishable', 1.0)
+    """
+    network = _plain(network)
+    check(network, labels, num_null, significance, null_models)
+    generator = np.random.default_rng(seed)
+    free = zero_modes(network)
+    pattern = None
+    if isinstance(network, AbstractDifferenceNetwork):
+        pattern = eqx.filter_jit(learning_pattern)(network, free)
+    pools = pools_of(network, free, pattern, num_null, generator, null_models)
+    p_value, p_unusual = evidence(network, pools)
+    other = _other_explanation(pools["shuffled"]) if p_value <= significance and pattern is not None else None
+    verdict, reasons = _verdict(network, against(pools["shuffled"]), p_value, p_unusual, other, significance)
+    facts = {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": free}
+    return assembled(
+        network, free, pattern, pools, labels, verdict, 1.0 if other else p_value, reasons, facts
+    )
+
+
+def _plain(network: AbstractNetwork) -> AbstractNetwork:
+    """Without padding; springs of the "vector" law, which feel every direction alike, as a flow network."""
+    require(
+        network.k.ndim == 1, "network", "be a single network", f"it is an ensemble of shape {network.k.shape}"
+    )
+    if isinstance(network, NodeNetwork):
+        return network
+    assert isinstance(network, FlowNetwork | SpringNetwork)
+    real = np.asarray(network.topology.edge_mask)
+    old = network.topology
+    topology = Topology(old.edges[real], old.positions, old.box, num_nodes=old.num_nodes)
+    if isinstance(network, SpringNetwork) and network.law == "central":
+        return SpringNetwork(topology, network.k[real])
+    return FlowNetwork(topology, network.k[real])
+
+
+def check(
+    network: AbstractNetwork,
+    labels: tuple[str, ...] | None,
+    num_null: int,
+    significance: float,
+    null_models: Sequence[str] = NULL_MODELS,
+) -> None:
+    nodes = network.num_nodes
+    require(nodes >= 4, "network", "have at least 4 nodes", f"it has {nodes}")
+    require(
+        network.num_coordinates <= _MOST,
+        "network",
+        f"have at most {_MOST} coordinates",
+        f"it has {network.num_coordinates}; cut out the part of interest",
+    )
+    require(
+        labels is None or len(labels) == nodes,
+        "labels",
+        f"name {nodes} nodes",
+        f"there are {len(labels or ())}",
+    )
+    unknown = sorted(set(null_models) - set(NULL_MODELS))
+    require(
+        not unknown, "null_models", f"be among {', '.join(NULL_MODELS)}", f"it names {', '.join(unknown)}"
+    )
+    require(num_null >= 19, "num_null", "be at least 19", f"it is {num_null}")
+    require(
+        1 / (num_null + 1) <= significance < 1,
+        "significance",
+        f"lie between {1 / (num_null + 1):.3g}, the least p-value of {num_null} draws, and 1",
+        f"it is {significance}",
+    )
+    if isinstance(network, AbstractDifferenceNetwork):
+        require(network.num_edges >= 3, "network", "have at least 3 edges", f"it has {network.num_edges}")
+        pieces = network.topology.components()
+        sizes = np.bincount(pieces)
+        if len(sizes) > 1:
+            raise InputError(
+                f"Argument `network` must be connected, but it falls into {len(sizes)} pieces, the largest "
+                f"of {sizes.max()} nodes; inspect them one at a time."
+            )
+
+
+def pools_of(
+    network: Any,
+    free: int,
+    pattern: Pattern | None,
+    num_null: int,
+    generator: np.random.Generator,
+    null_models: Sequence[str] = NULL_MODELS,
+) -> Pools:
+    """Statistics of the network and of all its null models."""
+    draws = {"shuffled": nulls.shuffled(network, num_null, generator)}
+    if "redrawn" in null_models:
+        draws["redrawn"] = nulls.redrawn(network, num_null, generator)
+    if pattern is not None and "smooth" in null_models:
+        draws["smooth"] = nulls.smooth(network, num_null, generator)
+    own = np.asarray(network.k)[None]
+    pools = {null: measured(network, free, pattern, np.concatenate([own, k])) for null, k in draws.items()}
+    if isinstance(network, FlowNetwork) and "rewired" in null_models:
+        graphs = jnp.asarray(nulls.rewired(network, num_null, generator), network.topology.edges.dtype)
+        k = jnp.asarray(nulls.shuffled(network, num_null, generator), network.k.dtype)
+        found = measure_graphs(network, free, graphs, k)
+        pools["rewired"] = {
+            name: np.concatenate([pools["shuffled"][name][:1], np.asarray(values)])
+            for name, values in found.items()
+        }
+    return pools
+
+
+def measured(network: Any, free: int, pattern: Pattern | None, k: np.ndarray) -> dict[str, np.ndarray]:
+    found = measure_draws(network, free, pattern, jnp.asarray(k, network.k.dtype))
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
+def evidence(network: AbstractNetwork, pools: Pools) -> tuple[float, float]:
+    """p-values of looking trained, the largest over nulls that keep the graph, and of any difference."""
+    family = _OF_NODES if isinstance(network, NodeNetwork) else _OF_EDGES
+    largest = 0.0
+    for null, pool in pools.items():
+        if null != "rewired":
+            z = nulls.standardised(np.stack([sign * pool[name] for name, sign in family.items()], axis=1))
+            largest = max(largest, nulls.pooled_p(z.max(axis=1)))
+    numbers = [values for name, values in pools["shuffled"].items() if name != "eigenvalues"]
+    z = nulls.standardised(np.stack(numbers, axis=1))
+    return largest, nulls.pooled_p(np.abs(z).max(axis=1))
+
+
+def _other_explanation(pool: dict[str, np.ndarray]) -> str | None:
+    """What explains k better than learning one response, if anything does."""
+    z = nulls.standardised(np.stack([-pool["mean_response"], pool["conduit"]], axis=1))
+    conducts, carries = (nulls.pooled_p(column) for column in z.T)
+    if conducts <= _CERTAIN:
+        return (
+            "its mean response is below that of nearly all its shuffled selves: k is placed to conduct well "
+            "(or to be stiff) everywhere, which learning a task does not do"
+        )
+    if carries <= _CERTAIN and pool["conduit"][0] > _STRONGER * pool["imprint"][0]:
+        return (
+            "k is high wherever currents from one node flow: it is placed for transport from there, not for "
+            "a response between two nodes"
+        )
+    return None
+
+
+def _verdict(
+    network: AbstractNetwork,
+    table: dict[str, Statistic],
+    p_value: float,
+    p_unusual: float,
+    other: str | None,
+    significance: float,
+) -> tuple[Verdict, tuple[str, ...]]:
+    if np.ptp(np.asarray(network.k)) <= 1e-6 * np.abs(np.asarray(network.k)).max():
+        return "not distinguishable", ("All k are equal: there is nothing in them to read.",)
+    family = _OF_NODES if isinstance(network, NodeNetwork) else _OF_EDGES
+    strongest = max(family, key=lambda name: family[name] * table[name].z)
+    one = table[strongest]
+    seen = (
+        f"{WORDS[strongest]} is {one.value:.3g}, while the same k in random places give "
+        f"{one.null_mean:.3g} ± {one.null_std:.2g}"
+    )
+    if p_value <= significance and other is None:
+        return "trained", (f"{seen}: {one.z:.1f} standard deviations (p = {p_value:.2g}).",)
+    striking = sorted(
+        (name for name in table if table[name].p_corrected <= _CERTAIN), key=lambda name: -abs(table[name].z)
+    )
+    differences = tuple(
+        f"{WORDS[name]} is {table[name].value:.3g}, {'above' if table[name].z > 0 else 'below'} the "
+        f"{table[name].null_mean:.3g} ± {table[name].null_std:.2g} of the same k in random places."
+        for name in striking[:3]
+    )
+    if other is not None:
+        return "unusual", (f"Not like training: {other}.", *differences)
+    if p_unusual <= _CERTAIN:
+        return "unusual", (
+            f"No sign of training (p = {p_value:.2g}), yet not like its null models.",
+            *differences,
+        )
+    return "not distinguishable", (f"{seen}: within what chance does (p = {p_value:.2g}).",)
+
+
+WORDS = {
+    "softness": "The softness of the softest mode",
+    "contrast": "The contrast of the softest mode with the next",
+    "effective_conductance": "The effective conductance (log10)",
+    "effective_dimension": "The effective dimension of the response",
+    "mean_response": "The mean response (log10)",
+    "peak_response": "The response that stands out most",
+    "localisation": "The localisation of the softest mode",
+    "imprint": "The imprint of a response between two nodes",
+    "imprint_of_ranks": "The imprint in the order of k",
+    "conduit": "The imprint of transport from one node",
+    "likeness": "The likeness of edges that meet",
+    "susceptible_share": "The share of the most susceptible edges",
+}
