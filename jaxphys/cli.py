@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser(
         "inspect",
         help="was this network trained, and for what?",
-        description="Compare a network that someone else trained or measured with untrained networks made from "
-        "it. Writes findings.json, findings.nc, figures/ and report.html into the output folder. FILE holds a "
-        "network or measured responses (.csv, .tsv, .json, .graphml, .npz, .npy, run.nc; see docs/files.md) or "
-        "a protein (.pdb).",
+        description="Compare a network that someone else trained or measured with untrained networks made "
+        "from it. Writes findings.json, findings.nc, figures/ and report.html into the output folder. FILE "
+        "holds a network or measured responses (.csv, .tsv, .json, .graphml, .npz, .npy, run.nc; see "
+        "docs/files.md) or a protein (.pdb).",
         epilog="example: jaxphys inspect network.csv --kind flow --out findings --draws 1000",
     )
     inspect.add_argument("file", metavar="FILE", type=Path, help="what to look at")

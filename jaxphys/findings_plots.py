@@ -34,7 +34,7 @@ PICTURES = ("suspects", "statistics", "spectrum", "response", "susceptibility", 
 _DECADES = 4
 # The two suspected nodes in every picture.
 _MARKS = (("A", "#f5c000"), ("B", "#ff8f73"))
-_NULLS: dict[str, tuple[str, str, str, str]] = {
+_NULLS: dict[str, tuple[str, str, Any, str]] = {
     "shuffled": ("same values in random places", "o", BLUE, "The same values of k on the same graph."),
     "redrawn": (
         "new values, alike distributed",
@@ -171,7 +171,7 @@ def statistic_words(name: str) -> tuple[str, str]:
     return _STATISTICS.get(name, (name.replace("_", " "), ""))
 
 
-def null_words(null: str) -> tuple[str, str, str, str]:
+def null_words(null: str) -> tuple[str, str, Any, str]:
     """A null model's name in words, its marker and colour, and what it is."""
     return _NULLS.get(null, (null.replace("_", " "), "v", INK, ""))
 
