@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+import jaxphys as jp
 from jaxphys import cli, findings_report
 from jaxphys._checks import InputError
 from jaxphys.findings_report import FILES
+from jaxphys.io import save_network
 
 pytestmark = pytest.mark.float64
 
@@ -21,9 +23,11 @@ def table(edges, value="conductance"):
 
 @pytest.fixture
 def network(tmp_path):
-    path = tmp_path / "net.csv"
-    path.write_text(table(EDGES))
-    return path
+    """Of the shape that the tests of the report look at, so that they share compiled programs."""
+    topology = jp.square_lattice((3, 4))
+    k = 1.0 + np.arange(topology.num_edges) % 5
+    save_network(jp.FlowNetwork(topology, k), tmp_path / "net.json")
+    return tmp_path / "net.json"
 
 
 def inspect(*arguments):
@@ -44,7 +48,7 @@ def test_findings_are_written_once_and_replaced_only_by_force(network, tmp_path,
     assert " and ".join(found["terminals"]) in printed.out
     assert printed.out.endswith(f"open {out / 'report.html'}\n")
     assert not printed.err
-    assert found["source"] == "net.csv"
+    assert found["source"] == "net.json"
     assert found["settings"]["num_null"] == 19
 
     before = (out / "findings.json").read_bytes()
@@ -57,7 +61,7 @@ def test_findings_are_written_once_and_replaced_only_by_force(network, tmp_path,
     # A refused file costs the earlier findings nothing.
     assert inspect(tmp_path / "none.csv", "--out", out, "--force") == 2
     assert (out / "findings.json").read_bytes() == before
-    network.write_text(table([(a, b, 1.0) for a, b, _ in EDGES]))
+    save_network(jp.FlowNetwork(jp.square_lattice((3, 4))), network)
     assert inspect(network, "--out", out, "--seed", 1, "--force") == 0
     # Equal k have fewer pictures; those of before are gone, what is not ours is kept.
     assert "figures/suspects.png" not in files(out)
@@ -69,7 +73,7 @@ def test_json_goes_to_standard_output(network, tmp_path, capsys):
     assert inspect(network, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["nodes"][0]["score"] == max(node["score"] for node in printed["nodes"])
-    assert files(tmp_path) == ["net.csv"]
+    assert files(tmp_path) == ["net.json"]
 
 
 def test_responses_and_proteins_are_told_by_the_file(tmp_path, monkeypatch, capsys):
@@ -149,7 +153,7 @@ def test_bad_options_are_one_line(arguments, complaint, network, tmp_path, capsy
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert complaint in error
-    assert files(tmp_path) == ["net.csv", "run/report.html"]
+    assert files(tmp_path) == ["net.json", "run/report.html"]
 
 
 def test_an_output_is_needed(network, capsys):
