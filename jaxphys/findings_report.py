@@ -54,9 +54,12 @@ def inspect_file(
 
     Raises `InputError` that names the file, on whatever cannot be read or inspected.
 
-    >>> from importlib.resources import as_file, files
-    >>> with as_file(files("jaxphys.data") / "ubiquitin.pdb") as path:
-    ...     inspect_file(path, cutoff=10.0, num_null=19).reasons
+    >>> import tempfile
+    >>> import jaxphys as jp
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "lattice.json"
+    ...     jp.io.save_network(jp.FlowNetwork(jp.square_lattice((4, 4))), path)
+    ...     inspect_file(path, num_null=19).reasons
     ('All k are equal: there is nothing in them to read.',)
     """
     path = Path(path)
@@ -108,7 +111,7 @@ def write_findings(findings: Findings, folder: Path | str, *, source: str) -> li
 
     >>> import tempfile
     >>> import jaxphys as jp
-    >>> findings = jp.inspect_network(jp.FlowNetwork(jp.square_lattice((3, 3))), num_null=19)
+    >>> findings = jp.inspect_network(jp.FlowNetwork(jp.square_lattice((4, 4))), num_null=19)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     [path.name for path in write_findings(findings, folder, source="a lattice")][-1]
     'report.html'
@@ -140,7 +143,7 @@ def findings_json(findings: Findings, *, source: str) -> str:
     """What `findings.json` holds, as text of one JSON object; what is not finite is null.
 
     >>> import jaxphys as jp
-    >>> findings = jp.inspect_network(jp.FlowNetwork(jp.square_lattice((3, 3))), num_null=19)
+    >>> findings = jp.inspect_network(jp.FlowNetwork(jp.square_lattice((4, 4))), num_null=19)
     >>> json.loads(findings_json(findings, source="a lattice"))["verdict"]
     'not distinguishable'
     """
