@@ -98,6 +98,43 @@ def _parser() -> argparse.ArgumentParser:
         help="figures computed side by side (default: as many as cores, at most 4)",
     )
     again.set_defaults(run=_reproduce)
+    inspect = commands.add_parser(
+        "inspect",
+        help="was this network trained, and for what?",
+        description="Compare a network that someone else trained or measured with untrained networks made "
+        "from it. Writes findings.json, findings.nc, figures/ and report.html into the output folder. FILE "
+        "holds a network or measured responses (.csv, .tsv, .json, .graphml, .npz, .npy, run.nc; see "
+        "docs/files.md) or a protein (.pdb).",
+        epilog="example: jaxphys inspect network.csv --kind flow --out findings --draws 1000",
+    )
+    inspect.add_argument("file", metavar="FILE", type=Path, help="what to look at")
+    inspect.add_argument("--out", metavar="DIR", type=Path, help="output folder")
+    inspect.add_argument("--kind", metavar="KIND", help="flow, spring or node, where the file does not say")
+    inspect.add_argument(
+        "--realization", metavar="N", type=int, help="which network of a run (default: typical)"
+    )
+    inspect.add_argument(
+        "--cutoff",
+        metavar="LENGTH",
+        type=float,
+        help="longest spring of a protein, in angstroms (default: 15)",
+    )
+    inspect.add_argument(
+        "--draws", metavar="N", type=int, default=200, help="of every null model (default: 200)"
+    )
+    inspect.add_argument(
+        "--significance",
+        metavar="P",
+        type=float,
+        default=0.05,
+        help="called trained up to it (default: 0.05)",
+    )
+    inspect.add_argument("--seed", metavar="N", type=int, default=0, help="of the draws (default: 0)")
+    inspect.add_argument("--force", action="store_true", help="replace earlier findings in the output folder")
+    inspect.add_argument(
+        "--json", action="store_true", help="print the findings as JSON; --out may be left out"
+    )
+    inspect.set_defaults(run=_inspect)
     verify = commands.add_parser(
         "verify",
         help="certify gradients on this machine",
@@ -269,6 +306,47 @@ def _reproduce(parsed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with the figures that are not done.", file=sys.stderr)
         return 130
+    print(f"open {parsed.out / 'report.html'}")
+    return 0
+
+
+def _inspect(parsed: argparse.Namespace) -> int:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from jaxphys.findings_report import earlier_findings, findings_json, inspect_file, write_findings
+
+    begin = time.perf_counter()
+    if not 19 <= parsed.draws <= 100_000:
+        raise InputError(f"--draws {parsed.draws}: must lie between 19 and 100000")
+    if parsed.seed < 0:
+        raise InputError(f"--seed {parsed.seed}: must be at least 0")
+    if parsed.out is None and not parsed.json:
+        raise InputError("--out: must name a folder for the findings, unless --json prints them")
+    before = [] if parsed.out is None else earlier_findings(parsed.out, force=parsed.force)
+    findings = inspect_file(
+        parsed.file,
+        kind=parsed.kind,
+        realization=parsed.realization,
+        cutoff=parsed.cutoff,
+        num_null=parsed.draws,
+        significance=parsed.significance,
+        seed=parsed.seed,
+    )
+    source = parsed.file.name
+    if parsed.out is not None:
+        for path in before:
+            path.unlink()
+        write_findings(findings, parsed.out, source=source)
+    if parsed.json:
+        print(findings_json(findings, source=source), end="")
+        return 0
+    first, second = (findings.labels[node] for node in findings.terminals)
+    print(f"{findings.verdict} (p = {findings.p_value:.3g}): {' '.join(findings.reasons)}")
+    if first != second:
+        trace = "suspected" if findings.verdict == "trained" else "strongest trace, for what it is worth"
+        print(f"{trace}: {first} and {second}")
+    print(f"{time.perf_counter() - begin:.1f} s")
     print(f"open {parsed.out / 'report.html'}")
     return 0
 

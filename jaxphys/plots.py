@@ -44,9 +44,9 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-_BLUE, _ORANGE, GREY = cm.vik(0.14), cm.vik(0.80), "#8c8c8c"
+BLUE, ORANGE, GREY = cm.vik(0.14), cm.vik(0.80), "#8c8c8c"
 # Light enough to recede and dark enough to be seen on white.
-_STRENGTH = ListedColormap(cm.lapaz_r(np.linspace(0.1, 1.0, 256)), name="strength")
+STRENGTH = ListedColormap(cm.lapaz_r(np.linspace(0.1, 1.0, 256)), name="strength")
 _MODES = ListedColormap(cm.batlow(np.linspace(0.0, 0.85, 256)), name="modes")
 _BAND = (0.1, 0.5, 0.9)
 # Decades of k that one colour bar resolves; weaker edges share its lowest colour.
@@ -83,7 +83,7 @@ def learning_curves(dataset: xr.Dataset, *, examples: int = 8) -> Figure:
     """
     cost, step = successful(dataset, "cost"), _variable(dataset, "step")
     figure, axes = _panel(dataset)
-    _draw_band(axes, step, cost, _BLUE, "median")
+    _draw_band(axes, step, cost, BLUE, "median")
     # Spread over the ensemble, so that the choice depends on nothing but its size.
     shown = np.unique(np.linspace(0, len(cost) - 1, min(examples, len(cost))).astype(int))
     for number, curve in enumerate(cost[shown] if len(cost) > 1 else ()):
@@ -114,7 +114,7 @@ def spectrum_change(dataset: xr.Dataset) -> Figure:
     mode = np.arange(1, eigenvalues.shape[-1] + 1)
     marker = "o" if len(mode) <= 60 else None
     _draw_band(axes, mode, eigenvalues[:, 0], GREY, "before learning", marker)
-    _draw_band(axes, mode, eigenvalues[:, -1], _BLUE, "after learning", marker)
+    _draw_band(axes, mode, eigenvalues[:, -1], BLUE, "after learning", marker)
     _log_if_positive(axes, eigenvalues[:, [0, -1]])
     axes.set(xlabel="mode index, softest first", ylabel="Hessian eigenvalue λ (units of k)")
     axes.set_xlim(0.5, len(mode) + 0.5)
@@ -140,12 +140,12 @@ def eigenvalue_flow(dataset: xr.Dataset) -> Figure:
     lines.set_array(np.arange(1, len(curves) + 1))
     lines.set_clim(1, max(2, len(curves)))
     axes.add_collection(lines)
-    _draw_band(axes, step, eigenvalues[:, :, 0], _ORANGE, "softest mode")
+    _draw_band(axes, step, eigenvalues[:, :, 0], ORANGE, "softest mode")
     _log_if_positive(axes, np.concatenate([median.ravel(), eigenvalues[:, :, 0].ravel()]))
     axes.autoscale_view()
     axes.set_ylabel("Hessian eigenvalue λ (units of k)")
     _step_axis(axes, dataset)
-    bar = _color_bar(figure, lines, axes, "mode index, softest first")
+    bar = color_bar(figure, lines, axes, "mode index, softest first")
     bar.set_ticks([tick for tick in MaxNLocator(5, integer=True).tick_values(1, len(curves)) if tick >= 1])
     bar.ax.set_ylim(1, max(2, len(curves)))
     _legend_below(figure)
@@ -163,8 +163,8 @@ def conductance_and_dimension(dataset: xr.Dataset) -> Figure:
     """
     step = _variable(dataset, "step")
     curves = {
-        "effective_conductance": ("effective conductance", _BLUE),
-        "effective_dimension": ("effective dimension", _ORANGE),
+        "effective_conductance": ("effective conductance", BLUE),
+        "effective_dimension": ("effective dimension", ORANGE),
     }
     present = _present(dataset, list(curves))
     figure, axes = _panel(dataset)
@@ -194,7 +194,7 @@ def accuracy_distribution(dataset: xr.Dataset) -> Figure:
 
     Raises `InputError` if a variable is missing or every realization failed.
     """
-    rows = {"train_accuracy": ("training", _BLUE), "test_accuracy": ("test", _ORANGE)}
+    rows = {"train_accuracy": ("training", BLUE), "test_accuracy": ("test", ORANGE)}
     present = _present(dataset, list(rows))[::-1]
     figure, axes = _panel(dataset, height=1.6 + 0.8 * len(present), band=False)
     for height, name in enumerate(present):
@@ -239,8 +239,8 @@ def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
     before, after = (_variable(dataset, name)[chosen][real] for name in ("k_initial", "k"))
     places = _node_places(dataset, chosen, ends[real])
     box = _of_realization(dataset, "box", chosen, rank=1) if "box" in dataset else None
-    segments, owners = _segments(ends[real], places, box)
-    segments, places = _flat(segments), _flat(places)
+    segments, owners = line_pieces(ends[real], places, box)
+    segments, places = in_plane(segments), in_plane(places)
     scale = _Scale(before, after, signed=dataset.attrs.get("network") == "NodeNetwork")
     widest = _widest(segments, scale.strength(np.maximum(np.abs(before), np.abs(after)))[owners])
     roles = _node_roles(dataset, chosen, len(places))
@@ -252,7 +252,7 @@ def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
         _draw_nodes(axes, places, roles)
         axes.set_title(title, loc="center")
     figure.suptitle(f"realization {chosen}", fontsize=10)
-    _color_bar(figure, lines, panels, _strength_label(dataset), extend=scale.extend)
+    color_bar(figure, lines, panels, _strength_label(dataset), extend=scale.extend)
     if handles := _role_handles(roles):
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
@@ -341,7 +341,7 @@ def _legend_below(figure: Figure, **options: Any) -> None:
     figure.legend(loc="outside lower center", ncols=2, **options)
 
 
-def _color_bar(figure: Figure, drawn: Any, axes: Any, label: str, **options: Any) -> Any:
+def color_bar(figure: Figure, drawn: Any, axes: Any, label: str, **options: Any) -> Any:
     bar = figure.colorbar(drawn, ax=axes, label=label, pad=0.02, **options)
     bar.outline.set_visible(False)
     bar.ax.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9)
@@ -402,17 +402,24 @@ def _node_places(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> np.
     if dataset.attrs.get("network") == "NodeNetwork":
         angle = np.pi / 2 - 2 * np.pi * np.arange(nodes) / nodes
         return np.column_stack([np.cos(angle), np.sin(angle)])
+    return layout(ends, nodes)
+
+
+def layout(ends: np.ndarray, nodes: int) -> np.ndarray:
+    """`(N, 2)`: where to draw the nodes of a graph that has no positions."""
     graph = nx.Graph(ends.tolist())
     graph.add_nodes_from(range(nodes))
     # Kamada-Kawai is the clearer layout, but it needs one component and takes N³ operations.
     if nodes <= 200 and nx.is_connected(graph):
-        layout = nx.kamada_kawai_layout(graph, pos=nx.spring_layout(graph, seed=0))
+        found = nx.kamada_kawai_layout(graph, pos=nx.spring_layout(graph, seed=0))
     else:
-        layout = nx.spring_layout(graph, seed=0)
-    return np.array([layout[node] for node in range(nodes)])
+        found = nx.spring_layout(graph, seed=0)
+    return np.array([found[node] for node in range(nodes)])
 
 
-def _segments(ends: np.ndarray, places: np.ndarray, box: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def line_pieces(
+    ends: np.ndarray, places: np.ndarray, box: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Line pieces `(S, 2, d)` and the edge that each belongs to; two halves for bonds through the box."""
     start, stop = places[ends[:, 0]], places[ends[:, 1]]
     shift = np.zeros_like(start) if box is None else box * np.round((start - stop) / box)
@@ -423,7 +430,7 @@ def _segments(ends: np.ndarray, places: np.ndarray, box: np.ndarray | None) -> t
     return np.concatenate([pieces, others]), np.concatenate([np.arange(len(ends)), np.flatnonzero(through)])
 
 
-def _flat(points: np.ndarray) -> np.ndarray:
+def in_plane(points: np.ndarray) -> np.ndarray:
     """Points of any dimension in the plane: lines at height 0, space in oblique projection."""
     if points.shape[-1] == 1:
         return np.concatenate([points, np.zeros_like(points)], axis=-1)
@@ -439,7 +446,7 @@ class _Scale:
         k = np.concatenate([before, after])
         largest = float(np.abs(k).max(initial=0.0)) or 1.0
         self.signed = signed or bool((k < 0).any())
-        self.colors: Colormap = cm.vik if self.signed else _STRENGTH
+        self.colors: Colormap = cm.vik if self.signed else STRENGTH
         self.extend = "neither"
         self.norm = Normalize(-largest if self.signed else 0, largest)
         positive = after[after > 0]

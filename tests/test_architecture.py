@@ -33,6 +33,8 @@ ORDER = [
     "io",
     "plots",
     "report",
+    "findings_plots",
+    "findings_report",
     "experiments",
     "certificate",
     "benchmark",

@@ -65,7 +65,7 @@ def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
     ]
     left, singular, _ = jnp.linalg.svd(jnp.stack(columns, axis=1), full_matrices=False)
     # On a regular graph some columns repeat the constant: what they leave is rounding.
-    nuisance = left * (singular > 1e4 * jnp.finfo(left.dtype).eps * singular[0])
+    nuisance = jnp.where(singular > 1e4 * jnp.finfo(left.dtype).eps * singular[0], left, 0)
     norms = squares.T @ squares
     seen = jax.vmap(lambda column: _first_order(network, response, column), 1)(nuisance)
     left_over = norms - jnp.sum(seen**2, axis=0)
@@ -143,7 +143,7 @@ def measure(network: Any, free: int, pattern: Pattern | None) -> dict[str, Float
         "effective_conductance": 0.5 * jnp.log10(second),
         "effective_dimension": len(inverse) * second**2 / (3 * jnp.mean(inverse**4)),
         "mean_response": jnp.log10(jnp.mean(jnp.abs(inverse))),
-        "peak_response": jnp.max(between) / jnp.sqrt(jnp.sum(between**2) / apart.sum()),
+        "peak_response": jnp.max(between) / jnp.sqrt(jnp.sum(between**2) / np.sum(apart).item()),
         "localisation": jnp.sum(softest**2),
     }
     if pattern is None:
