@@ -152,7 +152,7 @@ TRAINED = {
         289,
         floating_allostery,
         partial(descend, steps=1000),
-        16,
+        6,
         1e-6,
     ),
     "flow allostery, k₀=1": (flow(1.0), 40, floating_allostery, partial(descend, steps=2000), 80, 1e-6),

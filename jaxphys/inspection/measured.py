@@ -218,7 +218,7 @@ def _verdict(
     how = "The readings do not resolve who is joined to whom: read as a fully connected network."
     if hidden:
         return "not distinguishable", (
-            "Nodes answer like those of a flow network, but the errors hide its edges; without these training "
+            "Nodes answer like those of a flow network, but the errors hide its edges; without them training "
             "cannot be told from what neighbours do anyway: measure more closely, or name the edges.",
         )
     if p_value > significance:
