@@ -47,10 +47,9 @@ def reconstruct(
     """
     symmetric = 0.5 * (responses + responses.T)
     size = len(symmetric)
-    spread = _spread(responses) if errors is None else errors
-    variance = (spread**2 + spread.T**2) / 4
-    np.fill_diagonal(variance, np.diagonal(spread) ** 2)
-    free = _uniform_motion_is_free(symmetric, variance)
+    spread = spread_of(responses) if errors is None else errors
+    variance = variances(spread)
+    free = uniform_motion_is_free(symmetric, variance)
     uniform = np.full((size, 1), size**-0.5)
     if free:
         across = np.eye(size) - uniform @ uniform.T
@@ -107,7 +106,14 @@ def bonds(found: Reconstruction) -> tuple[Int[np.ndarray, "M 2"], Float[np.ndarr
     return np.concatenate([edges, to_ground]), np.concatenate([k, sums[leaks]])
 
 
-def _spread(responses: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
+def variances(spread: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
+    """Variances of readings made symmetric: of the mean of two, but of one on the diagonal."""
+    variance = (spread**2 + spread.T**2) / 4
+    np.fill_diagonal(variance, np.diagonal(spread) ** 2)
+    return variance
+
+
+def spread_of(responses: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
     """Standard errors of readings, from how far the matrix is from symmetric."""
     rows, columns = np.triu_indices(len(responses), 1)
     there, back = responses[rows, columns], responses[columns, rows]
@@ -124,7 +130,7 @@ def _spread(responses: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
     return np.full(responses.shape, np.sqrt(same))
 
 
-def _uniform_motion_is_free(symmetric: Float[np.ndarray, "m m"], variance: Float[np.ndarray, "m m"]) -> bool:
+def uniform_motion_is_free(symmetric: Float[np.ndarray, "m m"], variance: Float[np.ndarray, "m m"]) -> bool:
     """Whether all rows sum to zero, as where forces along a free motion are balanced evenly."""
     size = len(symmetric)
     sums = symmetric.sum(axis=1)

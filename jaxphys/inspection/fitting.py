@@ -1,0 +1,91 @@
+"""Conductances of a known graph from measured responses."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxphys._checks import require
+from jaxphys.equilibrium import Boundary, greens_function
+from jaxphys.inspection.reconstruction import spread_of, uniform_motion_is_free, variances
+from jaxphys.levenberg_marquardt import LevenbergMarquardt
+from jaxphys.networks import FlowNetwork
+from jaxphys.tasks import Task
+from jaxphys.topology import Topology
+from jaxphys.train import train
+
+# Attempted steps; a dozen usually do.
+_STEPS = 60
+# The least conductance, relative to the typical one.
+_LEAST = 1e-6
+
+
+class Fit(NamedTuple):
+    """`network` whose responses fit best, and standard `errors` of its k, `(M,)`."""
+
+    network: FlowNetwork
+    errors: Float[np.ndarray, " M"]
+
+
+def fit_conductances(
+    topology: Topology,
+    responses: Float[np.ndarray, "n n"],
+    errors: Float[np.ndarray, "n n"] | None = None,
+) -> Fit:
+    """The conductances of a graph whose responses fit measured ones best, by weighted least squares.
+
+    Minimises `Σ_ij (G_ij(k) - X_ij)² / Var_ij` over the readings made symmetric, by Levenberg-Marquardt steps
+    on k > 0: each unit force is an input, each node an output of one task. Errors of k are those of the
+    linear fit, `(Jᵀ J)^(-1/2)` with `∂G/∂kᵢ = -sᵢ sᵢᵀ`. What of errors is not given is read off the asymmetry
+    of the readings (`reconstruct`). The network floats if all rows of the readings sum to zero; nodes that
+    answer nothing are its grounds.
+
+    Raises `InputError` if the graph has other nodes than the readings, or nothing holds the network.
+    """
+    size = topology.num_nodes
+    require(
+        responses.shape == (size, size),
+        "responses",
+        f"have a row and a column for each of the {size} nodes of the graph",
+        f"their shape is {responses.shape}",
+    )
+    symmetric = 0.5 * (responses + responses.T)
+    variance = variances(spread_of(responses) if errors is None else errors)
+    # Readings near zero are not so exact as errors in proportion to them would have it.
+    usual = np.median(variance[variance > 0]) if (variance > 0).any() else 1.0
+    weights = 1 / np.maximum(variance, 1e-2 * usual)
+    unit = FlowNetwork(topology, 1.0)
+    held = np.flatnonzero((symmetric == 0).all(axis=1)).tolist()
+    free = uniform_motion_is_free(symmetric, variance)
+    require(
+        bool(held) or free,
+        "responses",
+        "be those of a network that floats or has a ground among its nodes",
+        "the rows do not sum to zero and every node answers; add the ground to the graph, with a row of zeros",
+    )
+    boundary = Boundary(unit, ground=held, free_modes="forbid" if held else "project")
+    scale = float(np.trace(np.asarray(greens_function(unit, boundary))) / np.trace(symmetric))
+    task = Task(
+        boundary,
+        force=np.eye(size),
+        inputs=np.eye(size),
+        readout=np.eye(size),
+        targets=symmetric,
+        weights=weights / weights.mean(),
+    )
+    run = train(
+        unit.with_k(scale * unit.k),
+        task,
+        steps=_STEPS,
+        integrator=LevenbergMarquardt(lower=_LEAST * scale),
+        record_steps=[],
+    )
+    network = FlowNetwork(topology, run.network.k[0])
+    strains = np.asarray(network.strains(jnp.asarray(greens_function(network, boundary))))[..., 0].T
+    jacobian = np.einsum("ia,ib->iab", strains, strains) * np.sqrt(weights)
+    jacobian = jacobian.reshape(len(strains), -1)
+    # Both halves of the symmetric readings are the same measurement.
+    covariance = np.linalg.pinv(0.5 * jacobian @ jacobian.T, hermitian=True)
+    scaled = 1.0 if (variance > 0).any() else 0.0
+    return Fit(network, scaled * np.sqrt(np.maximum(np.diagonal(covariance), 0)))
