@@ -14,6 +14,8 @@ else
 endif
 # A wider thread pool than small machines get: see tests/test_jax_regressions.py.
 export NPROC ?= 16
+# Threads of BLAS that wait for one another cost more than they save where test processes share the cores.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test lint clean
 demo: $(READY)

@@ -120,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
         help="longest spring of a protein, in angstroms (default: 15)",
     )
     inspect.add_argument(
+        "--graph", metavar="FILE", type=Path, help="edges of the flow network whose responses were measured"
+    )
+    inspect.add_argument(
         "--draws", metavar="N", type=int, default=200, help="of every null model (default: 200)"
     )
     inspect.add_argument(
@@ -329,6 +332,7 @@ def _inspect(parsed: argparse.Namespace) -> int:
         kind=parsed.kind,
         realization=parsed.realization,
         cutoff=parsed.cutoff,
+        graph=parsed.graph,
         num_null=parsed.draws,
         significance=parsed.significance,
         seed=parsed.seed,

@@ -25,12 +25,13 @@ from jaxphys.findings_plots import (
 )
 from jaxphys.inspection import Findings, Statistic, inspect_network, inspect_responses
 from jaxphys.inspection.findings import edge_ends
-from jaxphys.io import NetworkFile, provenance, read_measured, write_atomically
+from jaxphys.io import NetworkFile, ResponseFile, provenance, read_measured, read_network, write_atomically
 from jaxphys.io.files import about
-from jaxphys.networks import NodeNetwork
+from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.plots import number_text
 from jaxphys.proteins import elastic_network, read_structure
 from jaxphys.report import png, style_sheet
+from jaxphys.topology import Topology, from_edges
 
 FILES = ("findings.json", "findings.nc", *(f"figures/{name}.png" for name in PICTURES), "report.html")
 """All that `write_findings` may write into a folder."""
@@ -44,11 +45,13 @@ def inspect_file(
     kind: str | None = None,
     realization: int | None = None,
     cutoff: float | None = None,
+    graph: Path | str | None = None,
     **options: Any,
 ) -> Findings:
     """Inspect what a file holds: a network, measured responses, or (by the suffix `.pdb`) a protein.
 
-    `kind` and `realization` are those of `jaxphys.io.read_measured`, `cutoff` is that of `elastic_network`
+    `graph` names a file with the edges of a flow network whose measured responses the first one holds; nodes
+    go by their names. `kind` and `realization` are those of `jaxphys.io.read_measured`, `cutoff` is that of `elastic_network`
     (15 Å if left out), and `options` are those of `inspect_network`. Proteins become springs of equal k,
     whose placement tells nothing; their maps do.
 
@@ -71,6 +74,9 @@ def inspect_file(
             network = elastic_network(structure.positions, cutoff=15.0 if cutoff is None else cutoff)
             return inspect_network(network, labels=tuple(structure.residues), **options)
     found = read_measured(path, kind=kind, realization=realization)
+    if graph is not None:
+        topology = _graph_of(graph, path, found)
+        options["topology"] = topology
     with about(path):
         require(
             cutoff is None, "cutoff", "be left out unless the file is a protein (.pdb)", f"it is {cutoff}"
@@ -80,6 +86,31 @@ def inspect_file(
         return inspect_responses(
             found.responses, errors=found.errors, driven=found.driven, labels=found.labels, **options
         )
+
+
+def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) -> Topology:
+    """The graph of a file, its nodes in the order in which another file names them."""
+    with about(path):
+        require(isinstance(found, ResponseFile), "graph", "come with measured responses", "this is a network")
+    named = read_network(graph)
+    with about(Path(graph)):
+        network = named.network
+        require(
+            isinstance(network, FlowNetwork),
+            "graph",
+            "be a flow network",
+            f"it is a {type(network).__name__}",
+        )
+        assert isinstance(network, FlowNetwork)
+        place = {label: number for number, label in enumerate(found.labels)}
+        missing = [label for label in named.labels if label not in place]
+        require(not missing, "graph", f"name nodes of {path.name}", f"{missing[:1]} is none of them")
+        places = np.array([place[label] for label in named.labels])
+        positions = None
+        if network.topology.positions is not None and len(places) == len(place):
+            positions = np.asarray(network.topology.positions)[np.argsort(places)]
+        edges = places[np.asarray(network.topology.edges)]
+        return from_edges(edges, num_nodes=len(place), positions=positions)
 
 
 def earlier_findings(folder: Path | str, *, force: bool = False) -> list[Path]:

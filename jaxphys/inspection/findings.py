@@ -27,14 +27,16 @@ Pools = dict[str, dict[str, np.ndarray]]
 
 # Walls of a response last at least this share of its range (paper B).
 _PERSISTENCE = 0.05
+# A node network has an entry of k for every pair; more than this many are listed nowhere.
+_MOST_EDGES = 100_000
 
 
 class Statistic(NamedTuple):
     """One number of the network beside those of a null model.
 
-    `band` holds the middle 95 % of the null; `z` counts standard deviations; `p` is two-sided by the add-one
-    rule, and `p_corrected`
-    that of the largest `|z|` of all statistics for so many looks (Westfall and Young).
+    `z` counts standard deviations of the pool of network and draws, so that it is at most the square root of
+    their number. `band` holds the middle 95 % of the null; `p` is two-sided by the add-one rule, and
+    `p_corrected` that of the largest `|z|` of all statistics (Westfall and Young): for so many looks.
     """
 
     value: float
@@ -86,7 +88,7 @@ class Findings:
                 null: {name: one._asdict() for name, one in table.items()}
                 for null, table in self.null_models.items()
             },
-            "terminals": [self.labels[node] for node in self.terminals],
+            "terminals": [self.labels[node] for node in self.terminals] if self.node_scores.any() else [],
             "nodes": [
                 {"node": self.labels[node], "score": float(self.node_scores[node])}
                 for node in np.argsort(-self.node_scores, kind="stable").tolist()
@@ -97,7 +99,7 @@ class Findings:
                     "target": self.labels[ends[edge, 1]],
                     "score": float(self.edge_scores[edge]),
                 }
-                for edge in np.argsort(-self.edge_scores, kind="stable").tolist()
+                for edge in np.argsort(-self.edge_scores, kind="stable")[:_MOST_EDGES].tolist()
             ],
             "settings": dict(self.fields.attrs),
         }

@@ -62,7 +62,7 @@ def fit_conductances(
         bool(held) or free,
         "responses",
         "be those of a network that floats or has a ground among its nodes",
-        "the rows do not sum to zero and every node answers; add the ground to the graph, with a row of zeros",
+        "the rows do not sum to zero and every node answers; name the ground too, with a row of zeros",
     )
     boundary = Boundary(unit, ground=held, free_modes="forbid" if held else "project")
     scale = float(np.trace(np.asarray(greens_function(unit, boundary))) / np.trace(symmetric))

@@ -8,10 +8,11 @@ from jaxtyping import Float, Int
 from jaxphys._checks import check_indices, require
 from jaxphys.inspection import nulls
 from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
+from jaxphys.inspection.fitting import fit_conductances
 from jaxphys.inspection.reconstruction import Reconstruction, bonds, reconstruct
 from jaxphys.inspection.verdicts import check, evidence, inspect_network, measured, pools_of
 from jaxphys.networks import FlowNetwork, NodeNetwork
-from jaxphys.topology import from_edges
+from jaxphys.topology import Topology, from_edges
 
 # More modes than this that stand out from random directions are no mark of a task or two.
 _FEW = 4
@@ -23,6 +24,7 @@ def inspect_responses(
     errors: Float[np.ndarray, "n m"] | None = None,
     driven: Int[np.ndarray, " m"] | None = None,
     labels: tuple[str, ...] | None = None,
+    topology: Topology | None = None,
     num_null: int = 200,
     significance: float = 0.05,
     seed: int = 0,
@@ -32,6 +34,7 @@ def inspect_responses(
     The Hessian is reconstructed (`reconstruct`, in `jaxphys.inspection.reconstruction`). Where errors are
     small enough to see who is joined to whom, the network behind it is inspected as by `inspect_network`.
     Where the readings show currents through edges, but not which, no verdict is given: the graph is needed.
+    With a `topology` its conductances are fitted to the readings (`fit_conductances`) and inspected.
     Else the network is read as a fully connected one, and called trained if both
 
     - one response between different nodes stands out more than with the measured spectrum and modes in random
@@ -44,6 +47,7 @@ def inspect_responses(
     - `responses`: `(n, m)` reading of node i under a unit force on the j-th driven node, in units of 1/k.
     - `errors`: `(n, m)` standard deviations of the readings; if left out they are read off the asymmetry.
     - `driven`: `(m,)` which rows are the driven nodes; all, in order, if left out. Other rows are not used.
+    - `topology`: the graph of a flow network, where it is known; its nodes are the rows, all of them driven.
     - the others as in `inspect_network`.
 
     Raises `InputError` on shapes that do not fit, readings that are not finite, fewer than 4 driven nodes, or
@@ -57,6 +61,8 @@ def inspect_responses(
     >>> found.verdict, sorted(found.terminals)
     ('trained', [2, 7])
     """
+    if topology is not None:
+        return _on_graph(topology, responses, errors, driven, labels, num_null, significance, seed)
     square, spread, names = _square(responses, errors, driven, labels)
     found = reconstruct(square, spread)
     facts = {"resolved": found.resolved, "noise": found.noise}
@@ -73,7 +79,7 @@ def inspect_responses(
             fields = result.fields.assign_attrs(**facts)
             return dataclasses.replace(result, reasons=(*result.reasons, seen), fields=fields)
     matrix = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
-    check(matrix, names, num_null, significance)
+    check(matrix, names, num_null, significance, seed)
     hidden = _hides_a_graph(found)
     pools, p_value, crowd = _evidence(matrix, found, num_null, significance, np.random.default_rng(seed))
     verdict, reasons = _verdict(against(pools["rotated"]), p_value, crowd, significance, hidden)
@@ -81,6 +87,39 @@ def inspect_responses(
     if verdict == "unusual" or hidden:
         p_value = 1.0
     return assembled(matrix, found.free, None, pools, names, verdict, p_value, reasons, facts)
+
+
+def _on_graph(
+    topology: Topology,
+    responses: np.ndarray,
+    errors: np.ndarray | None,
+    driven: np.ndarray | None,
+    labels: tuple[str, ...] | None,
+    num_null: int,
+    significance: float,
+    seed: int,
+) -> Findings:
+    """Findings of the network on a graph whose responses fit the readings best."""
+    size = topology.num_nodes
+    order = np.arange(size) if driven is None else np.asarray(driven)
+    require(
+        np.shape(responses) == (size, size) and sorted(order.tolist()) == list(range(size)),
+        "responses",
+        f"drive and read each of the {size} nodes of the graph",
+        f"their shape is {np.shape(responses)}, with {len(order)} nodes driven",
+    )
+    columns = np.argsort(order)
+    values = np.asarray(responses, dtype=float)[:, columns]
+    require(np.isfinite(values).all(), "responses", "be finite", "it holds NaN or infinity")
+    spread = None if errors is None else np.asarray(errors, dtype=float)[:, columns]
+    fit = fit_conductances(topology, values, spread)
+    result = inspect_network(
+        fit.network, labels=labels, num_null=num_null, significance=significance, seed=seed
+    )
+    relative = float(np.median(fit.errors / np.asarray(fit.network.k)))
+    seen = f"Conductances fitted to the readings on the given graph, with errors of {100 * relative:.2g} %."
+    fields = result.fields.assign(k_error=("edge", fit.errors))
+    return dataclasses.replace(result, reasons=(*result.reasons, seen), fields=fields)
 
 
 def _square(
