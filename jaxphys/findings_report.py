@@ -51,9 +51,9 @@ def inspect_file(
     """Inspect what a file holds: a network, measured responses, or (by the suffix `.pdb`) a protein.
 
     `graph` names a file with the edges of a flow network whose measured responses the first one holds; nodes
-    go by their names. `kind` and `realization` are those of `jaxphys.io.read_measured`, `cutoff` is that of `elastic_network`
-    (15 Å if left out), and `options` are those of `inspect_network`. Proteins become springs of equal k,
-    whose placement tells nothing; their maps do.
+    go by their names. `kind` and `realization` are those of `jaxphys.io.read_measured`, `cutoff` is that of
+    `elastic_network` (15 Å if left out), and `options` are those of `inspect_network`. Proteins become
+    springs of equal k, whose placement tells nothing; their maps do.
 
     Raises `InputError` that names the file, on whatever cannot be read or inspected.
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from jaxphys._checks import require
 from jaxphys.equilibrium import Boundary, greens_function
-from jaxphys.inspection.reconstruction import spread_of, uniform_motion_is_free, variances
+from jaxphys.inspection.reconstruction import NOTHING, spread_of, uniform_motion_is_free, variances
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import FlowNetwork
 from jaxphys.tasks import Task
@@ -56,7 +56,8 @@ def fit_conductances(
     usual = np.median(variance[variance > 0]) if (variance > 0).any() else 1.0
     weights = 1 / np.maximum(variance, 1e-2 * usual)
     unit = FlowNetwork(topology, 1.0)
-    held = np.flatnonzero((symmetric == 0).all(axis=1)).tolist()
+    answers = np.abs(symmetric).max(axis=1)
+    held = np.flatnonzero(answers <= NOTHING * answers.max()).tolist()
     free = uniform_motion_is_free(symmetric, variance)
     require(
         bool(held) or free,

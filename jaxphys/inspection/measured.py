@@ -9,7 +9,7 @@ from jaxphys._checks import check_indices, require
 from jaxphys.inspection import nulls
 from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
 from jaxphys.inspection.fitting import fit_conductances
-from jaxphys.inspection.reconstruction import Reconstruction, bonds, reconstruct
+from jaxphys.inspection.reconstruction import NOTHING, Reconstruction, bonds, reconstruct
 from jaxphys.inspection.verdicts import check, evidence, inspect_network, measured, pools_of
 from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.topology import Topology, from_edges
@@ -155,7 +155,8 @@ def _square(
         spread = spread[nodes]
     square = values[nodes]
     # A node that is held answers nothing, and forces on it do nothing.
-    moving = (square != 0).any(axis=1) & (square != 0).any(axis=0)
+    answering = np.abs(square) > NOTHING * np.abs(square).max()
+    moving = answering.any(axis=1) & answering.any(axis=0)
     require(moving.sum() >= 4, "responses", "have at least 4 nodes that answer", f"it has {moving.sum()}")
     kept = np.ix_(moving, moving)
     names = labels or tuple(str(node) for node in range(rows))

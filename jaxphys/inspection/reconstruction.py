@@ -9,6 +9,8 @@ from jaxphys._checks import require
 
 # An entry of the Hessian counts as a bond if it is this many standard errors away from zero.
 _CERTAIN = 4.0
+# Readings below this share of the largest one are rounding: the node is held.
+NOTHING = 1e-12
 
 
 class Reconstruction(NamedTuple):
