@@ -8,6 +8,9 @@ import pytest
 
 import jaxphys
 
+# The same in either precision.
+pytestmark = pytest.mark.float64
+
 # From the top down; a package stands where its name stands. `__main__` is the door to the command line.
 ORDER = [
     "_checks",

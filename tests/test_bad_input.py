@@ -11,6 +11,9 @@ from helpers import assert_refused
 import jaxphys as jp
 from jaxphys.generators import erdos_renyi
 
+# The same in either precision.
+pytestmark = pytest.mark.float64
+
 SQUARE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 SIDES = [(0, 1), (1, 2), (2, 3), (3, 0)]
 KEY = jax.random.key(0)

@@ -103,6 +103,11 @@ def test_rewired_graphs_keep_degrees_and_hang_together():
         )
 
 
+def test_a_network_counts_among_its_own_draws():
+    assert nulls.pooled_p(np.array([3.0, 1.0, 3.0, 2.0])) == 0.5
+    assert nulls.pooled_p(np.array([9.0, 1.0, 3.0, 2.0])) == 0.25
+
+
 # Statistics.
 
 

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
+# The same in either precision.
+pytestmark = pytest.mark.float64
+
 # Two factorisations that do not wait for each other, inside a loop, in one program. On two cores jax 0.10.0,
 # 0.10.1, 0.10.2 and 0.11.0 never return: each waits for threads that the other has taken.
 TWO_FACTORISATIONS = """

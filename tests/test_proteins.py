@@ -12,6 +12,9 @@ import jaxphys as jp
 from jaxphys import proteins
 from jaxphys.data import ubiquitin
 
+# The same in either precision.
+pytestmark = pytest.mark.float64
+
 INFINITY = float("inf")
 # Corners of a cube of 4 Å and its middle.
 CUBE = 4.0 * np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)] + [[0.5, 0.5, 0.5]])
