@@ -36,7 +36,8 @@ NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
 # What training raises (+1) or lowers (-1). Only these speak for it; the others tell an unusual network.
 _OF_EDGES = {"imprint": 1, "imprint_of_ranks": 1}
 _OF_NODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effective_dimension": -1}
-# Another explanation wins where it is this certain, and a conduit where it is this much stronger.
+# Another explanation wins where it is this certain, or the most extreme of fewer draws, and a conduit where
+# it is this much stronger.
 _CERTAIN, _STRONGER = 0.01, 1.5
 # Coordinates that dense algebra takes in reasonable time.
 _MOST = 4000
@@ -86,10 +87,14 @@ def inspect_network(
     pattern = None
     if isinstance(network, AbstractDifferenceNetwork):
         pattern = eqx.filter_jit(learning_pattern)(network, free)
+    if _all_equal(network):
+        null_models = ("shuffled",)
     pools = pools_of(network, free, pattern, num_null, generator, null_models)
     p_value, p_unusual = evidence(network, pools)
     other = _other_explanation(pools["shuffled"]) if p_value <= significance and pattern is not None else None
-    verdict, reasons = _verdict(network, against(pools["shuffled"]), p_value, p_unusual, other, significance)
+    verdict, reasons = _verdict(
+        network, against(pools["shuffled"]), p_value, p_unusual, other, significance, 1 / (num_null + 1)
+    )
     facts = {
         "p_training": p_value,
         "num_null": num_null,
@@ -213,22 +218,28 @@ def _other_explanation(pool: dict[str, np.ndarray]) -> str | None:
     """What explains k better than learning one response, if anything does."""
     z = nulls.standardised(np.stack([-pool["mean_response"], -pool["softness"], pool["conduit"]], axis=1))
     conducts, stiffens, carries = (nulls.pooled_p(column) for column in z.T)
-    if conducts <= _CERTAIN:
+    certain = max(_CERTAIN, 1 / len(z))
+    if conducts <= certain:
         return (
             "its mean response is below that of nearly all its shuffled selves: k is placed to conduct well "
             "(or to be stiff) everywhere, which learning a task does not do"
         )
-    if stiffens <= _CERTAIN:
+    if stiffens <= certain:
         return (
             "its softest mode is stiffer than that of nearly all its shuffled selves: k is placed to hold "
             "the network together, which learning a task does not do"
         )
-    if carries <= _CERTAIN and pool["conduit"][0] > _STRONGER * pool["imprint"][0]:
+    if carries <= certain and pool["conduit"][0] > _STRONGER * pool["imprint"][0]:
         return (
             "k is high wherever currents from one node flow: it is placed for transport from there, not for "
             "a response between two nodes"
         )
     return None
+
+
+def _all_equal(network: AbstractNetwork) -> bool:
+    k = np.asarray(network.k)
+    return bool(np.ptp(k) <= 1e-6 * np.abs(k).max())
 
 
 def _verdict(
@@ -238,8 +249,9 @@ def _verdict(
     p_unusual: float,
     other: str | None,
     significance: float,
+    least: float,
 ) -> tuple[Verdict, tuple[str, ...]]:
-    if np.ptp(np.asarray(network.k)) <= 1e-6 * np.abs(np.asarray(network.k)).max():
+    if _all_equal(network):
         return "not distinguishable", ("All k are equal: there is nothing in them to read.",)
     family = _OF_NODES if isinstance(network, NodeNetwork) else _OF_EDGES
     strongest = max(family, key=lambda name: family[name] * table[name].z)
@@ -251,7 +263,8 @@ def _verdict(
     if p_value <= significance and other is None:
         return "trained", (f"{seen}: {one.z:.1f} standard deviations (p = {p_value:.2g}).",)
     striking = sorted(
-        (name for name in table if table[name].p_corrected <= _CERTAIN), key=lambda name: -abs(table[name].z)
+        (name for name in table if table[name].p_corrected <= max(_CERTAIN, least)),
+        key=lambda name: -abs(table[name].z),
     )
     differences = tuple(
         f"{WORDS[name]} is {table[name].value:.3g}, {'above' if table[name].z > 0 else 'below'} the "
@@ -260,7 +273,7 @@ def _verdict(
     )
     if other is not None:
         return "unusual", (f"Not like training: {other}.", *differences)
-    if p_unusual <= _CERTAIN:
+    if p_unusual <= max(_CERTAIN, least):
         return "unusual", (
             f"No sign of training (p = {p_value:.2g}), yet not like its null models.",
             *differences,

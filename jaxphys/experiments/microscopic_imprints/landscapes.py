@@ -188,8 +188,8 @@ def stiff_modes(settings: Settings) -> Result:
         measured(
             f"{name}.gap-at-1e-5",
             "paper B, fig. 4a and appendix D",
-            "The gap is there as soon as the cost is 1e-5 [median decades at the first record at or below it, "
-            "at least 2]",
+            "The gap is there as soon as the cost is 1e-5 [median decades at the first record at or below "
+            "it, at least 2]",
             early,
             lambda value: value >= 2,
             paper="C ~ 1e-5 in appendix D",
