@@ -339,9 +339,9 @@ def _inspect(parsed: argparse.Namespace) -> int:
     )
     source = parsed.file.name
     if parsed.out is not None:
-        for path in before:
+        written = write_findings(findings, parsed.out, source=source)
+        for path in set(before) - set(written):
             path.unlink()
-        write_findings(findings, parsed.out, source=source)
     if parsed.json:
         print(findings_json(findings, source=source), end="")
         return 0

@@ -253,9 +253,20 @@ def test_padding_and_the_vector_law_are_left_out():
     )
 
 
+def test_a_laplacian_given_as_a_matrix_is_read_as_the_flow_network_it_is():
+    matrix = np.asarray(flow().hessian())
+    alone, leaking = (jp.NodeNetwork.from_matrix(matrix + leak * np.eye(16)) for leak in (0.0, 0.01))
+    expected = jp.inspect_network(flow(), num_null=19, null_models=QUICK)
+    for network in (alone, leaking):
+        found = jp.inspect_network(network, num_null=19, null_models=QUICK)
+        assert isinstance(found.network, jp.FlowNetwork)
+        assert found.statistics["imprint"].value == pytest.approx(expected.statistics["imprint"].value)
+
+
 @pytest.mark.parametrize(
     ("network", "options", "words"),
     [
+        (jp.NodeNetwork.from_matrix(np.zeros((6, 6))), {}, "between 1e-60"),
         (jp.stack([flow(), flow(1)]), {}, "single network"),
         (jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)])), {}, "at least 4 nodes"),
         (jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (3, 4), (4, 5)])), {}, "2 pieces"),
@@ -361,8 +372,16 @@ def test_a_flow_network_hidden_by_errors_gets_no_verdict_but_its_graph_helps():
     fit = fit_conductances(network.topology, noisy)
     pulls = (np.asarray(fit.network.k) - np.asarray(network.k)) / fit.errors
     assert 0.5 < np.std(pulls) < 2
-    exact = fit_conductances(network.topology, response)
-    assert np.allclose(exact.network.k, network.k, rtol=1e-5)
+    with pytest.raises(jp.InputError, match="explain the responses"):
+        fit_conductances(jp.erdos_renyi(24, 36, jax.random.key(9)), noisy)
+
+
+@pytest.mark.parametrize("ground", [None, 5])
+def test_conductances_are_fitted_exactly_to_exact_responses(ground):
+    """Of a floating network, and of one with a ground, whose row is zero."""
+    network = flow()
+    fit = fit_conductances(GRAPH, green(network, ground))
+    assert np.allclose(fit.network.k, network.k, rtol=1e-5)
 
 
 def test_driven_nodes_in_any_order_and_held_ones():

@@ -34,9 +34,9 @@ _MOST_EDGES = 100_000
 class Statistic(NamedTuple):
     """One number of the network beside those of a null model.
 
-    `z` counts standard deviations of the pool of network and draws, so that it is at most the square root of
-    their number. `band` holds the middle 95 % of the null; `p` is two-sided by the add-one rule, and
-    `p_corrected` that of the largest `|z|` of all statistics (Westfall and Young): for so many looks.
+    `z` is `(value - null_mean) / null_std`, 0 if that does not vary; `band` holds the middle 95 % of the
+    null; `p` is two-sided by the add-one rule, and `p_corrected` that of the largest `|z|` of all statistics,
+    for so many looks (Westfall and Young; there the network counts among its draws).
     """
 
     value: float
@@ -160,7 +160,7 @@ def against(pool: dict[str, np.ndarray]) -> dict[str, Statistic]:
             float(draws.mean()),
             float(draws.std()),
             (float(low), float(high)),
-            float(z[0, i]),
+            float((values[0, i] - draws.mean()) / draws.std()) if z[:, i].any() and draws.std() > 0 else 0.0,
             min(1.0, 2 * tails),
             float(np.mean(largest >= abs(z[0, i]) - 1e-9)),
         )
@@ -265,4 +265,4 @@ def _from_softest_mode(
     usual = np.array([np.median(k[kinds == 0]), np.median(k[kinds == 1])])[kinds]
     energy = 2 * np.asarray(network.edge_energies(jnp.asarray(mode)))
     parts = (usual - k) * energy
-    return force, reading, shares, parts / np.abs(parts).sum()
+    return force, reading, shares, parts / max(np.abs(parts).sum(), np.finfo(float).tiny)

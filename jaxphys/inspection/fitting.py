@@ -19,6 +19,8 @@ from jaxphys.train import train
 _STEPS = 60
 # The least conductance, relative to the typical one.
 _LEAST = 1e-6
+# A graph is wrong if its best responses are off by so many errors, and so much of their size.
+_FAR, _MISFIT = 3.0, 1e-3
 
 
 class Fit(NamedTuple):
@@ -41,7 +43,8 @@ def fit_conductances(
     of the readings (`reconstruct`). The network floats if all rows of the readings sum to zero; nodes that
     answer nothing are its grounds.
 
-    Raises `InputError` if the graph has other nodes than the readings, or nothing holds the network.
+    Raises `InputError` if the graph has other nodes than the readings or does not explain them, or if nothing
+    holds the network.
     """
     size = topology.num_nodes
     require(
@@ -65,15 +68,23 @@ def fit_conductances(
         "be those of a network that floats or has a ground among its nodes",
         "the rows do not sum to zero and every node answers; name the ground too, with a row of zeros",
     )
+    require(
+        len(held) < size - 1 and float(np.trace(symmetric)) > 0,
+        "responses",
+        "be those of a passive network, whose nodes move with the forces on them",
+        f"{len(held)} of {size} answer nothing, and the diagonal sums to {np.trace(symmetric):.3g}",
+    )
     boundary = Boundary(unit, ground=held, free_modes="forbid" if held else "project")
     scale = float(np.trace(np.asarray(greens_function(unit, boundary))) / np.trace(symmetric))
+    moving = np.setdiff1d(np.arange(size), held)
+    inner = np.ix_(moving, moving)
     task = Task(
         boundary,
-        force=np.eye(size),
-        inputs=np.eye(size),
-        readout=np.eye(size),
-        targets=symmetric,
-        weights=weights / weights.mean(),
+        force=np.eye(size)[moving],
+        inputs=np.eye(len(moving)),
+        readout=np.eye(size)[moving],
+        targets=symmetric[inner],
+        weights=weights[inner] / weights[inner].mean(),
     )
     run = train(
         unit.with_k(scale * unit.k),
@@ -83,7 +94,17 @@ def fit_conductances(
         record_steps=[],
     )
     network = FlowNetwork(topology, run.network.k[0])
-    strains = np.asarray(network.strains(jnp.asarray(greens_function(network, boundary))))[..., 0].T
+    response = np.asarray(greens_function(network, boundary))
+    gap, usual = (float(np.sqrt(np.mean(values**2))) for values in (response - symmetric, symmetric))
+    error = float(np.sqrt(np.mean(variance)))
+    require(
+        gap <= _FAR * error + _MISFIT * usual,
+        "topology",
+        "explain the responses",
+        f"the best conductances miss them by {gap:.2g} on average, while errors are {error:.2g}; is an edge "
+        "or a name wrong?",
+    )
+    strains = np.asarray(network.strains(jnp.asarray(response)))[..., 0].T
     jacobian = np.einsum("ia,ib->iab", strains, strains) * np.sqrt(weights)
     jacobian = jacobian.reshape(len(strains), -1)
     # Both halves of the symmetric readings are the same measurement.

@@ -81,7 +81,11 @@ def inspect_responses(
     matrix = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
     check(matrix, names, num_null, significance, seed)
     hidden = _hides_a_graph(found)
-    pools, p_value, crowd = _evidence(matrix, found, num_null, significance, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    pools, p_value = _evidence(matrix, found, num_null, generator)
+    crowd = 0
+    if p_value <= significance and not hidden:
+        crowd = _standing_out(found, num_null, significance, generator)
     verdict, reasons = _verdict(against(pools["rotated"]), p_value, crowd, significance, hidden)
     facts |= {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": found.free}
     if verdict == "unusual" or hidden:
@@ -171,15 +175,10 @@ def _evidence(
     matrix: NodeNetwork,
     found: Reconstruction,
     num_null: int,
-    significance: float,
     generator: np.random.Generator,
-) -> tuple[Pools, float, int]:
-    """Statistics beside those of nulls, the p-value of looking trained, how many modes stand out."""
-    values, modes = np.linalg.eigh(found.response)
-    if found.free:
-        still = int(np.argmax(np.abs(modes.sum(axis=0))))
-        values, modes = np.delete(values, still), np.delete(modes, still, axis=1)
-    values = np.maximum(values, found.floor)
+) -> tuple[Pools, float]:
+    """Statistics beside those of null models, and the p-value of looking trained."""
+    values, modes = _response_modes(found)
     rotated = _rotated(1 / values, modes, num_null, generator)
     own = np.asarray(matrix.k)[None]
     pools: Pools = {"rotated": measured(matrix, found.free, None, np.concatenate([own, rotated]))}
@@ -189,10 +188,16 @@ def _evidence(
         pools |= pools_of(matrix, 0, None, num_null, generator)
         softer, _ = evidence(matrix, {"shuffled": pools["shuffled"]})
         p_value = max(p_value, softer)
-    crowd = 0
-    if p_value <= significance:
-        crowd = _standing_out(values, modes, num_null, significance, generator)
-    return pools, p_value, crowd
+    return pools, p_value
+
+
+def _response_modes(found: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of the response, at least the floor, and its modes, without a free one."""
+    values, modes = np.linalg.eigh(found.response)
+    if found.free:
+        still = int(np.argmax(np.abs(modes.sum(axis=0))))
+        values, modes = np.delete(values, still), np.delete(modes, still, axis=1)
+    return np.maximum(values, found.floor), modes
 
 
 def _hides_a_graph(found: Reconstruction) -> bool:
@@ -220,14 +225,10 @@ def _rotated(
 
 
 def _standing_out(
-    values: Float[np.ndarray, " v"],
-    modes: Float[np.ndarray, "m v"],
-    num_null: int,
-    significance: float,
-    generator: np.random.Generator,
+    found: Reconstruction, num_null: int, significance: float, generator: np.random.Generator
 ) -> int:
-    """How many of the softest modes must go until the rest of the response could point anywhere; at most all
-    but four."""
+    """How many of the softest modes must go until the rest could point anywhere, up to one past a few."""
+    values, modes = _response_modes(found)
     order = np.argsort(-values)
     values, modes = values[order], modes[:, order]
     upper = np.triu_indices(len(modes), 1)
@@ -236,7 +237,8 @@ def _standing_out(
         between = np.abs(k[upper])
         return float(between.max() / np.sqrt(np.mean(between**2)))
 
-    for gone in range(1, len(values) - 4):
+    most = min(len(values) - 4, _FEW + 1)
+    for gone in range(1, most):
         left, axes = values[gone:], modes[:, gone:]
         own = peak((axes * left) @ axes.T)
         draws = num_null // 2
@@ -244,7 +246,7 @@ def _standing_out(
         above = sum(peak((axes @ turn * left) @ (axes @ turn).T) >= own for turn in turned)
         if (1 + above) / (1 + draws) > significance:
             return gone
-    return max(1, len(values) - 4)
+    return max(1, most)
 
 
 def _verdict(

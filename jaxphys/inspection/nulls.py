@@ -62,19 +62,26 @@ def smooth(
     Deviations of the normal scores of k are written in eigenvectors of the matrix that says which edges
     meet; random signs of the coefficients keep Moran's I and every other quadratic measure of likeness
     (Wagner and Dray, Methods in Ecology and Evolution 2015); the values of k then take the order of the sum.
+    The matrix is `J (T Tᵀ - 2) J` with T the ends of edges and J taking off means: what T does not reach
+    has one eigenvalue, so that its part is turned at random as a whole.
     """
     edges, k = np.asarray(network.topology.edges), np.asarray(network.k, dtype=float)
     touches = np.zeros((len(edges), network.num_nodes))
     touches[np.arange(len(edges))[:, None], edges] = 1
-    meeting = touches @ touches.T
-    np.fill_diagonal(meeting, 0)
-    centred = meeting - meeting.mean(axis=0) - meeting.mean(axis=1)[:, None] + meeting.mean()
-    modes = np.linalg.eigh(centred)[1]
+    left, singular, _ = np.linalg.svd(touches - touches.mean(axis=0), full_matrices=False)
+    modes = left[:, singular > 1e-10 * singular[0]]
     order = np.argsort(k, kind="stable")
     scores = np.empty(len(k))
-    scores[order] = _normal_scores(len(k))
+    scores[order] = scipy.special.ndtri((np.arange(len(k)) + 0.5) / len(k))
     coefficients = modes.T @ scores
-    fields = (generator.choice([-1.0, 1.0], (draws, len(k))) * coefficients) @ modes.T
+    rest = scores - modes @ coefficients
+    turned = generator.standard_normal((draws, len(k)))
+    turned -= turned.mean(axis=1, keepdims=True)
+    turned -= (turned @ modes) @ modes.T
+    sizes = np.linalg.norm(turned, axis=1, keepdims=True)
+    # Nothing but rounding is left where edges are no more than nodes.
+    turned *= np.where(sizes > 1e-8, np.linalg.norm(rest) / np.maximum(sizes, 1e-8), 0)
+    fields = (generator.choice([-1.0, 1.0], (draws, len(coefficients))) * coefficients) @ modes.T + turned
     drawn = np.empty_like(fields)
     np.put_along_axis(drawn, np.argsort(fields, axis=1), k[order][None], axis=1)
     return drawn
@@ -115,11 +122,6 @@ def _exchange_ends(graph: Int[np.ndarray, "M 2"], generator: np.random.Generator
         present |= set(new)
         ends[first], ends[second] = [a, d], [c, b]
     graph[:] = ends
-
-
-def _normal_scores(size: int) -> Float[np.ndarray, " M"]:
-    """Ascending quantiles of the normal distribution."""
-    return scipy.special.ndtri((np.arange(size) + 0.5) / size)
 
 
 def pooled_p(z: Float[np.ndarray, " draws_and_one"]) -> float:

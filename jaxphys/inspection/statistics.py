@@ -143,7 +143,8 @@ def measure(network: Any, free: int, pattern: Pattern | None) -> dict[str, Float
         "effective_conductance": 0.5 * jnp.log10(second),
         "effective_dimension": len(inverse) * second**2 / (3 * jnp.mean(inverse**4)),
         "mean_response": jnp.log10(jnp.mean(jnp.abs(inverse))),
-        "peak_response": jnp.max(between) / jnp.sqrt(jnp.sum(between**2) / np.sum(apart).item()),
+        "peak_response": jnp.max(between)
+        / (jnp.sqrt(jnp.sum(between**2) / np.sum(apart).item()) + jnp.finfo(between.dtype).tiny),
         "localisation": jnp.sum(softest**2),
     }
     if pattern is None:

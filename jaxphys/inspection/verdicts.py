@@ -30,7 +30,7 @@ from jaxphys.networks import (
     NodeNetwork,
     SpringNetwork,
 )
-from jaxphys.topology import Topology
+from jaxphys.topology import Topology, from_edges
 
 NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
 # What training raises (+1) or lowers (-1). Only these speak for it; the others tell an unusual network.
@@ -40,7 +40,7 @@ _OF_NODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effectiv
 # it is this much stronger.
 _CERTAIN, _STRONGER = 0.01, 1.5
 # Coordinates that dense algebra takes in reasonable time.
-_MOST = 4000
+_MOST, _MOST_EDGES = 4000, 40_000
 
 
 def inspect_network(
@@ -68,7 +68,7 @@ def inspect_network(
     - `num_null`: draws of each null model; p-values are not below `1 / (num_null + 1)`.
     - `significance`: up to which p-value a network is called trained.
     - `seed`: of the null models; the same seed gives the same findings.
-    - `null_models`: which to draw; `shuffled` always is. `rewired`, a quarter as many, is told beside the
+    - `null_models`: which to draw; `shuffled` always is. `rewired`, a tenth as many, is told beside the
       others but does not bear on the verdict: any lattice differs from a random graph.
 
     Raises `InputError` on an ensemble, fewer than 4 nodes or 3 edges, a disconnected graph, a network too
@@ -103,7 +103,15 @@ def inspect_network(
         "free_modes": free,
     }
     return assembled(
-        network, free, pattern, pools, labels, verdict, 1.0 if other else p_value, reasons, facts
+        network,
+        free,
+        pattern,
+        pools,
+        labels,
+        verdict,
+        1.0 if other or _all_equal(network) else p_value,
+        reasons,
+        facts,
     )
 
 
@@ -113,7 +121,7 @@ def _plain(network: AbstractNetwork) -> AbstractNetwork:
         network.k.ndim == 1, "network", "be a single network", f"it is an ensemble of shape {network.k.shape}"
     )
     if isinstance(network, NodeNetwork):
-        return network
+        return _conducting(network) or network
     assert isinstance(network, FlowNetwork | SpringNetwork)
     real = np.asarray(network.topology.edge_mask)
     old = network.topology
@@ -121,6 +129,25 @@ def _plain(network: AbstractNetwork) -> AbstractNetwork:
     if isinstance(network, SpringNetwork) and network.law == "central":
         return SpringNetwork(topology, network.k[real])
     return FlowNetwork(topology, network.k[real])
+
+
+def _conducting(network: NodeNetwork) -> FlowNetwork | None:
+    """The flow network whose Laplacian a matrix is, what leaks to ground left out; None if it is none.
+
+    No entry off the diagonal is positive, and rows sum to much less than the diagonal has. Its softest mode
+    is soft by construction, which shuffled entries would not be.
+    """
+    matrix = np.asarray(network.hessian(), dtype=float)
+    diagonal, least = np.diagonal(matrix), 1e-9 * np.abs(matrix).max()
+    rows, columns = np.triu_indices(len(matrix), 1)
+    k, sums = -matrix[rows, columns], matrix.sum(axis=1)
+    if (k < -least).any() or (sums < -len(matrix) * least).any() or sums.mean() > 0.5 * diagonal.mean():
+        return None
+    bound = k > least
+    if bound.sum() < 1:
+        return None
+    topology = from_edges(np.stack([rows[bound], columns[bound]], axis=1), num_nodes=len(matrix))
+    return FlowNetwork(topology, k[bound])
 
 
 def check(
@@ -157,7 +184,20 @@ def check(
         f"lie between {1 / (num_null + 1):.3g}, the least p-value of {num_null} draws, and 1",
         f"it is {significance}",
     )
+    sizes = np.abs(np.asarray(network.k))
+    require(
+        bool(1e-60 < sizes.max() < 1e60),
+        "network",
+        "have k of a size between 1e-60 and 1e60",
+        f"the largest is {sizes.max():.3g}; choose other units",
+    )
     if isinstance(network, AbstractDifferenceNetwork):
+        require(
+            network.num_edges <= _MOST_EDGES,
+            "network",
+            f"have at most {_MOST_EDGES} edges",
+            f"it has {network.num_edges}; cut out the part of interest",
+        )
         require(network.num_edges >= 3, "network", "have at least 3 edges", f"it has {network.num_edges}")
         pieces = network.topology.components()
         sizes = np.bincount(pieces)
@@ -185,7 +225,7 @@ def pools_of(
     own = np.asarray(network.k)[None]
     pools = {null: measured(network, free, pattern, np.concatenate([own, k])) for null, k in draws.items()}
     if isinstance(network, FlowNetwork) and "rewired" in null_models:
-        draws_of_graphs = max(19, num_null // 4)
+        draws_of_graphs = max(19, num_null // 10)
         graphs = jnp.asarray(nulls.rewired(network, draws_of_graphs, generator), network.topology.edges.dtype)
         k = jnp.asarray(nulls.shuffled(network, draws_of_graphs, generator), network.k.dtype)
         found = measure_graphs(network, free, graphs, k)

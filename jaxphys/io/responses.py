@@ -165,7 +165,7 @@ def _from_table(table: Table) -> ResponseFile:
     first = table.first
     if set(_LONG) <= set(first):
         return _from_readings(table)
-    if first[0] in ("node", "output"):
+    if first[0] in ("", "node", "output"):
         return _from_named_rows(table)
     if all(_looks_like_a_number(cell) for cell in first):
         return _from_square(table)
