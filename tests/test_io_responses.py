@@ -260,3 +260,11 @@ def test_only_input_errors_come_from_broken_arrays(tmp_path):
                 read_measured(tmp_path / "a.npz")
             except jp.InputError as error:
                 one_line(error)
+
+
+def test_a_table_as_pandas_writes_it(tmp_path):
+    """The corner cell is empty there."""
+    path = tmp_path / "frame.csv"
+    path.write_text(",a,b\na,0.75,0.25\nb,0.25,0.5\n")
+    read = read_responses(path)
+    assert (read.labels, read.responses.tolist()) == (("a", "b"), [[0.75, 0.25], [0.25, 0.5]])
