@@ -91,7 +91,11 @@ def inspect_network(
         null_models = ("shuffled",)
     pools = pools_of(network, free, pattern, num_null, generator, null_models)
     p_value, p_unusual = evidence(network, pools)
-    other = _other_explanation(pools["shuffled"]) if p_value <= significance and pattern is not None else None
+    other = None
+    # Weak springs put elsewhere leave many a spring network nearly floppy, trained or not: its shuffled selves
+    # are no measure of how well it conducts.
+    if p_value <= significance and isinstance(network, FlowNetwork):
+        other = _other_explanation(pools["shuffled"])
     verdict, reasons = _verdict(
         network, against(pools["shuffled"]), p_value, p_unusual, other, significance, 1 / (num_null + 1)
     )
