@@ -92,8 +92,8 @@ def inspect_network(
     pools = pools_of(network, free, pattern, num_null, generator, null_models)
     p_value, p_unusual = evidence(network, pools)
     other = None
-    # Weak springs put elsewhere leave many a spring network nearly floppy, trained or not: its shuffled selves
-    # are no measure of how well it conducts.
+    # Weak springs put elsewhere leave many a spring network nearly floppy, trained or not: its shuffled
+    # selves are no measure of how well it conducts.
     if p_value <= significance and isinstance(network, FlowNetwork):
         other = _other_explanation(pools["shuffled"])
     verdict, reasons = _verdict(
