@@ -12,6 +12,9 @@ from helpers import assert_close, assert_identical, ulps
 
 import jaxphys as jp
 
+# Built on the host, in either precision alike.
+pytestmark = pytest.mark.float64
+
 
 def edge_set(topology):
     return {frozenset(edge) for edge in np.asarray(topology.edges).tolist()}

@@ -12,6 +12,9 @@ from helpers import assert_close, assert_identical, ulps
 
 import jaxphys as jp
 
+# Built on the host, in either precision alike.
+pytestmark = pytest.mark.float64
+
 SQUARE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 SIDES = [(0, 1), (1, 2), (2, 3), (3, 0)]
 CUBE = list(itertools.product([0.0, 1.0], repeat=3))

@@ -72,6 +72,7 @@ class CountedRule(jp.ExactGradient):
         return super().__call__(network, task, solver=solver)
 
 
+@pytest.mark.float64
 def test_five_hundred_realizations_train_in_one_program():
     """Each its own Erdős–Rényi graph of 40 nodes and 60 edges; other graphs and k compile nothing new."""
     calls.clear()
@@ -476,6 +477,7 @@ def assert_same_run(run, expected):
     )
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["saved every time", "saved on the way out"])
 @pytest.mark.parametrize("first", [20, 36])
 def test_an_interrupted_run_resumes_to_the_last_bit(small, uninterrupted, tmp_path, seconds, first):
