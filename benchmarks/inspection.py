@@ -295,6 +295,7 @@ def gathered(rows: list[dict]) -> dict:
         "networks": len(rows),
         "called trained": verdicts.count("trained") / len(rows),
         "called unusual": verdicts.count("unusual") / len(rows),
+        "p_values": sorted(round(row["p_value"], 4) for row in rows),
         "p below 0.05": float(np.mean([row["p_value"] <= SIGNIFICANCE for row in rows])),
     }
     return rates | ({"terminals in the top tenth": float(np.mean(recalls))} if recalls else {})

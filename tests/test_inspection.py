@@ -229,6 +229,8 @@ def test_equal_conductances_say_nothing():
     found = jp.inspect_network(jp.FlowNetwork(GRAPH, 2.0), num_null=19, null_models=QUICK)
     assert (found.verdict, found.p_value) == ("not distinguishable", 1.0)
     assert found.as_json()["terminals"] == []
+    diagonal = jp.inspect_network(jp.NodeNetwork.from_matrix(np.eye(6)), num_null=19)
+    assert (diagonal.verdict, diagonal.p_value) == ("not distinguishable", 1.0)
 
 
 def test_the_same_seed_gives_the_same_findings_and_units_do_not_matter():
@@ -402,6 +404,7 @@ def test_driven_nodes_in_any_order_and_held_ones():
         (np.eye(6)[:, :5], {"driven": np.array([0, 1, 2, 3, 3])}, "driven"),
         (np.eye(6)[:, :5], {"driven": np.array([0, 1, 2, 3, 9])}, "driven"),
         (np.eye(5), {"errors": -np.ones((5, 5))}, "errors"),
+        (np.eye(16), {"errors": np.full((16, 16), np.nan), "topology": GRAPH}, "errors"),
         (np.eye(5), {"labels": ("a",)}, "labels"),
         (np.zeros((5, 5)), {}, "at least 4 nodes that answer"),
         (np.eye(5), {"topology": GRAPH}, "each of the 16 nodes"),

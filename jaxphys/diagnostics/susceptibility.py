@@ -55,7 +55,7 @@ def susceptibility(network: AbstractNetwork, boundary: Boundary) -> Float[Array,
     four times smaller); the derivative of a node network or the "vector" spring law has rank 2 and more.
     Held coordinates answer nothing, and what held values do does not count.
     """
-    return _norms(network, greens_function(network, boundary))
+    return susceptibility_of_response(network, greens_function(network, boundary))
 
 
 def partial_susceptibility(
@@ -92,7 +92,7 @@ def partial_susceptibility(
 
     def up_to(count: Array) -> Array:
         shares = jnp.where(jnp.arange(size) < count, 1 / values, 0)
-        return _norms(network, (modes * shares) @ modes.T)
+        return susceptibility_of_response(network, (modes * shares) @ modes.T)
 
     return jax.lax.map(up_to, jnp.asarray(counts))
 
@@ -151,7 +151,7 @@ def _bordered_response(network: AbstractNetwork, boundary: Boundary) -> Float[Ar
     return solve_columns(network.hessian(), boundary, both[:n], both[n:])[0]
 
 
-def _norms(network: AbstractNetwork, response: Float[Array, "n z"]) -> Float[Array, " M"]:
+def susceptibility_of_response(network: AbstractNetwork, response: Float[Array, "n z"]) -> Float[Array, " M"]:
     """`|R Qᵢ Rᵀ|` in the Frobenius norm, for every edge i and the states of a response R."""
     if isinstance(network, AbstractDifferenceNetwork):
         strains: Any = network.strains(response.T)

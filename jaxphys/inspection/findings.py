@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from jaxphys.diagnostics import relative_conductance, sectors
+from jaxphys.diagnostics.susceptibility import susceptibility_of_response
 from jaxphys.inspection import nulls
 from jaxphys.inspection.statistics import Pattern, between_nodes, imprint
 from jaxphys.networks import (
@@ -146,6 +147,7 @@ def edge_ends(network: AbstractNetwork) -> np.ndarray:
 
 
 def against(pool: dict[str, np.ndarray]) -> dict[str, Statistic]:
+    """Every statistic of a pool as a `Statistic`: its first value beside the others."""
     names = [name for name in pool if name != "eigenvalues"]
     values = np.stack([pool[name] for name in names], axis=1)
     z = nulls.standardised(values)
@@ -190,7 +192,7 @@ def _readings(
         "force": ("coordinate", force),
         "response": ("coordinate", x),
         "stiff_direction": ("edge", stiff / max(np.linalg.norm(stiff), np.finfo(float).tiny)),
-        "susceptibility": ("edge", _susceptibility(network, response)),
+        "susceptibility": ("edge", np.asarray(susceptibility_of_response(network, jnp.asarray(response)))),
         "node_score": ("node", node_scores),
         "edge_score": ("edge", parts),
     }
@@ -198,7 +200,10 @@ def _readings(
     rows = np.stack([force, reading])
     between = rows @ response @ rows.T
     held = response - response @ rows.T @ np.linalg.pinv(between, hermitian=True) @ rows @ response
-    fields["susceptibility_held"] = ("edge", _susceptibility(network, held))
+    fields["susceptibility_held"] = (
+        "edge",
+        np.asarray(susceptibility_of_response(network, jnp.asarray(held))),
+    )
     if pattern is not None:
         fields["relative_conductance"] = ("edge", np.asarray(relative_conductance(network)))
         if network.topology.positions is not None:
@@ -216,16 +221,6 @@ def _readings(
     kind = _KINDS[type(network)]
     facts = {"kind": kind, "num_nodes": network.num_nodes, "num_edges": network.num_edges}
     return terminals, node_scores, parts, xr.Dataset(fields, attrs=facts)
-
-
-def _susceptibility(network: Any, response: np.ndarray) -> np.ndarray:
-    """`|∂G/∂kᵢ|` of every edge, from a Green's function."""
-    if isinstance(network, NodeNetwork):
-        gram = response @ response.T
-        a, b = np.triu_indices(network.num_nodes)
-        squares = gram[a, a] * gram[b, b]
-        return np.sqrt(np.where(a == b, squares, 2 * (squares + gram[a, b] ** 2)))
-    return np.asarray(jnp.sum(network.strains(jnp.asarray(response)) ** 2, axis=(0, 2)))
 
 
 def _from_imprint(network: Any, pattern: Pattern) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

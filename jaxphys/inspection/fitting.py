@@ -15,7 +15,7 @@ from jaxphys.tasks import Task
 from jaxphys.topology import Topology
 from jaxphys.train import train
 
-# Attempted steps; a dozen usually do.
+# Attempted steps.
 _STEPS = 60
 # The least conductance, relative to the typical one.
 _LEAST = 1e-6
@@ -105,9 +105,11 @@ def fit_conductances(
         "or a name wrong?",
     )
     strains = np.asarray(network.strains(jnp.asarray(response)))[..., 0].T
-    jacobian = np.einsum("ia,ib->iab", strains, strains) * np.sqrt(weights)
-    jacobian = jacobian.reshape(len(strains), -1)
-    # Both halves of the symmetric readings are the same measurement.
-    covariance = np.linalg.pinv(0.5 * jacobian @ jacobian.T, hermitian=True)
+    # `Jᵀ J`, a column of readings at a time; both halves of symmetric readings are the same measurement.
+    gram = np.zeros((len(strains), len(strains)))
+    for column, weight in zip(strains.T, weights, strict=True):
+        rows = strains * column[:, None] * np.sqrt(weight)
+        gram += 0.5 * rows @ rows.T
+    covariance = np.linalg.pinv(gram, hermitian=True)
     scaled = 1.0 if (variance > 0).any() else 0.0
     return Fit(network, scaled * np.sqrt(np.maximum(np.diagonal(covariance), 0)))

@@ -115,7 +115,7 @@ def _on_graph(
     columns = np.argsort(order)
     values = np.asarray(responses, dtype=float)[:, columns]
     require(np.isfinite(values).all(), "responses", "be finite", "it holds NaN or infinity")
-    spread = None if errors is None else np.asarray(errors, dtype=float)[:, columns]
+    spread = None if errors is None else _spread(errors, (size, size))[:, columns]
     fit = fit_conductances(topology, values, spread)
     result = inspect_network(
         fit.network, labels=labels, num_null=num_null, significance=significance, seed=seed
@@ -149,14 +149,7 @@ def _square(
     require(columns >= 4, "responses", "drive at least 4 nodes", f"they drive {columns}")
     spread = None
     if errors is not None:
-        spread = np.asarray(errors, dtype=float)
-        require(
-            spread.shape == values.shape and bool((spread >= 0).all() and np.isfinite(spread).all()),
-            "errors",
-            f"be numbers of at least 0 of shape {values.shape}",
-            f"its shape is {spread.shape}",
-        )
-        spread = spread[nodes]
+        spread = _spread(errors, values.shape)[nodes]
     square = values[nodes]
     # A node that is held answers nothing, and forces on it do nothing.
     answering = np.abs(square) > NOTHING * np.abs(square).max()
@@ -169,6 +162,17 @@ def _square(
         None if spread is None else spread[kept],
         tuple(names[node] for node in nodes[moving].tolist()),
     )
+
+
+def _spread(errors: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    spread = np.asarray(errors, dtype=float)
+    require(
+        spread.shape == shape and bool((spread >= 0).all() and np.isfinite(spread).all()),
+        "errors",
+        f"be numbers of at least 0 of shape {shape}",
+        f"its shape is {spread.shape}",
+    )
+    return spread
 
 
 def _evidence(

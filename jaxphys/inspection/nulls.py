@@ -134,7 +134,8 @@ def standardised(pool: Float[np.ndarray, "draws_and_one s"]) -> Float[np.ndarray
 
     Zero for a statistic that does not vary.
     """
-    centred = pool - pool.mean(axis=0)
-    spread = pool.std(axis=0)
-    told = spread > 1e-9 * np.abs(pool).max(axis=0)
-    return np.where(told, centred / np.where(told, spread, 1), 0.0)
+    # A singular network may answer without bounds; such a statistic says nothing.
+    with np.errstate(invalid="ignore"):
+        centred, spread = pool - pool.mean(axis=0), pool.std(axis=0)
+    told = np.isfinite(spread) & (spread > 1e-9 * np.abs(pool).max(axis=0))
+    return np.where(told, centred, 0.0) / np.where(told, spread, 1)

@@ -162,6 +162,7 @@ def check(
     seed: int,
     null_models: Sequence[str] = NULL_MODELS,
 ) -> None:
+    """Raise `InputError` on what `inspect_network` says it raises on."""
     nodes = network.num_nodes
     require(nodes >= 4, "network", "have at least 4 nodes", f"it has {nodes}")
     require(
@@ -241,6 +242,7 @@ def pools_of(
 
 
 def measured(network: Any, free: int, pattern: Pattern | None, k: np.ndarray) -> dict[str, np.ndarray]:
+    """`measure_draws` on the host, for `(b, M)` values of k."""
     found = measure_draws(network, free, pattern, jnp.asarray(k, network.k.dtype))
     return {name: np.asarray(values) for name, values in found.items()}
 
@@ -282,8 +284,9 @@ def _other_explanation(pool: dict[str, np.ndarray]) -> str | None:
 
 
 def _all_equal(network: AbstractNetwork) -> bool:
-    k = np.asarray(network.k)
-    return bool(np.ptp(k) <= 1e-6 * np.abs(k).max())
+    """Whether all k are equal that may trade places: no order of them differs from another."""
+    k, kinds = np.asarray(network.k), nulls.classes(network)
+    return all(np.ptp(k[kinds == kind]) <= 1e-6 * np.abs(k).max() for kind in np.unique(kinds))
 
 
 def _verdict(
