@@ -18,6 +18,8 @@ from jaxphys.networks import (
     SpringNetwork,
 )
 from jaxphys.packings import Packing, jammed_packing, jammed_packings
+from jaxphys.parallel import realization_mesh, start_processes
+from jaxphys.planning import choose_solver, sparse_cholesky, star_mesh
 from jaxphys.proteins import elastic_network, read_structure
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
 from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
@@ -30,13 +32,10 @@ from jaxphys.tasks import (
     Task,
     accuracy,
     allostery,
-    choose_solver,
     classification,
     random_linear,
     regression,
     respond,
-    sparse_cholesky,
-    star_mesh,
     task_cost,
 )
 from jaxphys.topology import Topology, from_edges, from_networkx
@@ -103,6 +102,7 @@ __all__ = [
     "precondition",
     "random_linear",
     "read_structure",
+    "realization_mesh",
     "regression",
     "respond",
     "solvers",
@@ -110,6 +110,7 @@ __all__ = [
     "square_lattice",
     "stack",
     "star_mesh",
+    "start_processes",
     "task_cost",
     "train",
     "triangular_lattice",

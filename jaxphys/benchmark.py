@@ -35,16 +35,14 @@ from jaxphys.equilibrium import Boundary
 from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.io import provenance
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork
+from jaxphys.planning import choose_solver, sparse_cholesky, star_mesh
 from jaxphys.rules import CoupledLearning, EquilibriumPropagation
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
 from jaxphys.tasks import (
     Task,
     allostery,
-    choose_solver,
     random_linear,
     regression,
-    sparse_cholesky,
-    star_mesh,
 )
 from jaxphys.topology import Topology, component_labels, from_edges
 from jaxphys.train import stack, train

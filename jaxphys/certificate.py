@@ -33,6 +33,7 @@ from jaxphys.diagnostics import (
 from jaxphys.equilibrium import Boundary, equilibrate, greens_function
 from jaxphys.generators import erdos_renyi, host_generator
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.planning import sparse_cholesky, star_mesh
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, ExactGradient
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
 from jaxphys.tasks import (
@@ -42,8 +43,6 @@ from jaxphys.tasks import (
     SquaredError,
     Task,
     respond,
-    sparse_cholesky,
-    star_mesh,
     task_cost,
 )
 from jaxphys.train import train

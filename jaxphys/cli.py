@@ -1,25 +1,25 @@
-"""The command line; thin. Exit status: 0 done, 1 a check failed, 2 the input was wrong."""
+"""The command line; thin.
+
+Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all saved, 130 interrupted.
+"""
 
 import argparse
 import json
 import os
-import shutil
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxphys._checks import InputError
 
-if TYPE_CHECKING:
-    from jaxphys.config import Ensemble, RunConfig
-    from jaxphys.train import Run
-
-# What a run writes; `--force` removes these and nothing else.
-_OUTPUTS = ("config.toml", "checkpoint", "run.nc", "network.json", "report.html", "figures")
+# Exit status after SIGTERM: all is saved, and the same command with --resume goes on ("try again later" of sysexits.h).
+_PREEMPTED = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jaxphys",
         description="Simulate physical networks that learn, and read what they learned.",
-        epilog="Exit status: 0 done, 1 a check failed, 2 the input was wrong.",
+        epilog="Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all saved, "
+        "130 interrupted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser(
@@ -74,6 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     existing = train.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
     existing.add_argument("--force", action="store_true", help="replace an earlier run in the output folder")
+    many = train.add_argument_group(
+        "many processes", "One for each host or GPU, all with the same config and a folder that all can see."
+    )
+    many.add_argument(
+        "--distributed", action="store_true", help="find the other processes from SLURM, MPI or Kubernetes"
+    )
+    many.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process listens")
+    many.add_argument("--processes", metavar="N", type=int, help="how many there are")
+    many.add_argument("--process", metavar="I", type=int, help="which of them this is, from 0")
     train.set_defaults(run=_train)
     again = commands.add_parser(
         "reproduce",
@@ -167,133 +177,82 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(parsed: argparse.Namespace) -> int:
+    _prepare_devices()
     import jax
 
-    from jaxphys.config import build, dump_config, load_config
-    from jaxphys.train import train
+    from jaxphys.config import load_config
+    from jaxphys.parallel import start_processes
+    from jaxphys.waves import Stopped
 
     config = load_config(parsed.config, parsed.set)
     jax.config.update("jax_enable_x64", config.precision == "float64")
     if parsed.force and parsed.config.resolve() == (parsed.out / "config.toml").resolve():
         raise InputError(f"{parsed.config}: lies in the output folder, where --force would replace it")
-    resumable = _check_folder(parsed.out, dump_config(_without_versions(config)), parsed.resume, parsed.force)
-    try:
-        ensemble = build(config)
-    except InputError as error:
-        raise InputError(f"{parsed.config}: {error}") from None
-    _start_folder(parsed.out, config, keep=resumable)
-    network = ensemble.network
-    print(
-        f"{network.k.shape[0]} networks with {network.k.shape[1]} learning degrees of freedom, "
-        f"{config.steps} steps of {config.rule.kind} on {config.task.kind}, "
-        f"solved by {type(ensemble.arguments['solver']).__name__}"
-    )
-    try:
-        run = train(
-            network,
-            ensemble.task,
-            progress=True,
-            checkpoint=parsed.out / "checkpoint",
-            resume=resumable,
-            **ensemble.arguments,
-        )
-    except KeyboardInterrupt:
-        print(
-            f"\nInterrupted; go on with: jaxphys train {parsed.config} --out {parsed.out} --resume",
-            file=sys.stderr,
-        )
-        return 130
-    _write_results(parsed.out, config, ensemble, run)
-    return 1 if len(run.status) == sum(run.failures.values()) else 0
+    asked = (parsed.coordinator, parsed.processes, parsed.process)
+    if parsed.distributed or any(each is not None for each in asked):
+        start_processes(*asked)
+    from jaxphys.run_folder import train_into
+
+    is_first = jax.process_index() == 0
+    begun = f"jaxphys train {parsed.config} --out {parsed.out} --resume"
+    with _Interruption() as interruption:
+        try:
+            summary = train_into(
+                parsed.out,
+                config,
+                resume=parsed.resume,
+                force=parsed.force,
+                progress=True,
+                stop=interruption.asked,
+                tell=partial(print, flush=True),
+            )
+        except Stopped:
+            if is_first:
+                print(f"\nStopped; everything is saved. Go on with: {begun}", file=sys.stderr)
+            return interruption.status
+        except KeyboardInterrupt:
+            if is_first:
+                print(f"\nInterrupted; go on with: {begun}", file=sys.stderr)
+            return 130
+    for line in summary.lines:
+        print(line)
+    return 0 if summary.succeeded else 1
 
 
-def _check_folder(folder: Path, config: str, resume: bool, force: bool) -> bool:
-    """Whether there is a checkpoint to go on from; refuses a folder that holds another run."""
-    found = [name for name in _OUTPUTS if (folder / name).exists()]
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: must be a folder, but it is a file")
-    if not found or force:
-        return False
-    if not resume:
-        raise InputError(
-            f"--out {folder}: already holds a run ({found[0]}); give --resume, --force or another folder"
-        )
-    from jaxphys.config import dump_config, load_config
-
-    before = dump_config(_without_versions(load_config(folder / "config.toml")))
-    if before != config:
-        raise InputError(
-            f"--out {folder}: holds a run of another config; resume it with {folder / 'config.toml'}"
-        )
-    return (folder / "checkpoint").exists()
+def _prepare_devices() -> None:
+    """Before JAX starts: several devices on one CPU need more threads than a small machine gives them."""
+    if os.environ.get("JAX_NUM_CPU_DEVICES") or "host_platform_device_count" in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        os.environ.setdefault("NPROC", "16")
 
 
-def _start_folder(folder: Path, config: "RunConfig", *, keep: bool) -> None:
-    """Make the output folder with `config.toml` in it, emptied of an earlier run unless that goes on."""
-    from jaxphys.config import dump_config
-    from jaxphys.io import provenance, write_atomically
+class _Interruption:
+    """Ctrl-C and SIGTERM ask a run to stop when it has saved; a second one stops it at once."""
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if not keep:
-        for name in _OUTPUTS:
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    text = dump_config(_without_versions(config, **provenance()))
-    write_atomically(folder / "config.toml", lambda to: to.write_text(text, encoding="utf-8"))
+    def __init__(self) -> None:
+        self.status = 0
 
+    def asked(self) -> bool:
+        """Whether it should stop."""
+        return self.status != 0
 
-def _without_versions(config: "RunConfig", **versions: str) -> "RunConfig":
-    import dataclasses
+    def __enter__(self) -> "_Interruption":
+        # Only the main thread may listen; others go on as they are.
+        is_main = threading.current_thread() is threading.main_thread()
+        names = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        self.before = {name: signal.signal(name, self._hear) for name in names}
+        return self
 
-    return dataclasses.replace(config, versions=versions)
+    def __exit__(self, *_: Any) -> None:
+        for name, handler in self.before.items():
+            signal.signal(name, handler)
 
-
-def _write_results(folder: Path, config: "RunConfig", ensemble: "Ensemble", run: "Run") -> None:
-    """Dataset, one network, figures and report; and a few lines for the reader at the terminal."""
-    import jax
-    import numpy as np
-
-    from jaxphys.config import dump_config
-    from jaxphys.io import provenance, run_dataset, save_network, save_run, typical_realization
-    from jaxphys.report import write_report
-    from jaxphys.tasks import accuracy, task_cost
-
-    begin = time.perf_counter()
-    measure, name = (accuracy, "accuracy") if config.task.kind == "classification" else (task_cost, "cost")
-    measured: dict[str, Any] = {}
-    if ensemble.test is not None:
-        measured[f"train_{name}"] = jax.vmap(measure)(run.network, run.task)
-        measured[f"test_{name}"] = jax.vmap(measure)(run.network, ensemble.test)
-    text = dump_config(_without_versions(config))
-    versions = provenance()
-    attributes: dict[str, str | int | float] = {
-        "seed": config.seed,
-        "config": text,
-        "versions": json.dumps(versions),
-    }
-    dataset = run_dataset(run, attributes=attributes, **measured)
-    save_run(dataset, folder / "run.nc")
-    typical = typical_realization(dataset)
-    one = jax.tree.map(lambda leaf: leaf[typical], run.network)
-    save_network(one, folder / "network.json", realization=typical, seed=config.seed)
-    write_report(dataset, folder, config=dump_config(_without_versions(config, **versions)))
-    last = np.median(run.cost[:, -1])
-    print(f"median cost {np.median(run.cost[:, 0]):.3g} -> {last:.3g}")
-    for label, values in measured.items():
-        print(f"{label.replace('_', ' ')} {np.mean(values):.3g} ± {np.std(values):.2g} over networks")
-    if "eigenvalues" in run.records:
-        softest = np.median(run.records["eigenvalues"][:, :, 0], axis=0)
-        print(f"lowest Hessian eigenvalue, median {softest[0]:.3g} -> {softest[-1]:.3g}")
-    if run.failures:
-        counts = ", ".join(f"{count} {name.lower()}" for name, count in run.failures.items())
-        print(f"failed realizations, kept at their last good state: {counts}")
-    first, rest = run.seconds
-    report = time.perf_counter() - begin
-    print(f"{first:.1f} s compile and first chunk, {rest:.1f} s training, {report:.1f} s report")
-    print(f"open {folder / 'report.html'}")
+    def _hear(self, number: int, _: Any) -> None:
+        if self.asked():
+            raise KeyboardInterrupt
+        self.status = _PREEMPTED if number == signal.SIGTERM else 130
+        print("\nSaving; once more stops at once.", file=sys.stderr, flush=True)
 
 
 def _reproduce(parsed: argparse.Namespace) -> int:

@@ -8,25 +8,22 @@ factorisation, and every learning rule and cost Hessian is built on it.
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, Key
 
-from jaxphys._checks import InputError, check_indices, require
+from jaxphys._checks import check_indices, require
 from jaxphys.equilibrium import Boundary, Status, judged, solve_columns
 from jaxphys.networks import (
     AbstractNetwork,
     FlowNetwork,
-    NodeNetwork,
     SpringNetwork,
 )
-from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, TrackedInverse, strain_moment
+from jaxphys.solvers import AbstractSolver, SparseCholesky, StarMesh, strain_moment
 
 # A node, or a pair of nodes.
 Terminal = int | np.integer | tuple[int, int]
@@ -348,108 +345,9 @@ def _respond_by_blocks_jvp(primals: Any, tangents: Any) -> Any:
     return eqx.filter_jvp(differentiable, primals, tangents)
 
 
-def choose_solver(
-    network: Any, task: Any, optimizer: optax.GradientTransformation | None = None
-) -> AbstractSolver:
-    """The solver that `train` takes for an ensemble if it is handed none.
-
-    - `TrackedInverse` for node networks with at most n/4 inputs and outputs whose `optimizer` multiplies the
-      gradient in the Frobenius metric and does no more (it is tried on two made-up gradients).
-    - `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
-      float, once there is work enough to be worth its plan and longer compilation (a rule of thumb: `R n³`
-      from a million, so 16 realizations of 40 nodes or one of 100).
-    - `SparseCholesky` for spring networks under the same boundaries, where fewer than a quarter of all pairs
-      of nodes are joined, from `R n³` of ten million on: 20 networks of 40 nodes in the plane, or one of 110.
-    - `Dense` for all else.
-
-    `network` and `task` are one of each or stacked ensembles, outside of `jit`.
-
-    >>> import jax, jaxphys as jp
-    >>> network = jp.FlowNetwork(jp.erdos_renyi(100, 200, jax.random.key(0)))
-    >>> task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [5], response=0.2)
-    >>> type(jp.choose_solver(network, task)).__name__
-    'StarMesh'
-    """
-    realizations = 1 if network.k.ndim == 1 else network.k.shape[0]
-    if isinstance(network, NodeNetwork):
-        terminals = task.force.shape[-2] + task.readout.shape[-2]
-        few = 4 * terminals <= network.num_coordinates and holds_nodes(task)
-        return TrackedInverse() if few and _scales_gradients(optimizer, network) else Dense()
-    work = realizations * network.num_coordinates**3
-    try:
-        if isinstance(network, FlowNetwork) and work >= _WORTH_A_PLAN:
-            return star_mesh(network, task)
-        is_sparse = 8 * network.num_edges < network.num_nodes**2
-        if isinstance(network, SpringNetwork) and is_sparse and work >= 10 * _WORTH_A_PLAN:
-            return sparse_cholesky(network, task)
-    except InputError:
-        pass
-    return Dense()
-
-
-_WORTH_A_PLAN = 1e6
-
-
 def holds_nodes(task: Any) -> bool:
     """Whether every row of the boundary of a task, or of stacked ones, holds a single coordinate."""
     return bool((np.count_nonzero(np.asarray(task.boundary.rows), axis=-1) == 1).all())
-
-
-def _scales_gradients(optimizer: optax.GradientTransformation | None, network: NodeNetwork) -> bool:
-    """Whether an optimizer multiplies the gradient in the Frobenius metric, and remembers nothing of it."""
-    if optimizer is None:
-        return False
-    metric = network.frobenius_metric
-    k = network.k if network.k.ndim == 1 else network.k[0]
-    gradients = np.sin(np.outer([1.0, 2.0], 1.0 + np.arange(len(k)))).astype(k.dtype)
-    with jax.numpy_dtype_promotion("standard"):  # Optimizers are free to mix precisions.
-        updates = _updates(optimizer, k, jnp.asarray(gradients))
-    for gradient, found in zip(metric * gradients, updates, strict=True):
-        changes = np.asarray(found, dtype=float)
-        multiple = changes @ gradient / (gradient @ gradient)
-        if not np.allclose(changes, multiple * gradient, rtol=1e-5, atol=0):
-            return False
-    return True
-
-
-def star_mesh(network: Any, task: Any) -> StarMesh:
-    """A `StarMesh` planned for a task's terminals: one network and its task, or stacked ensembles of both.
-
-    Raises `InputError` unless these are flow networks whose boundary holds single nodes, or lets them float.
-    """
-    require(
-        isinstance(network, FlowNetwork),
-        "network",
-        "be a flow network for star-mesh elimination",
-        f"it is a {type(network).__name__}",
-    )
-    acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
-    return StarMesh(network.topology.edges, task.boundary.rows, acting[0] | acting[1])
-
-
-@partial(jax.jit, static_argnums=0)
-def _updates(optimizer: optax.GradientTransformation, k: Array, gradients: Array) -> list[Array]:
-    transform = optax.with_extra_args_support(optimizer)
-    state, found = transform.init(k), []
-    for gradient in gradients:
-        changes, state = transform.update(gradient, state, k, key=jax.random.key(0))
-        found.append(changes)
-    return found
-
-
-def sparse_cholesky(network: Any, task: Any) -> SparseCholesky:
-    """A `SparseCholesky` planned for a network and its task's boundary, or for stacked ensembles of both.
-
-    Raises `InputError` unless these are spring or flow networks whose boundary holds nodes or projects
-    motions out.
-    """
-    require(
-        isinstance(network, FlowNetwork | SpringNetwork),
-        "network",
-        "be a spring or flow network for sparse Cholesky factorisation",
-        f"it is a {type(network).__name__}",
-    )
-    return SparseCholesky(network.topology.edges, task.boundary.rows, network.strain_directions())
 
 
 def task_cost(

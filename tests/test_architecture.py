@@ -29,6 +29,10 @@ ORDER = [
     "flow",
     "levenberg_marquardt",
     "parallel",
+    "planning",
+    "checkpoints",
+    "steps",
+    "waves",
     "train",
     "diagnostics",
     "inspection",
@@ -42,6 +46,7 @@ ORDER = [
     "certificate",
     "benchmark",
     "config",
+    "run_folder",
     "cli",
     "__main__",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key
 
-from jaxphys import generators, rules, solvers, tasks, transforms
+from jaxphys import generators, planning, rules, solvers, tasks, transforms
 from jaxphys._checks import InputError, require
 from jaxphys.config import schema
 from jaxphys.config.schema import RunConfig
@@ -33,11 +33,11 @@ Terminal = int | tuple[int, int]
 
 
 _SOLVERS: dict[str, Callable[[Any, Any, Any], solvers.AbstractSolver]] = {
-    "auto": tasks.choose_solver,
+    "auto": planning.choose_solver,
     "dense": lambda network, task, optimizer: solvers.Dense(),
     "bordered_lu": lambda network, task, optimizer: solvers.BorderedLU(),
-    "star_mesh": lambda network, task, optimizer: tasks.star_mesh(network, task),
-    "sparse_cholesky": lambda network, task, optimizer: tasks.sparse_cholesky(network, task),
+    "star_mesh": lambda network, task, optimizer: planning.star_mesh(network, task),
+    "sparse_cholesky": lambda network, task, optimizer: planning.sparse_cholesky(network, task),
     "tracked_inverse": lambda network, task, optimizer: _tracked(network, task),
 }
 
@@ -61,37 +61,60 @@ def build(config: RunConfig) -> Ensemble:
     Uses JAX's current precision; the command line sets it from `config.precision`.
     """
     require(config.realizations > 0, "realizations", "be positive", f"it is {config.realizations}")
+    network, task, test = draw(config, 0, config.realizations)
+    arguments = training_arguments(config, network, task)
+    solver = arguments.pop("solver")(network, task)
+    return Ensemble(network, task, test, {**arguments, "solver": solver})
+
+
+def draw(config: RunConfig, first: int, last: int) -> tuple[Any, Any, Any]:
+    """Networks, tasks and test tasks (or None) of the realizations from `first` to before `last`, stacked.
+
+    A realization is drawn from the seed and its own number, whichever others are drawn beside it.
+    """
     root = jax.random.key(config.seed, impl="threefry2x32")
     drawn = []
-    for i in range(config.realizations):
+    for i in range(first, min(last, config.realizations)):
         network_key, task_key = jax.random.split(jax.random.fold_in(root, i))
         network = _network(config.network, network_key)
         drawn.append((network, *_task(config.task, network, task_key)))
     networks, trains, tests = zip(*drawn, strict=True)
-    optimizer, adaptive = _optimizer(config.optimizer, networks[0])
-    network, task = stack(networks), stack(trains)
-    integrator = _integrator(config, networks[0], task)
+    return stack(networks), stack(trains), None if tests[0] is None else stack(tests)
+
+
+def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, Any]:
+    """What `train` takes beside stacked networks and tasks, checked against some of these.
+
+    `solver` is a function of the networks and tasks of a block.
+    """
+    root = jax.random.key(config.seed, impl="threefry2x32")
+    one, its_task = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (network, task))
+    optimizer, adaptive = _optimizer(config.optimizer, one)
+    integrator = _integrator(config, one, task)
     if integrator is not None:
         optimizer = None
     record_schedule(config.steps, config.record_every)
     check_batches(task, config.batch_size, adaptive, config.stop_cost)
     functionals = {name: FUNCTIONALS[name] for name in config.record}
     for functional in functionals.values():
-        jax.eval_shape(functional, networks[0], trains[0])  # Refuses what this network does not have.
-    arguments = {
+        jax.eval_shape(functional, one, its_task)  # Refuses what this network does not have.
+    return {
         "steps": config.steps,
         "rule": _rule(config.rule),
         "optimizer": optimizer,
         "adaptive": adaptive,
         "integrator": integrator,
-        "key": jax.random.fold_in(root, config.realizations),
+        # No realization has this number.
+        "key": jax.random.fold_in(root, _OF_TRAINING),
         "record_every": config.record_every,
         "functionals": functionals,
         "batch_size": config.batch_size,
         "stop_cost": config.stop_cost,
-        "solver": _SOLVERS[config.solver](network, task, optimizer),
+        "solver": lambda network, task: _SOLVERS[config.solver](network, task, optimizer),
     }
-    return Ensemble(network, task, None if tests[0] is None else stack(tests), arguments)
+
+
+_OF_TRAINING = 2**32 - 1
 
 
 def _tracked(network: Any, task: Any) -> solvers.TrackedInverse:

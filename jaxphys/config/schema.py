@@ -290,6 +290,9 @@ class RunConfig:
     )
     batch_size: int | None = _key(None, "samples per step; all if left out")
     stop_cost: float | None = _key(None, "rest once the cost is this low (full batches only)")
+    block: int | None = _key(
+        None, "realizations that a device trains at once; as many as fit into caches and memory if left out"
+    )
     precision: Literal["float64", "float32"] = _key("float64", "of all numbers")
     solver: Literal["auto", "dense", "bordered_lu", "star_mesh", "sparse_cholesky", "tracked_inverse"] = _key(
         "auto",

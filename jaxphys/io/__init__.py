@@ -7,11 +7,12 @@ they are read.
 from jaxphys.io.files import provenance, write_atomically
 from jaxphys.io.networks import NetworkFile, load_network, read_network, save_network
 from jaxphys.io.responses import ResponseFile, read_measured, read_responses
-from jaxphys.io.runs import load_run, run_dataset, save_run, typical_realization
+from jaxphys.io.runs import join_runs, load_run, run_dataset, sampled_run, save_run, typical_realization
 
 __all__ = [
     "NetworkFile",
     "ResponseFile",
+    "join_runs",
     "load_network",
     "load_run",
     "provenance",
@@ -19,6 +20,7 @@ __all__ = [
     "read_network",
     "read_responses",
     "run_dataset",
+    "sampled_run",
     "save_network",
     "save_run",
     "typical_realization",

@@ -2,10 +2,11 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5netcdf
 import h5py
 import numpy as np
 import xarray as xr
@@ -110,6 +111,79 @@ def save_run(dataset: xr.Dataset, path: Path | str) -> None:
         if variable.size > 1000
     }
     write_atomically(path, lambda to: dataset.to_netcdf(to, engine="h5netcdf", encoding=encoding))
+
+
+def join_runs(parts: Sequence[Path], path: Path | str) -> None:
+    """Datasets of `run_dataset`, one after another along the realization axis, as one file.
+
+    One part is in memory at a time. What all parts share (a graph, say) is kept once; what only some of them share
+    is written out for every realization. The file is written whole or not at all.
+    """
+    sizes, shared = [], {}
+    for number, part in enumerate(parts):
+        with xr.open_dataset(part, engine="h5netcdf") as run:
+            sizes.append(run.sizes["realization"])
+            here = {name: run[name].values for name in run.variables if "realization" not in run[name].dims}
+        if number == 0:
+            shared = here
+        shared = {
+            name: values
+            for name, values in shared.items()
+            if name in here and np.array_equal(values, here[name])
+        }
+
+    def write(to: Path) -> None:
+        with h5netcdf.File(to, "w") as file:
+            begin = 0
+            for part, size in zip(parts, sizes, strict=True):
+                with xr.open_dataset(part, engine="h5netcdf") as run:
+                    if begin == 0:
+                        _declare(file, run, sum(sizes), shared)
+                    for name in set(run.variables) - set(shared):
+                        values = run[name].values
+                        if "realization" not in run[name].dims:
+                            values = np.broadcast_to(values, (size, *values.shape))
+                        file[name][begin : begin + size] = values
+                begin += size
+
+    write_atomically(path, write)
+
+
+def _declare(file: Any, run: xr.Dataset, realizations: int, shared: Mapping[str, np.ndarray]) -> None:
+    """Dimensions, attributes and variables of a joined run; what is shared with its values."""
+    file.dimensions = {**run.sizes, "realization": realizations}
+    file.attrs.update(run.attrs)
+    for name, variable in run.variables.items():
+        dims = tuple(variable.dims)
+        if name not in shared and "realization" not in dims:
+            dims = ("realization", *dims)
+        shape = tuple(file.dimensions[dim].size for dim in dims)
+        options: dict[str, Any] = {}
+        if math.prod(shape) > 1000:
+            # About a megabyte each, so that one realization is read without all the others.
+            one = max(math.prod(shape[1:]) * variable.dtype.itemsize, 1)
+            rows = int(np.clip(2**20 // one, 1, shape[0]))
+            options = {
+                "chunks": (rows, *shape[1:]),
+                "compression": "gzip",
+                "compression_opts": 4,
+                "shuffle": True,
+            }
+        fill = np.nan if variable.dtype.kind == "f" else None
+        made = file.create_variable(name, dims, variable.dtype, fillvalue=fill, **options)
+        made.attrs.update({key: value for key, value in variable.attrs.items() if key != "_FillValue"})
+        if name in shared:
+            made[...] = shared[name]
+
+
+def sampled_run(path: Path | str, most: int) -> xr.Dataset:
+    """A run in memory; of a large one `most` realizations, evenly chosen, and how many there are as an attribute."""
+    with xr.open_dataset(path, engine="h5netcdf") as run:
+        realizations = run.sizes["realization"]
+        if realizations <= most:
+            return run.load()
+        chosen = np.linspace(0, realizations - 1, most).round().astype(int)
+        return run.isel(realization=chosen).load().assign_attrs(realizations=realizations)
 
 
 def load_run(path: Path | str) -> xr.Dataset:

@@ -7,7 +7,7 @@ consecutive levels of like size are padded to one shape and run as one loop, so 
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -60,6 +60,76 @@ class Elimination(eqx.Module):
     quiet: int = eqx.field(static=True)
 
 
+class Room(NamedTuple):
+    """Sizes that a plan is padded to; plans of one room run in one compiled program.
+
+    - `pairs`: of nodes that are ever joined. `quiet`, `late`: `(L, 4)` of every level, before and after the first
+      pivot that goes late: pivots, neighbours, earlier pivots, updates.
+    """
+
+    pairs: int
+    quiet: np.ndarray
+    late: np.ndarray
+
+    def joined(self, other: "Room") -> "Room":
+        """Room enough for both."""
+        return Room(
+            max(self.pairs, other.pairs),
+            *(_largest(*both) for both in ((self.quiet, other.quiet), (self.late, other.late))),
+        )
+
+    def with_spare(self) -> "Room":
+        """Up to an eighth more of everything that differs a little from one set of graphs to the next."""
+
+        def up(sizes: Any) -> Any:
+            sizes = np.asarray(sizes)
+            unit = np.maximum(2 ** np.floor(np.log2(np.maximum(sizes, 1)) - 3).astype(int), 1)
+            return -(-sizes // unit) * unit
+
+        return Room(int(up(self.pairs)), up(self.quiet), up(self.late))
+
+
+def _largest(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    most = max(len(one), len(other))
+    filled = (np.pad(sizes, ((0, most - len(sizes)), (0, 0))) for sizes in (one, other))
+    return np.maximum(*filled)
+
+
+class Draft(NamedTuple):
+    """An elimination whose order is settled, but not yet the room that its tables are given."""
+
+    quiet: list["_Level"]
+    late: list["_Level"]
+    slot: dict[tuple[int, int], int]
+    num_nodes: int
+    loop: float
+
+    @property
+    def room(self) -> Room:
+        """The least that it needs."""
+        quiet, late = (
+            np.array([level.shape for level in levels], dtype=int).reshape(-1, 4)
+            for levels in (self.quiet, self.late)
+        )
+        return Room(len(self.slot), quiet, late)
+
+    def planned(self, room: Room | None = None) -> Elimination:
+        """The plan, padded to a room (the least one if None)."""
+        room = room or self.room
+        stages, counts = [], []
+        for levels, sizes in ((self.quiet, room.quiet), (self.late, room.late)):
+            filled = [*levels, *[_Level([], [], [], [])] * (len(sizes) - len(levels))]
+            spans = _spans(sizes, self.loop)
+            counts.append(len(spans))
+            stages += [
+                _stage(filled[begin:end], sizes[begin:end].max(axis=0), room.pairs, self.num_nodes)
+                for begin, end in spans
+            ]
+        pairs = np.zeros((room.pairs, 2), dtype=int)
+        pairs[: len(self.slot)] = np.array(list(self.slot), dtype=int).reshape(-1, 2)
+        return Elimination(stages, pairs, self.num_nodes, counts[0])
+
+
 def plan_elimination(
     graphs: Sequence[np.ndarray],
     num_nodes: int,
@@ -67,7 +137,18 @@ def plan_elimination(
     late: Sequence[Collection[int]],
     loop: float | None = None,
 ) -> Elimination:
-    """Plan the elimination of all nodes but `kept`, those in `late` after all others.
+    """Plan the elimination of all nodes but `kept`, those in `late` after all others; see `draft_elimination`."""
+    return draft_elimination(graphs, num_nodes, kept, late, loop).planned()
+
+
+def draft_elimination(
+    graphs: Sequence[np.ndarray],
+    num_nodes: int,
+    kept: Sequence[Sequence[int]],
+    late: Sequence[Collection[int]],
+    loop: float | None = None,
+) -> Draft:
+    """Settle the order in which all nodes but `kept` go, those in `late` after all others.
 
     **Arguments**
 
@@ -99,19 +180,10 @@ def plan_elimination(
         rows.append(level)
     for a, b in kept_pairs:
         slot.setdefault(_pair(a, b), len(slot))
-    total = num_nodes * len(graphs)
     tables = _level_tables(rows, slot)
     if loop is None:
         loop = _LOOP_ROWS if len(graphs) == 1 else _LOOP_NUMBERS
-    spans = _spans(tables[:first_late], loop) + [
-        (first_late + begin, first_late + end) for begin, end in _spans(tables[first_late:], loop)
-    ]
-    return Elimination(
-        [_stage(tables[begin:end], len(slot), total) for begin, end in spans],
-        np.array(list(slot), dtype=int).reshape(-1, 2),
-        total,
-        sum(end <= first_late for _, end in spans),
-    )
+    return Draft(tables[:first_late], tables[first_late:], slot, num_nodes * len(graphs), loop)
 
 
 def _pair(a: int, b: int) -> tuple[int, int]:
@@ -197,30 +269,30 @@ def _level_tables(levels: Sequence[_Star], slot: dict[tuple[int, int], int]) -> 
     return tables
 
 
-def _spans(tables: Sequence[_Level], loop: float) -> list[tuple[int, int]]:
+def _spans(sizes: np.ndarray, loop: float) -> list[tuple[int, int]]:
     """Cut levels into runs of one padded shape each: padding against the number of loops."""
     best, cut = [0.0], [0]
-    for end in range(1, len(tables) + 1):
+    for end in range(1, len(sizes) + 1):
         shape = [0, 0, 0, 0]
         price, choice = float("inf"), end - 1
         for begin in range(end - 1, -1, -1):
-            shape = [max(pair) for pair in zip(shape, tables[begin].shape, strict=True)]
+            shape = [max(pair) for pair in zip(shape, sizes[begin].tolist(), strict=True)]
             pivots, outward, inward, updates = shape
             total = best[begin] + (end - begin) * (3 * updates + 3 * pivots * (outward + inward)) + loop
             if total < price:
                 price, choice = total, begin
         best.append(price)
         cut.append(choice)
-    spans, end = [], len(tables)
+    spans, end = [], len(sizes)
     while end:
         spans.append((cut[end], end))
         end = cut[end]
     return spans[::-1]
 
 
-def _stage(tables: Sequence[_Level], num_pairs: int, zero_node: int) -> Stage:
+def _stage(tables: Sequence[_Level], sizes: np.ndarray, num_pairs: int, zero_node: int) -> Stage:
     count = len(tables)
-    m, d, e, u = (max(sizes) for sizes in zip(*(level.shape for level in tables), strict=True))
+    m, d, e, u = sizes.tolist()
     zero_slot = num_pairs + zero_node
     pivots = np.full((count, m), zero_node)
     outward, inward = np.full((2, count, d, m), zero_slot), np.full((2, count, e, m), zero_slot)

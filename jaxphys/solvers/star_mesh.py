@@ -7,8 +7,9 @@ stored diagonal from which they would have to cancel. Relative accuracy then doe
 apart the conductances lie (the idea of Grassmann, Taksar and Heyman for Markov chains).
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxphys._checks import InputError
 from jaxphys.solvers.batching import PlannedSolver, batched, loop, of_one_width, rows_at, to_last_axis
 from jaxphys.solvers.bordered import Constraints
-from jaxphys.solvers.elimination import Elimination, Stage, plan_elimination
+from jaxphys.solvers.elimination import Draft, Elimination, Room, Stage, draft_elimination
 
 
 class StarMesh(PlannedSolver):
@@ -39,6 +40,7 @@ class StarMesh(PlannedSolver):
     - `rows`: the rows of the boundary, `(c, n)` or `(R, c, n)`.
     - `terminals`: `(n,)` or `(R, n)`, true for nodes where a task applies forces or reads: all that `respond`
       may use; every node if None. Few of them make it faster.
+    - `room`, `draft`: for `plan_meshes`, whose plans run in one compiled program.
 
     `jaxphys.choose_solver` makes one for a task. Raises `InputError` where the boundary holds anything but
     nodes, or realizations hold different numbers of them.
@@ -60,32 +62,35 @@ class StarMesh(PlannedSolver):
     graphs: int = eqx.field(static=True)
     floating: bool = eqx.field(static=True)
 
-    def __init__(self, edges: Any, rows: Any, terminals: Any = None):
-        edges, rows = np.asarray(edges), np.asarray(rows, dtype=float)
-        n = rows.shape[-1]
-        acted = np.ones(n, bool) if terminals is None else np.asarray(terminals, dtype=bool)
-        parts = [
-            edges.reshape(-1, *edges.shape[-2:]),
-            rows.reshape(-1, *rows.shape[-2:]),
-            acted.reshape(-1, n),
-        ]
-        if all((part == part[:1]).all() for part in parts):
-            parts = [part[:1] for part in parts]
-        count = max(len(part) for part in parts)
-        edges, rows, acted = (np.broadcast_to(part, (count, *part.shape[1:])) for part in parts)
-        held, self.floating = _held_nodes(edges, rows)
-        numbers = _filled_up(acted)
-        few = 4 * numbers.shape[1] <= n
-        late = [set(nodes.tolist()) if few and not self.floating else set() for nodes in numbers]
+    def __init__(
+        self,
+        edges: Any,
+        rows: Any,
+        terminals: Any = None,
+        *,
+        room: "MeshRoom | None" = None,
+        draft: "MeshDraft | None" = None,
+    ):
+        draft = draft_mesh(edges, rows, terminals) if draft is None else draft
+        room = draft.room if room is None else room
+        if room.side_by_side and len(draft.edges) == 1:
+            draft = draft_mesh(edges, rows, terminals, side_by_side=True)
+        edges, n = draft.edges, draft.num_nodes
+        count = len(edges)
         offsets = n * np.arange(count)[:, None]
-        self.plan = plan_elimination(list(edges), n, held.tolist(), late)
+        self.plan = draft.elimination.planned(room.elimination)
         through = (edges + offsets[..., None]).reshape(-1, 2)
-        self.conductors = jnp.asarray(_conductors(through, self.plan.pairs, n * count), jnp.int32)
+        conductors = _conductors(
+            through, draft.elimination.slot, len(self.plan.pairs), n * count, room.parallel
+        )
+        self.conductors = jnp.asarray(conductors, jnp.int32)
         self.ends = jnp.asarray(np.moveaxis(edges + offsets[..., None], -1, 0), jnp.int32)
-        self.held = jnp.asarray(held + offsets, jnp.int32)
-        self.terminals = jnp.asarray(numbers + offsets, jnp.int32) if few else None
+        self.held = jnp.asarray(draft.held + offsets, jnp.int32)
+        few = None if room.terminals is None else _filled_up(draft.acted, room.terminals)
+        self.terminals = None if few is None else jnp.asarray(few + offsets, jnp.int32)
         self.num_nodes = n
         self.graphs = count
+        self.floating = draft.floating
 
     @property
     def chunk(self) -> int:
@@ -131,6 +136,75 @@ class StarMesh(PlannedSolver):
         rows, and for forces and readouts at these nodes. Not differentiable by itself: `jaxphys.respond` is.
         """
         return batched(self, _respond_kernel, (k, edges, rows, force, values, readout))
+
+
+class MeshRoom(NamedTuple):
+    """What plans of `StarMesh` share if they run in one compiled program.
+
+    - `elimination`: sizes of the tables. `parallel`: edges between one pair of nodes. `terminals`: of each graph,
+      or None where every node may be one. `side_by_side`: whether realizations have graphs of their own.
+    """
+
+    elimination: Room
+    parallel: int
+    terminals: int | None
+    side_by_side: bool
+
+    def joined(self, other: "MeshRoom") -> "MeshRoom":
+        """Room enough for both."""
+        return MeshRoom(
+            self.elimination.joined(other.elimination),
+            max(self.parallel, other.parallel),
+            None
+            if self.terminals is None or other.terminals is None
+            else max(self.terminals, other.terminals),
+            self.side_by_side or other.side_by_side,
+        )
+
+
+class MeshDraft(NamedTuple):
+    """What a plan of `StarMesh` is made from once its room is known; `G` graphs, one if all are the same."""
+
+    edges: Int[np.ndarray, "G M 2"]
+    held: Int[np.ndarray, "G c"]
+    acted: Bool[np.ndarray, "G n"]
+    floating: bool
+    num_nodes: int
+    elimination: Draft
+
+    @property
+    def room(self) -> MeshRoom:
+        """The least that it needs."""
+        terminals = _most(self.acted) if _are_few(self.acted) else None
+        ends = np.sort(self.edges, axis=2) + self.num_nodes * np.arange(len(self.edges))[:, None, None]
+        joining = ends[ends[..., 0] != ends[..., 1]]
+        parallel = np.unique(joining, axis=0, return_counts=True)[1].max(initial=2)
+        return MeshRoom(self.elimination.room, int(parallel), terminals, len(self.edges) > 1)
+
+
+def draft_mesh(edges: Any, rows: Any, terminals: Any = None, *, side_by_side: bool = False) -> MeshDraft:
+    """Settle the order of elimination for the arguments of `StarMesh`; on the host.
+
+    With `side_by_side` realizations on one graph are planned as if each had its own.
+    """
+    edges, rows = np.asarray(edges), np.asarray(rows, dtype=float)
+    n = rows.shape[-1]
+    acted = np.ones(n, bool) if terminals is None else np.asarray(terminals, dtype=bool)
+    parts = [edges.reshape(-1, *edges.shape[-2:]), rows.reshape(-1, *rows.shape[-2:]), acted.reshape(-1, n)]
+    if not side_by_side and all((part == part[:1]).all() for part in parts):
+        parts = [part[:1] for part in parts]
+    count = max(len(part) for part in parts)
+    edges, rows, acted = (np.broadcast_to(part, (count, *part.shape[1:])) for part in parts)
+    held, floating = _held_nodes(edges, rows)
+    late = [set(np.flatnonzero(row).tolist()) if _are_few(acted) and not floating else set() for row in acted]
+    return MeshDraft(edges, held, acted, floating, n, draft_elimination(list(edges), n, held.tolist(), late))
+
+
+def plan_meshes(
+    drafts: Sequence[MeshDraft], room: MeshRoom, arguments: Sequence[tuple[Any, Any, Any]]
+) -> list[StarMesh]:
+    """Plans of one room, one for each draft and the arguments that it was made from."""
+    return [StarMesh(*given, room=room, draft=draft) for draft, given in zip(drafts, arguments, strict=True)]
 
 
 def strain_moment(
@@ -320,22 +394,32 @@ def _held_nodes(
     return np.argmax(rows, axis=2), False
 
 
-def _filled_up(chosen: Bool[np.ndarray, "G n"]) -> Int[np.ndarray, "G t"]:
-    """Numbers of the chosen nodes, each graph's filled up to the longest with its first unchosen ones."""
-    most = max(1, chosen.sum(axis=1).max())
-    return np.sort(np.argsort(~chosen, axis=1, kind="stable")[:, :most], axis=1)
+def _most(chosen: Bool[np.ndarray, "G n"]) -> int:
+    return max(1, int(chosen.sum(axis=1).max()))
+
+
+def _are_few(chosen: Bool[np.ndarray, "G n"]) -> bool:
+    return 4 * _most(chosen) <= chosen.shape[1]
+
+
+def _filled_up(chosen: Bool[np.ndarray, "G n"], number: int) -> Int[np.ndarray, "G t"]:
+    """Numbers of the chosen nodes, each graph's filled up to `number` with its first unchosen ones."""
+    return np.sort(np.argsort(~chosen, axis=1, kind="stable")[:, :number], axis=1)
 
 
 def _conductors(
-    edges: Int[np.ndarray, "E 2"], pairs: Int[np.ndarray, "S 2"], num_nodes: int
+    edges: Int[np.ndarray, "E 2"],
+    slot: dict[tuple[int, int], int],
+    num_pairs: int,
+    num_nodes: int,
+    parallel: int,
 ) -> Int[np.ndarray, "p S1"]:
-    """Which edges join each pair, p at most; filled up with the number of edges, where a zero is kept."""
-    number = {tuple(pair): slot for slot, pair in enumerate(np.sort(pairs, axis=1).tolist())}
-    between: list[list[int]] = [[] for _ in range(len(pairs) + 1)]
+    """Which edges join each pair; filled up with the number of edges, where a zero is kept."""
+    table = np.full((parallel, num_pairs + 1 + num_nodes), len(edges))
+    found = [0] * num_pairs
     for edge, (a, b) in enumerate(np.sort(edges, axis=1).tolist()):
         if a != b:
-            between[number[(a, b)]].append(edge)
-    table = np.full((max(2, max(map(len, between))), len(between) + num_nodes), len(edges))
-    for slot, found in enumerate(between):
-        table[: len(found), slot] = found
+            place = slot[(a, b)]
+            table[found[place], place] = edge
+            found[place] += 1
     return table

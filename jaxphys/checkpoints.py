@@ -1,0 +1,206 @@
+"""Checkpoints of blocks of realizations: whole files, written aside, the last few kept, damage told.
+
+Blocks know nothing of one another, so each has files of its own, and they fit any number of devices and processes.
+A file is a SHA-256 of the rest, a line of JSON that says what it belongs to, and the arrays as Equinox writes them.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+
+from jaxphys._checks import InputError
+
+_FORMAT = "jaxphys checkpoint 2"
+_NAME = re.compile(r"block-(\d{6,})-step-(\d{10,})\.ckpt", re.ASCII)
+
+
+class Place(NamedTuple):
+    """How far a block has come: the step that it stands at, and how many records it has."""
+
+    step: int
+    records: int
+
+
+class Checkpoints:
+    """The checkpoints of a run in a folder.
+
+    **Arguments**
+
+    - `folder`: made if it does not exist. `keep`: how many to keep for every block; a damaged one is then no loss.
+    """
+
+    def __init__(self, folder: Path | str, *, keep: int = 2):
+        self.folder, self.keep = Path(folder), keep
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self._pending: list[tuple[Future[None], Place]] = []
+        self._whole: Place | None = None
+
+    def save(self, block: int, place: Place, state: Any, identity: str) -> None:
+        """Write the `state` of a block, a pytree of NumPy arrays, in the background.
+
+        `identity` says what run it belongs to. Raises `InputError` if an earlier one could not be written.
+        """
+        self._settle(wait=False)
+        job = self._writer.submit(self._write, block, place, state, identity)
+        self._pending.append((job, place))
+
+    def wait(self) -> None:
+        """Until everything is on disk; raises `InputError` if it cannot be."""
+        self._settle(wait=True)
+
+    def place(self, block: int) -> Place | None:
+        """Where the newest whole checkpoint of a block stands; None if the block has none.
+
+        Warns of damaged files; raises `InputError` if all are.
+        """
+        found = self._newest(block, tell=True)
+        return None if found is None else Place(found[0]["step"], found[0]["records"])
+
+    def load(self, block: int, like: Any, identity: str) -> tuple[Place, Any]:
+        """The newest whole checkpoint, with arrays of the shapes of `like`.
+
+        Raises `InputError` if there is none, or if it belongs to another run.
+        """
+        found = self._newest(block)
+        if found is None:
+            raise InputError(f"Checkpoint folder {self.folder} has none of block {block}.")
+        header, body = found
+        if header["run"] != identity or header["block"] != block:
+            raise InputError(
+                f"Checkpoint of block {block} in {self.folder} belongs to another network, task, rule or schedule; "
+                "name another folder, or do not resume."
+            )
+        try:
+            return Place(header["step"], header["records"]), eqx.tree_deserialise_leaves(
+                io.BytesIO(body), like
+            )
+        except (ValueError, RuntimeError, EOFError) as error:
+            raise InputError(
+                f"Checkpoint of block {block} in {self.folder} does not fit this run: {_first_line(error)}"
+            ) from None
+
+    def remove(self, block: int) -> None:
+        """Forget a block, whose end is kept elsewhere."""
+        self.wait()
+        for path in self._files(block):
+            path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Forget everything: a run starts afresh. Raises `InputError` if the folder is none."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"Argument `checkpoint` must name a folder, but {self.folder} is a file.")
+        for path in self.folder.glob("block-*"):
+            if _NAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def _settle(self, *, wait: bool) -> None:
+        waiting = []
+        for job, place in self._pending:
+            if not (wait or job.done()):
+                waiting.append((job, place))
+                continue
+            try:
+                job.result()
+                self._whole = place
+            except OSError as error:
+                self._pending = []
+                before = (
+                    "there is none yet"
+                    if self._whole is None
+                    else f"that of step {self._whole.step} is whole"
+                )
+                raise InputError(
+                    f"Checkpoint folder {self.folder} cannot be written to ({error.strerror or error}); {before}. "
+                    "Make room and resume."
+                ) from None
+        self._pending = waiting
+
+    def _write(self, block: int, place: Place, state: Any, identity: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        header = {"format": _FORMAT, "run": identity, "block": block, **place._asdict()}
+        content = io.BytesIO()
+        content.write((json.dumps(header) + "\n").encode())
+        eqx.tree_serialise_leaves(content, state)
+        checksum = hashlib.sha256(content.getbuffer()).hexdigest()
+        path = self.folder / f"block-{block:06d}-step-{place.step:010d}.ckpt"
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            with open(temporary, "wb") as file:
+                file.write((checksum + "\n").encode())
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(self.folder)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+        for old in self._files(block)[: -self.keep]:
+            old.unlink(missing_ok=True)
+
+    def _files(self, block: int) -> list[Path]:
+        """Those of a block, the newest last."""
+        found = []
+        for path in self.folder.glob(f"block-{block:06d}-step-*.ckpt"):
+            match = _NAME.fullmatch(path.name)
+            if match:
+                found.append((int(match[2]), path))
+        return [path for _, path in sorted(found)]
+
+    def _newest(self, block: int, *, tell: bool = False) -> tuple[dict[str, Any], bytes] | None:
+        damaged = []
+        for path in reversed(self._files(block)):
+            try:
+                header, body = _read(path)
+            except (OSError, ValueError) as error:
+                damaged.append(f"{path.name} is damaged ({_first_line(error)})")
+                continue
+            if tell:
+                for each in damaged:
+                    before = f"going on from the one before it, of step {header['step']}"
+                    warnings.warn(f"Checkpoint {each}; {before}.", stacklevel=2)
+            return header, body
+        if damaged:
+            raise InputError(
+                f"Checkpoint folder {self.folder} has no whole checkpoint of block {block}: {'; '.join(damaged)}. "
+                "Remove these files to train the block from its start."
+            )
+        return None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Header and body of a checkpoint; raises `ValueError` on any damage."""
+    checksum, _, content = path.read_bytes().partition(b"\n")
+    if checksum != hashlib.sha256(content).hexdigest().encode():
+        raise ValueError("its checksum is wrong")
+    first, _, body = content.partition(b"\n")
+    try:
+        header = json.loads(first)
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise ValueError("it is of another format")
+    return header, body
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name reach the disk as well; some file systems cannot be asked to."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,431 @@
+"""The host's part of training: blocks of realizations, as many at a time as there are devices.
+
+A wave is one block on each device. It advances in calls of bounded length, between which progress is shown,
+checkpoints are saved, and whoever waits for an interruption is heard.
+"""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key
+from tqdm import tqdm
+
+from jaxphys._checks import InputError
+from jaxphys.checkpoints import Checkpoints, Place
+from jaxphys.parallel import available_memory, largest, own_parts, own_places, spread
+from jaxphys.planning import BlockSolvers
+from jaxphys.steps import Block, Options, Walker, advance, is_active, start
+
+# A run in this many calls at least shows progress often enough, and costs nothing next to them.
+_CALLS = 50
+# Seconds that a call should take: nobody waits much longer for Ctrl-C.
+_CALL_SECONDS = 1.0
+
+
+class Course(NamedTuple):
+    """What all blocks of a run share: `schedule` are the steps of its records, `size` the realizations per block."""
+
+    options: Options
+    schedule: Int[np.ndarray, " T"]
+    key: Key[Array, ""]
+    mesh: Mesh
+    size: int
+
+    def blocks(self, realizations: int) -> int:
+        """How many blocks so many realizations make."""
+        return -(-realizations // self.size)
+
+
+class Trained(NamedTuple):
+    """A block at its end: NumPy arrays that lead with its realizations."""
+
+    k: np.ndarray
+    records: dict[str, np.ndarray]
+    status: np.ndarray
+    evaluations: np.ndarray
+
+
+class TooLarge(InputError):
+    """A wave does not fit into memory; blocks of `size` realizations would (none does if it is 0)."""
+
+    def __init__(self, needed: float | int, room: float | int, asked: int):
+        self.size = min(int(0.9 * asked * room / needed), asked - 1)
+        cure = f"let `block` be at most {self.size}" if self.size else "one realization alone is too large"
+        super().__init__(
+            f"Argument `block` must fit into memory, but {asked} realizations at once need "
+            f"{needed / 2**30:.2g} GiB of {room / 2**30:.2g} GiB that may be used; {cure}."
+        )
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop, and has saved where it is."""
+
+
+Draw = Callable[[int, int], tuple[Any, Any]]
+"""Networks and tasks of realizations, from the first to before the last, stacked."""
+
+
+def train_blocks(
+    course: Course,
+    blocks: Sequence[int],
+    draw: Draw,
+    solvers: BlockSolvers,
+    finish: Callable[[list[int], list[Trained]], None],
+    *,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: bool = False,
+    progress: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    begun: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
+    """Train `blocks`, a wave at a time; returns seconds until the first call ended, and after it.
+
+    - `draw`: networks and tasks; of the last block there may be fewer than asked for.
+    - `finish`: is handed the blocks of each wave and what became of those of this process (in the order of its
+      places along the mesh; where there are fewer blocks than devices, the first one stands in for the others).
+    - `stop`: asked between calls. If any process says so, all save and raise `Stopped`.
+    - `begun`: called before the first step, once it is known that there is memory enough.
+
+    Raises `TooLarge` before the first step.
+    """
+    _check_drawing(course, draw)
+    if checkpoints is not None and not resume:
+        if jax.process_index() == 0:
+            checkpoints.clear()
+        largest([0])  # Nobody writes before what was there is gone.
+    begin = time.perf_counter()
+    first = None
+    waves = _waves(course, blocks, checkpoints if resume else None)
+    total = int(course.schedule[-1])
+    with tqdm(total=total * len(waves), unit="step", disable=not progress) as bar:
+        for wave, place in waves:
+            walk = _Walk(course, wave, draw, solvers, checkpoints)
+            if place is not None:
+                walk.restore()
+            bar.update(max(walk.place.step, 0))
+            if first is None:
+                walk.check_memory()
+                begun()
+            try:
+                while not walk.is_done:
+                    before = max(walk.place.step, 0)
+                    walk.go_on()
+                    first = time.perf_counter() if first is None else first
+                    bar.update(walk.place.step - before)
+                    bar.set_postfix_str(f"median cost {walk.median_cost():.3g}", refresh=False)
+                    walk.look_up(stop(), checkpoint_seconds)
+            except KeyboardInterrupt:
+                walk.save()
+                raise
+            bar.update(total - max(walk.place.step, 0))
+            walk.save()
+            finish(wave, walk.trained())
+    end = time.perf_counter()
+    first = end if first is None else first
+    return first - begin, end - first
+
+
+# What others take meanwhile, and what no compiler knows of.
+_SHARE = 0.8
+
+
+def _check_drawing(course: Course, draw: Draw) -> None:
+    """Raise `TooLarge` if networks and tasks alone would fill the memory, before they are all drawn."""
+    one = _bytes(draw(0, 1)) * _COPIES
+    _check_room(one * course.size * len(own_places(course.mesh)), course.size)
+
+
+def _check_room(needed: float | int, size: int) -> None:
+    room = _SHARE * available_memory()
+    # Processes start alike, so they must agree on what is too large.
+    needed = float(largest([needed / room])[0]) * room
+    if needed > room:
+        raise TooLarge(needed, room, size)
+
+
+# Networks and tasks are drawn one by one, stacked, and spread over devices.
+_COPIES = 3
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree) if eqx.is_array(leaf))
+
+
+def fitting(course: Course, run: Callable[[Course], Any], *, adjust: bool = True) -> tuple[Course, Any]:
+    """`run(course)`, if need be with smaller blocks than asked for, which is said aloud; and the course that ran.
+
+    Raises `TooLarge` if not even one realization fits, or if blocks are not to be changed.
+    """
+    asked = course.size
+    while True:
+        try:
+            return course, run(course)
+        except TooLarge as error:
+            if not adjust or not error.size:
+                raise
+            course = course._replace(size=error.size)
+            warnings.warn(
+                f"{asked} realizations at once would need more memory than there is; going on with {error.size}.",
+                stacklevel=3,
+            )
+
+
+def _waves(
+    course: Course, blocks: Sequence[int], checkpoints: Checkpoints | None
+) -> list[tuple[list[int], Place | None]]:
+    """Blocks that stand at the same place, as many together as there are devices, the furthest first."""
+    places: dict[int, Place | None] = dict.fromkeys(blocks)
+    if checkpoints is not None:
+        # One process looks; what another finds while files come and go might differ.
+        found = np.full((len(blocks), 2), -np.inf)
+        if jax.process_index() == 0:
+            for row, number in zip(found, blocks, strict=True):
+                place = checkpoints.place(number)
+                if place is not None:
+                    row[:] = place
+        agreed = largest(found.ravel()).reshape(found.shape)
+        places = {
+            number: Place(*row.astype(int).tolist()) if np.isfinite(row).all() else None
+            for number, row in zip(blocks, agreed, strict=True)
+        }
+    devices = course.mesh.devices.size
+    waves = []
+    for place in sorted(set(places.values()), key=lambda place: place or Place(-1, 0), reverse=True):
+        alike = [number for number in blocks if places[number] == place]
+        waves += [(alike[i : i + devices], place) for i in range(0, len(alike), devices)]
+    return waves
+
+
+def _drawn(course: Course, number: int, draw: Draw) -> tuple[Any, Any]:
+    """A block's network and task; a last one that is short is filled up with its first realization."""
+
+    def filled(array: Any) -> np.ndarray:
+        array = np.asarray(array)
+        return np.concatenate([array, np.repeat(array[:1], course.size - len(array), axis=0)])
+
+    drawn = draw(number * course.size, (number + 1) * course.size)
+    if drawn[0].k.shape[0] == course.size:
+        return drawn
+    return jax.tree.map(lambda leaf: filled(leaf) if eqx.is_array(leaf) else leaf, drawn)
+
+
+def _identity(course: Course, number: int, network: Any, task: Any) -> str:
+    """A digest of what a block starts from; a checkpoint of another run has another."""
+    options = course.options
+    digest = hashlib.sha256(course.schedule.tobytes())
+    arrays = (network, task, jax.random.key_data(course.key), options.integrator, options.stop_cost)
+    for leaf in jax.tree.leaves(eqx.filter(arrays, eqx.is_array)):
+        digest.update(np.asarray(leaf).tobytes())
+    shared = (number, options.rule, options.adaptive, options.batch_size, options.integrator)
+    digest.update(repr(shared).encode())
+    return digest.hexdigest()
+
+
+class _Walk:
+    """A wave on its way. `walkers` and `place` change in one assignment, so an interruption finds both old or new."""
+
+    def __init__(
+        self,
+        course: Course,
+        wave: Sequence[int],
+        draw: Draw,
+        solvers: BlockSolvers,
+        checkpoints: Checkpoints | None,
+    ):
+        self.course, self.checkpoints = course, checkpoints
+        # Fewer blocks than devices: the first one stands in for the others, and is kept once.
+        self.is_own = [place < len(wave) for place in own_places(course.mesh)]
+        own = [wave[place] if place < len(wave) else wave[0] for place in own_places(course.mesh)]
+        drawn = {number: _drawn(course, number, draw) for number in own}
+        self.numbers = own
+        self.identities = [_identity(course, number, *drawn[number]) for number in own] if checkpoints else []
+        planned = solvers([drawn[number] for number in own])
+        blocks = [
+            _block(course, number, *drawn[number], solver)
+            for number, solver in zip(own, planned, strict=True)
+        ]
+        self.block = spread(course.mesh, blocks)
+        walkers = start(course.mesh, self.block, self.course.options)
+        self.like = own_parts(course.mesh, walkers)
+        self.records = [self._room(walkers) for _ in own]
+        self.state: tuple[Walker, Place] = walkers, Place(-1, 0)
+        # The first call measures where networks stand, and compiles.
+        self.most_steps = 1
+        self.saved_at = time.perf_counter()
+        self.saved: Place | None = None
+        self.resting = False
+
+    @property
+    def place(self) -> Place:
+        return self.state[1]
+
+    @property
+    def is_done(self) -> bool:
+        return self.place.records == len(self.course.schedule)
+
+    def restore(self) -> None:
+        """Go on from the checkpoints of this process's blocks, which all stand at the same place."""
+        assert self.checkpoints is not None
+        found = [
+            self.checkpoints.load(number, state, identity)
+            for number, state, identity in zip(
+                self.numbers, zip(self.like, self.records, strict=True), self.identities, strict=True
+            )
+        ]
+        states = [state for _, state in found]
+        self.records = [records for _, records in states]
+        walkers = spread(self.course.mesh, [walkers for walkers, _ in states])
+        self.state = _as_keys(self.state[0], walkers), found[0][0]
+        self.saved = found[0][0]
+
+    def go_on(self) -> None:
+        """One call: to the next records, or as far as a call should go."""
+        walkers, place = self.state
+        schedule, length = self.course.schedule, self._most_records()
+        ends = self._ends(length)
+        marks = np.concatenate([[place.step], ends, np.full(length - len(ends), ends[-1])])
+        begin = time.perf_counter()
+        walkers, values = advance(self.course.mesh, walkers, self.block, self.course.options, marks)
+        reached = np.searchsorted(schedule, ends[-1], side="right")
+        count = int(reached) - place.records
+        for records, new in zip(self.records, own_parts(self.course.mesh, values), strict=True):
+            for name, value in new.items():
+                records[name][:, place.records : reached] = value[:, :count]
+        steps = int(ends[-1]) - place.step
+        if place.step >= 0:
+            pace = steps / max(time.perf_counter() - begin, 1e-9)
+            self.most_steps = int(np.clip(pace * _CALL_SECONDS, 1, 8 * self.most_steps))
+        self.state = walkers, Place(int(ends[-1]), int(reached))
+
+    def _ends(self, length: int) -> np.ndarray:
+        """Where the segments of the next call end: at records, the last one perhaps between two."""
+        place, schedule = self.place, self.course.schedule
+        if place.step < 0:
+            return schedule[:1]
+        ends = schedule[place.records : place.records + length]
+        furthest = place.step + self.most_steps
+        if self.course.options.integrator is not None:
+            # Its own steps end where a segment does: only records may say where.
+            return ends[: max(1, int(np.searchsorted(ends, furthest, side="right")))]
+        within = ends[ends <= furthest]
+        return within if len(within) else np.array([min(furthest, int(ends[0]))])
+
+    def look_up(self, stop: bool, checkpoint_seconds: float) -> None:
+        """Between calls: hear the other processes, save, and see whether everything is at rest."""
+        due = time.perf_counter() - self.saved_at > checkpoint_seconds
+        status, cost = self.state[0].status, self.state[0].estimate.cost
+        active = any(
+            bool(np.any(is_active(status, cost, self.course.options.stop_cost)))
+            for status, cost in own_parts(self.course.mesh, (status, cost))
+        )
+        heard = largest([stop, due, active, -self.most_steps])
+        stop, due, active = (bool(each) for each in heard[:3])
+        self.most_steps = -int(heard[3])
+        if not active and not self.is_done:
+            walkers, place = self.state
+            for records in self.records:
+                for value in records.values():
+                    value[:, place.records :] = value[:, place.records - 1 : place.records]
+            self.state = walkers, Place(place.step, len(self.course.schedule))
+        if stop and not self.is_done:
+            raise Stopped
+        if due:
+            self.save(wait=False)
+
+    def save(self, *, wait: bool = True) -> None:
+        """Checkpoints of this process's blocks, unless they are there."""
+        if self.checkpoints is None or self.place.step < 0:
+            return
+        walkers, place = self.state
+        if place != self.saved:
+            parts = zip(
+                self.numbers,
+                self.is_own,
+                own_parts(self.course.mesh, walkers),
+                self.records,
+                self.identities,
+                strict=True,
+            )
+            for number, is_own, own, records, identity in parts:
+                if is_own:
+                    # Records go on being written while these are on their way to the disk.
+                    copied = {name: value.copy() for name, value in records.items()}
+                    self.checkpoints.save(number, place, (own, copied), identity)
+        self.saved, self.saved_at = place, time.perf_counter()
+        if wait:
+            self.checkpoints.wait()
+
+    def check_memory(self) -> None:
+        """Compile what will run, ask the compiler what that needs, and raise `TooLarge` if there is no room."""
+        course = self.course
+        marks = np.zeros(self._most_records() + 1, int)
+        lowered = advance.lower(course.mesh, self.state[0], self.block, course.options, marks)
+        told = lowered.compile().compiled.memory_analysis()
+        program = 0
+        if told is not None:
+            program = told.argument_size_in_bytes + told.output_size_in_bytes + told.temp_size_in_bytes
+        if jax.default_backend() == "cpu":
+            # Records are copied when they are saved, and once more when they are written.
+            program = program * len(self.numbers) + 2 * sum(_bytes(each) for each in self.records)
+        _check_room(program, course.size)
+
+    def median_cost(self) -> float:
+        """Of this process's realizations, at the last record."""
+        last = max(self.place.records - 1, 0)
+        return float(np.median(np.concatenate([records["cost"][:, last] for records in self.records])))
+
+    def trained(self) -> list[Trained]:
+        """What became of the blocks at this process's places."""
+        parts = own_parts(self.course.mesh, self.state[0])
+        return [
+            Trained(own.k, records, own.status, own.evaluations)
+            for own, records in zip(parts, self.records, strict=True)
+        ]
+
+    def _room(self, walkers: Walker) -> dict[str, np.ndarray]:
+        """Host memory for all records of a block, `(R, T, …)`."""
+        course = self.course
+        marks = np.zeros(self._most_records() + 1, int)
+        _, shapes = eqx.filter_eval_shape(advance, course.mesh, walkers, self.block, course.options, marks)
+        return {
+            name: np.full(
+                (course.size, len(course.schedule), *value.shape[2:]),
+                np.nan if value.dtype.kind == "f" else 0,
+                value.dtype,
+            )
+            for name, value in shapes.items()
+        }
+
+    def _most_records(self) -> int:
+        """Of one call."""
+        return -(-len(self.course.schedule) // _CALLS)
+
+
+def _block(course: Course, number: int, network: Any, task: Any, solver: Any) -> Block:
+    samples = task if course.options.batch_size is not None else jax.vmap(lambda one: one.condensed())(task)
+    realizations = jnp.arange(number * course.size, (number + 1) * course.size, dtype=jnp.uint32)
+    # Of its number alone, so that a realization draws the same in any block, and among any others.
+    keys = jax.vmap(partial(jax.random.fold_in, course.key))(realizations)
+    solver = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, solver)
+    return Block(network, task, samples, keys, solver)
+
+
+def _as_keys(like: Any, tree: Any) -> Any:
+    """Random keys, which are saved as their bits, as keys again."""
+
+    def one(like: Any, array: Any) -> Any:
+        if not jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+            return array
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
+
+    return jax.tree.map(one, like, tree)
