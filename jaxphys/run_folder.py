@@ -119,6 +119,7 @@ def train_into(
             solvers,
             partial(finish, course),
             checkpoints=checkpoints,
+            checkpoint_seconds=config.checkpoint_seconds,
             resume=resume,
             progress=progress and is_first,
             stop=stop,

@@ -1,5 +1,6 @@
 """Training ensembles: one program, isolated failures, schedules, minibatches, checkpoints."""
 
+import errno
 import sys
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import pytest
 from helpers import assert_close, assert_identical, assert_refused, ulps
 
 import jaxphys as jp
+from jaxphys.checkpoints import Checkpoints, Place
 
 # Optimizers hold functions, and programs are compiled once per optimizer object: tests share these.
 UNIT_STEP = optax.sgd(1.0)
@@ -437,10 +439,10 @@ def test_the_same_seed_gives_the_same_result(small, uninterrupted):
 
 
 class Interruption:
-    """Ctrl-C at the n-th line that runs of a function in `jaxphys/train.py`."""
+    """Ctrl-C at the n-th line that runs of functions in `jaxphys/waves.py`."""
 
-    def __init__(self, function, line):
-        self.function, self.left = function, line
+    def __init__(self, functions, line):
+        self.functions, self.left = functions, line
 
     def __enter__(self):
         self.before = sys.gettrace()
@@ -452,7 +454,7 @@ class Interruption:
 
     def call(self, frame, event, argument):
         code = frame.f_code
-        ours = code.co_name == self.function and code.co_filename.endswith("train.py")
+        ours = code.co_name in self.functions and code.co_filename.endswith("waves.py")
         return self.line if ours else None
 
     def line(self, frame, event, argument):
@@ -465,7 +467,7 @@ class Interruption:
 
 def assert_same_run(run, expected):
     assert_identical(
-        (run.network, run.cost, run.records, run.status, run.steps, run.initial_k),
+        (run.network, run.cost, run.records, run.status, run.steps, run.initial_k, run.evaluations),
         (
             expected.network,
             expected.cost,
@@ -473,120 +475,188 @@ def assert_same_run(run, expected):
             expected.status,
             expected.steps,
             expected.initial_k,
+            expected.evaluations,
         ),
     )
 
 
 @pytest.mark.float64
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["saved every time", "saved on the way out"])
-@pytest.mark.parametrize("first", [20, 36])
+@pytest.mark.parametrize("first", [50, 80])
 def test_an_interrupted_run_resumes_to_the_last_bit(small, uninterrupted, tmp_path, seconds, first):
     """Wherever Ctrl-C comes, be it between steps and the note that they are done: at 16 successive lines."""
     resumed = 0
     for line in range(first, first + 16):
-        path = tmp_path / f"{line}.ckpt"
-        with pytest.raises(KeyboardInterrupt), Interruption("_run", line):
+        path = tmp_path / str(line)
+        with pytest.raises(KeyboardInterrupt), Interruption({"train_blocks", "go_on", "look_up"}, line):
             restless(small, checkpoint=path, checkpoint_seconds=seconds)
         resumed += path.exists()
         assert_same_run(restless(small, checkpoint=path, resume=path.exists()), uninterrupted)
     assert resumed >= 12
 
 
-@pytest.mark.parametrize("where", ["equinox.tree_serialise_leaves", "os.fsync", "os.replace"])
-def test_interrupted_saving_leaves_the_old_file(small, uninterrupted, tmp_path, monkeypatch, where):
-    """A file is replaced whole or not at all, and nothing is left lying about."""
-    path = tmp_path / "run.ckpt"
-    restless(small, checkpoint=path, steps=4)
-    old, saves = path.read_bytes(), []
+@pytest.mark.float64
+def test_blocks_change_nothing(small, uninterrupted):
+    """One block, blocks that fill up, and a block for each realization; the same on several devices."""
+    for block in (1, 3, 100):
+        run = restless(small, block=block)
+        assert_close(run.network.k, uninterrupted.network.k, relative=1e-12)
+        assert_close(run.cost, uninterrupted.cost, relative=1e-12)
 
-    def interrupt(file, *_):
-        saves.append(file)
+
+@pytest.mark.float64
+def test_blocks_that_were_done_are_not_trained_again(small, tmp_path):
+    """Of four blocks one is at its end, one on its way and two have not begun when Ctrl-C comes."""
+    expected = restless(small, block=1)
+    with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 200):
+        restless(small, block=1, checkpoint=tmp_path, checkpoint_seconds=0.0)
+    places = [Checkpoints(tmp_path).place(number) for number in range(4)]
+    records = [0 if place is None else place.records for place in places]
+    assert records[0] == len(expected.steps) > records[1] > 0 == records[3]
+    assert_same_run(restless(small, block=1, checkpoint=tmp_path, resume=True), expected)
+
+
+@pytest.mark.parametrize("where", ["equinox.tree_serialise_leaves", "os.fsync", "os.replace"])
+def test_failed_saving_leaves_the_old_file(small, tmp_path, monkeypatch, where):
+    """A full disk: one clear line, the old file whole, nothing half-written."""
+    restless(small, checkpoint=tmp_path, steps=4)
+    old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def fail(file, *_):
         if where.startswith("equinox"):
             file.write(b"half of it")
-        raise KeyboardInterrupt
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(where, interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        restless(small, checkpoint=path, checkpoint_seconds=0.0)
-    monkeypatch.undo()
-    # The save that was interrupted, and the one on the way out, which was too.
-    assert len(saves) == 2
-    assert [file.name for file in tmp_path.iterdir()] == ["run.ckpt"]
-    assert path.read_bytes() == old
+    monkeypatch.setattr(where, fail)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(0, Place(10, 2), {"k": np.ones(3)}, "a run")
+    with pytest.raises(jp.InputError, match="No space left on device"):
+        checkpoints.wait()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
+
+
+def test_a_full_disk_ends_training_with_one_line(small, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(jp.InputError, match="cannot be written to"):
+        restless(small, checkpoint=tmp_path, checkpoint_seconds=0.0)
+
+
+def test_the_last_few_checkpoints_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for step in range(9):
+        checkpoints.save(step % 2, Place(step, step), {"k": np.full(3, step)}, "a run")
+    checkpoints.wait()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        f"block-{step % 2:06d}-step-{step:010d}.ckpt" for step in (4, 6, 8, 3, 5, 7)
+    ]
+    place, state = checkpoints.load(1, {"k": np.zeros(3, int)}, "a run")
+    assert place == Place(7, 7)
+    assert_identical(state["k"], np.full(3, 7))
 
 
 def test_a_finished_run_resumes_to_itself(small, uninterrupted, tmp_path):
-    path = tmp_path / "deeper" / "run.ckpt"
+    path = tmp_path / "deeper" / "run"
     assert_same_run(restless(small, checkpoint=path), uninterrupted)
     assert_same_run(restless(small, checkpoint=path, resume=True), uninterrupted)
 
 
 def test_without_resume_a_run_starts_afresh(small, uninterrupted, tmp_path):
-    path = tmp_path / "run.ckpt"
-    path.write_text("something else")
-    assert_same_run(restless(small, checkpoint=path), uninterrupted)
+    """And what another run left there does not come back."""
+    restless(ensemble(response=0.7), checkpoint=tmp_path)
+    (tmp_path / "notes.txt").write_text("something else")
+    assert_same_run(restless(small, checkpoint=tmp_path), uninterrupted)
+    assert_same_run(restless(small, checkpoint=tmp_path, resume=True), uninterrupted)
+    assert (tmp_path / "notes.txt").read_text() == "something else"
 
 
 @pytest.fixture
 def saved(small, tmp_path):
-    """A checkpoint of an interrupted run."""
-    path = tmp_path / "run.ckpt"
-    with pytest.raises(KeyboardInterrupt), Interruption("_run", 50):
-        restless(small, checkpoint=path)
-    return path
+    """The two checkpoints of an interrupted run, the newest first."""
+    with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 60):
+        restless(small, checkpoint=tmp_path, checkpoint_seconds=0.0)
+    files = sorted(tmp_path.iterdir(), reverse=True)
+    assert len(files) == 2
+    return files
 
 
-@pytest.mark.parametrize("part", [0.0, 0.001, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
-def test_a_truncated_checkpoint_is_refused(small, saved, part):
-    content = saved.read_bytes()
-    saved.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
-        restless(small, checkpoint=saved, resume=True)
+def truncated(part):
+    return lambda content: content[: int(part * len(content))]
+
+
+def flipped(part):
+    def flip(content):
+        changed = bytearray(content)
+        changed[int(part * len(content))] ^= 0x10
+        return bytes(changed)
+
+    return flip
+
+
+DAMAGES = {
+    **{f"cut at {part}": truncated(part) for part in (0.0, 0.001, 0.02, 0.1, 0.5, 0.9, 0.99)},
+    **{f"a bit flipped at {part}": flipped(part) for part in (0.0, 0.01, 0.05, 0.3, 0.95)},
+    "another file": lambda _: b"no checkpoint\n",
+    "another header": lambda content: b"{}\n" + content.split(b"\n", 2)[2],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_the_one_before_a_damaged_checkpoint_is_used(small, uninterrupted, saved, damage):
+    """Said aloud, and to the same end; if both are damaged, nothing is trained."""
+    newest = saved[0]
+    newest.write_bytes(damage(newest.read_bytes()))
+    with pytest.warns(UserWarning, match="damaged .*going on from the one before"):
+        run = restless(small, checkpoint=newest.parent, resume=True)
+    assert_same_run(run, uninterrupted)
+    for file in set(newest.parent.iterdir()) - {newest}:
+        file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(jp.InputError, match="no whole checkpoint of block 0"):
+        restless(small, checkpoint=newest.parent, resume=True)
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"{}\n", b"[]\n", b"3\n", b"\xff\xfe\n", b"no checkpoint\n", b'{"format": "jaxphys checkpoint 1"}\n'],
+    ("other", "settings"),
+    [
+        ({"realizations": 3}, {}),
+        ({"response": 0.7}, {}),
+        # As many records at other steps: its numbers would be passed off as those of steps never taken.
+        ({}, {"steps": 24, "record_every": 2}),
+    ],
+    ids=["other shapes", "another task", "another schedule"],
 )
-def test_a_file_of_another_kind_is_refused(small, saved, content):
-    """Whether its first line alone is strange, or all of it."""
-    rest = saved.read_bytes().split(b"\n", 1)[1]
-    for damaged in (content, content + rest):
-        saved.write_bytes(damaged)
-        with pytest.raises(jp.InputError, match=r"run\.ckpt"):
-            restless(small, checkpoint=saved, resume=True)
+def test_a_checkpoint_of_another_run_is_refused(saved, other, settings):
+    with pytest.raises(jp.InputError, match="belongs to another"):
+        restless(ensemble(**other), checkpoint=saved[0].parent, resume=True, **settings)
 
 
-@pytest.mark.parametrize("part", [0.05, 0.3, 0.6, 0.95])
-def test_a_damaged_checkpoint_is_refused(small, saved, part):
-    """One bit, anywhere."""
-    content = bytearray(saved.read_bytes())
-    content[int(part * len(content))] ^= 0x10
-    saved.write_bytes(bytes(content))
-    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
-        restless(small, checkpoint=saved, resume=True)
-
-
-def test_a_checkpoint_of_other_shapes_is_refused(saved):
-    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
-        restless(ensemble(realizations=3), checkpoint=saved, resume=True)
-
-
-def test_a_checkpoint_of_another_schedule_is_refused(small, saved):
-    """As many records at other steps: its numbers would be passed off as those of steps never taken."""
-    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
-        restless(small, checkpoint=saved, resume=True, steps=24, record_every=2)
-
-
-def test_a_checkpoint_of_another_task_is_refused(saved):
-    with pytest.raises(jp.InputError, match=r"run\.ckpt"):
-        restless(ensemble(response=0.7), checkpoint=saved, resume=True)
-
-
-def test_resuming_wants_a_file(small, tmp_path):
-    for path in (None, tmp_path / "missing.ckpt"):
+def test_resuming_wants_a_folder(small, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for path in (None, tmp_path / "missing", tmp_path / "file"):
         settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS}
         assert_refused("checkpoint", jp.train, *small, steps=1, checkpoint=path, resume=True, **settings)
+    assert_refused("checkpoint", jp.train, *small, steps=1, checkpoint=tmp_path / "file", **settings)
+
+
+def test_what_does_not_fit_into_memory_runs_in_smaller_blocks(small, uninterrupted, monkeypatch):
+    """Found before the first step, and said aloud; refused where blocks are given, or one alone is too large."""
+    waves = sys.modules["jaxphys.waves"]
+    needed = []
+    check = waves._check_room
+    monkeypatch.setattr(waves, "_check_room", lambda *asked: (needed.append(asked[0]), check(*asked)))
+    restless(small)
+    whole = max(needed)
+    monkeypatch.setattr(waves, "available_memory", lambda: int(0.7 * whole / waves._SHARE))
+    with pytest.warns(UserWarning, match="going on with [123]"):
+        run = restless(small)
+    assert_close(run.cost, uninterrupted.cost, relative=1e-5)
+    with pytest.raises(jp.InputError, match="let `block` be at most"):
+        restless(small, block=4)
+    monkeypatch.setattr(waves, "available_memory", lambda: 1000)
+    with pytest.raises(jp.InputError, match="one realization alone is too large"):
+        restless(small)
 
 
 # Transformations, by themselves and in training.
