@@ -119,7 +119,12 @@ def run_kills(kills: int, seed: int, folder: Path, *, progress: bool = False) ->
             killed, since = killed + 1, since + 1
             moments[moment(out)] += 1
             if progress:
-                print(f"\r{killed} of {kills} killed, {runs} runs at their end", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\r{killed} of {kills} killed, {runs} runs at their end",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
             continue
         runs += 1
         problems = problems_of(out, whole)
@@ -167,7 +172,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     # Imported, and nothing started, before the first fork.
-    import jaxphys.cli
-    import jaxphys.run_folder
 
     sys.exit(main())

@@ -83,7 +83,7 @@ class Room(NamedTuple):
 
         def up(sizes: Any) -> Any:
             sizes = np.asarray(sizes)
-            unit = np.maximum(2 ** np.floor(np.log2(np.maximum(sizes, 1)) - 3).astype(int), 1)
+            unit = np.maximum(2.0 ** np.floor(np.log2(np.maximum(sizes, 1)) - 3), 1).astype(int)
             return -(-sizes // unit) * unit
 
         return Room(int(up(self.pairs)), up(self.quiet), up(self.late))
