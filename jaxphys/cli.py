@@ -181,7 +181,7 @@ def _train(parsed: argparse.Namespace) -> int:
     import jax
 
     from jaxphys.config import load_config
-    from jaxphys.parallel import start_processes
+    from jaxphys.parallel import ProcessLost, start_processes
     from jaxphys.waves import Stopped
 
     config = load_config(parsed.config, parsed.set)
@@ -214,6 +214,14 @@ def _train(parsed: argparse.Namespace) -> int:
             if is_first:
                 print(f"\nInterrupted; go on with: {begun}", file=sys.stderr)
             return 130
+        except ProcessLost:
+            print(
+                "\nAnother process is gone; everything here is saved. Go on, all together, with: " + begun,
+                file=sys.stderr,
+                flush=True,
+            )
+            # A process that leaves in good order waits for all others.
+            os._exit(_PREEMPTED)
     for line in summary.lines:
         print(line)
     return 0 if summary.succeeded else 1

@@ -24,6 +24,10 @@ _EACH, _ALL = PartitionSpec(_AXIS), PartitionSpec()
 _BLOCK = {"cpu": 64, "gpu": 1024}
 
 
+class ProcessLost(RuntimeError):
+    """Another process of the run does not answer any more."""
+
+
 def start_processes(
     coordinator: str | None = None,
     processes: int | None = None,
@@ -151,13 +155,19 @@ def on_each_device(mesh: Mesh, function: Callable[..., Any], blocks: Any, *commo
 
 
 def largest(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
-    """The largest of what all processes say, number by number; every process must ask."""
+    """The largest of what all processes say, number by number; every process must ask.
+
+    Raises `ProcessLost` if one does not answer.
+    """
     found = np.asarray(values, dtype=float)
     if jax.process_count() == 1:
         return found
     # As pairs of integers: processes may run in single precision, where numbers of steps would be rounded.
     bits = np.frombuffer(found.tobytes(), np.int32).reshape(-1, 2)
-    gathered = np.asarray(multihost_utils.process_allgather(bits))
+    try:
+        gathered = np.asarray(multihost_utils.process_allgather(bits))
+    except jax.errors.JaxRuntimeError as error:
+        raise ProcessLost(str(error).splitlines()[0]) from None
     return np.frombuffer(gathered.tobytes(), float).reshape(-1, len(found)).max(axis=0)
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from jaxphys._checks import InputError
 from jaxphys.checkpoints import Checkpoints, Place
-from jaxphys.parallel import available_memory, largest, own_parts, own_places, spread
+from jaxphys.parallel import ProcessLost, available_memory, largest, own_parts, own_places, spread
 from jaxphys.planning import BlockSolvers
 from jaxphys.steps import Block, Options, Walker, advance, is_active, start
 
@@ -124,7 +124,7 @@ def train_blocks(
                     bar.update(walk.place.step - before)
                     bar.set_postfix_str(f"median cost {walk.median_cost():.3g}", refresh=False)
                     walk.look_up(stop(), checkpoint_seconds)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, ProcessLost):
                 walk.save()
                 raise
             bar.update(total - max(walk.place.step, 0))
