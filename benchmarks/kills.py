@@ -1,10 +1,12 @@
 """Kill training at random moments and see that nothing is lost: `python benchmarks/kills.py --kills 200`.
 
-A run of `jaxphys train` is killed (SIGKILL) again and again, at moments drawn over its whole length: while it sets up,
-trains, saves, writes what is done, and joins it. Each time it is resumed, until it ends by itself; then its `run.nc`
-must be that of a run that nobody disturbed, bit by bit, and nothing half-written may be left.
+A run of `jaxphys train` is killed (SIGKILL) again and again, at moments drawn over its whole length: while it
+sets up, trains, saves, writes what is done, and joins it. Each time it is resumed, until it ends by itself;
+then its `run.nc` must be that of a run that nobody disturbed, bit by bit, and nothing half-written may be
+left.
 
-Children are forked from a process that has imported everything and started nothing, so that a kill costs a second.
+Children are forked from a process that has imported everything and started nothing, so that a kill costs a
+second.
 """
 
 import argparse

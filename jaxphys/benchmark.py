@@ -251,6 +251,7 @@ def trained(workload: Workload, solver: AbstractSolver | None = None) -> Contend
             optimizer=workload.optimizer,
             record_steps=(steps,),
             solver=planned,
+            block=workload.realizations,
         )
         return np.asarray(run.network.k)
 

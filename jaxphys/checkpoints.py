@@ -1,7 +1,8 @@
 """Checkpoints of blocks of realizations: whole files, written aside, the last few kept, damage told.
 
-Blocks know nothing of one another, so each has files of its own, and they fit any number of devices and processes.
-A file is a SHA-256 of the rest, a line of JSON that says what it belongs to, and the arrays as Equinox writes them.
+Blocks know nothing of one another, so each has files of its own, and they fit any number of devices and
+processes. A file is a SHA-256 of the rest, a line of JSON that says what it belongs to, and the arrays as
+Equinox writes them.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ class Checkpoints:
 
     **Arguments**
 
-    - `folder`: made if it does not exist. `keep`: how many to keep for every block; a damaged one is then no loss.
+    - `folder`: made if it does not exist. `keep`: how many to keep for every block; a damaged one is then no
+      loss.
     """
 
     def __init__(self, folder: Path | str, *, keep: int = 2):
@@ -76,8 +78,8 @@ class Checkpoints:
         header, body = found
         if header["run"] != identity or header["block"] != block:
             raise InputError(
-                f"Checkpoint of block {block} in {self.folder} belongs to another network, task, rule or schedule; "
-                "name another folder, or do not resume."
+                f"Checkpoint of block {block} in {self.folder} belongs to another network, task, rule or "
+                "schedule; name another folder, or do not resume."
             )
         try:
             return Place(header["step"], header["records"]), eqx.tree_deserialise_leaves(
@@ -119,8 +121,8 @@ class Checkpoints:
                     else f"that of step {self._whole.step} is whole"
                 )
                 raise InputError(
-                    f"Checkpoint folder {self.folder} cannot be written to ({error.strerror or error}); {before}. "
-                    "Make room and resume."
+                    f"Checkpoint folder {self.folder} cannot be written to ({error.strerror or error}); "
+                    f"{before}. Make room and resume."
                 ) from None
         self._pending = waiting
 
@@ -171,8 +173,8 @@ class Checkpoints:
             return header, body
         if damaged:
             raise InputError(
-                f"Checkpoint folder {self.folder} has no whole checkpoint of block {block}: {'; '.join(damaged)}. "
-                "Remove these files to train the block from its start."
+                f"Checkpoint folder {self.folder} has no whole checkpoint of block {block}: "
+                f"{'; '.join(damaged)}. Remove these files to train the block from its start."
             )
         return None
 

@@ -1,6 +1,7 @@
 """The command line; thin.
 
-Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all saved, 130 interrupted.
+Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all saved, 130
+interrupted.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from typing import Any
 
 from jaxphys._checks import InputError
 
-# Exit status after SIGTERM: all is saved, and the same command with --resume goes on ("try again later" of sysexits.h).
+# Exit status after SIGTERM: all is saved, and the same command with --resume goes on ("try again later" of
+# sysexits.h).
 _PREEMPTED = 75
 
 
@@ -49,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jaxphys",
         description="Simulate physical networks that learn, and read what they learned.",
-        epilog="Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all saved, "
-        "130 interrupted.",
+        epilog="Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all "
+        "saved, 130 interrupted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser(

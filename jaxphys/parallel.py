@@ -1,8 +1,8 @@
 """The realization axis over the devices of one process or many.
 
-Realizations never speak to one another, so they are cut into blocks of a fixed size, and every device works on
-one block at a time: a program over more devices is the same program on each of them, and its results are the
-same to the last bit. What processes do tell one another is when to stop, when to save and how far to go.
+Realizations never speak to one another, so they are cut into blocks of a fixed size, and every device works
+on one block at a time: a program over more devices is the same program on each of them, and its results are
+the same to the last bit. What processes do tell one another is when to stop, when to save and how far to go.
 """
 
 import os
@@ -20,7 +20,8 @@ from jaxphys._checks import InputError, require
 _AXIS = "realization"
 _EACH, _ALL = PartitionSpec(_AXIS), PartitionSpec()
 
-# Realizations that one device works on at once: what they need stays in the caches of a core, and fills a GPU.
+# Realizations that one device works on at once: what they need stays in the caches of a core, and fills a
+# GPU.
 _BLOCK = {"cpu": 64, "gpu": 1024}
 
 
@@ -37,7 +38,8 @@ def start_processes(
 ) -> None:
     """Join the other processes of a run, each of which calls this before anything else of JAX.
 
-    With no arguments, JAX finds its place in what SLURM, Open MPI, mpi4py or Kubernetes set in the environment.
+    With no arguments, JAX finds its place in what SLURM, Open MPI, mpi4py or Kubernetes set in the
+    environment.
 
     **Arguments**
 
@@ -107,7 +109,7 @@ def own_places(mesh: Mesh) -> list[int]:
 
 
 def spread(mesh: Mesh, trees: Sequence[Any]) -> Any:
-    """Arrays that lead with realizations, one tree for each of this process's places, as one over all devices."""
+    """Trees of arrays that lead with realizations, one for each of this process's places, as one over all."""
     sharding = NamedSharding(mesh, _EACH)
 
     def whole(*parts: Any) -> Any:
@@ -124,7 +126,7 @@ def spread(mesh: Mesh, trees: Sequence[Any]) -> Any:
 
 
 def own_parts(mesh: Mesh, tree: Any) -> list[Any]:
-    """What `spread` made of, and every array that leads with realizations: a tree of NumPy arrays per place."""
+    """The way back from arrays over all devices: a tree of NumPy arrays for each of this process's places."""
     devices = [mesh.devices.flat[place] for place in own_places(mesh)]
 
     def on(device: Any, array: Any) -> Any:

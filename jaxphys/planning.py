@@ -129,13 +129,13 @@ class BlockSolvers:
 
     **Arguments**
 
-    - `choice`: a solver that serves every block, or the one for a block's network and task; what it says of the
-      first block decides for all.
+    - `choice`: a solver that serves every block, or the one for a block's network and task; what it says of
+      the first block decides for all.
     - `alone`: whether the ensemble is one block.
 
-    A solver that is planned for graphs side by side serves one block. `StarMesh` is planned for each block anew,
-    in a room that grows when it must; for `SparseCholesky` on graphs of their own there is no such room, and
-    `Dense` takes its place unless the block is alone.
+    A solver that is planned for graphs side by side serves one block. `StarMesh` is planned for each block
+    anew, in a room that grows when it must; for `SparseCholesky` on graphs of their own there is no such
+    room, and `Dense` takes its place unless the block is alone.
     """
 
     def __init__(self, choice: AbstractSolver | Callable[[Any, Any], AbstractSolver], *, alone: bool):

@@ -165,7 +165,8 @@ def _what_was_trained(dataset: xr.Dataset) -> str:
     if facts.get("network") == "SpringNetwork" and "dimension" in facts:
         networks += f" in {facts['dimension']} dimensions"
     if "realizations" in facts:
-        networks = f"{int(facts['realizations'])} {networks.split(' ', 1)[1]}, {realizations} of which are shown here"
+        kind = networks.split(" ", 1)[1]
+        networks = f"{int(facts['realizations'])} {kind}, {realizations} of which are shown here"
     each = ", each" if realizations > 1 else ""
     nodes = f"{_counted(int(facts['num_nodes']), 'node')} and " if "num_nodes" in facts else ""
     freedom = f"{_counted(int(_real_edges(dataset).sum(axis=1).max()), 'learning degree')} of freedom"

@@ -1,8 +1,8 @@
-"""A run as a folder: what is trained goes to disk block by block, and becomes one dataset and a report at its end.
+"""A run as a folder: what is trained goes to disk block by block, and becomes a dataset and a report.
 
-While a run lasts, `blocks/` holds a dataset for every block that is done and `checkpoints/` the state of those that
-are not, so that memory holds one wave at a time and an interruption loses seconds. Every process writes its own
-blocks into the same folder; the first one does all else.
+While a run lasts, `blocks/` holds a dataset for every block that is done and `checkpoints/` the state of
+those that are not, so that memory holds one wave at a time and an interruption loses seconds. Every process
+writes its own blocks into the same folder; the first one does all else.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ def train_into(
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Summary:
-    """Train what `config` says and write `run.nc`, `network.json`, `figures/` and `report.html` into `folder`.
+    """Train what `config` says; write `run.nc`, `network.json`, `figures/` and `report.html` into `folder`.
 
     **Arguments**
 
@@ -135,7 +135,8 @@ def train_into(
     begin = time.perf_counter()
     _finish(folder, course.blocks(config.realizations))
     report = time.perf_counter() - begin
-    times = f"{setup:.1f} s set-up, {first:.1f} s compile and first call, {rest:.1f} s training, {report:.1f} s report"
+    times = f"{setup:.1f} s set-up, {first:.1f} s compile and first call, {rest:.1f} s training, "
+    times += f"{report:.1f} s report"
     return _summary(folder, [times])
 
 
@@ -154,7 +155,7 @@ def _together(work: Callable[[], Any]) -> Any:
 
 
 def _settled(folder: Path, config: RunConfig, *, resume: bool, force: bool) -> tuple[RunConfig, bool]:
-    """The config that runs, and whether the folder holds all of it already; refuses a folder with another run."""
+    """The config that runs, and whether the folder holds all of it; refuses a folder with another run."""
     found = [name for name in OUTPUTS if (folder / name).exists()]
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: must be a folder, but it is a file")
@@ -240,7 +241,7 @@ def _run_dataset(
 
 
 def _finish(folder: Path, blocks: int) -> None:
-    """One dataset of all blocks, a typical network, figures and report; then the blocks are no longer needed."""
+    """One dataset of all blocks, a typical network, figures and report; the blocks are no longer needed."""
     join_runs([_block_file(folder, number) for number in range(blocks)], folder / "run.nc")
     config = load_config(folder / "config.toml")
     with xr.open_dataset(folder / "run.nc", engine="h5netcdf") as run:

@@ -1,7 +1,8 @@
 """Learning steps: the compiled part of training.
 
-A walker is where one realization stands. `advance` takes the walkers of a block from step to step: it scans over
-the ends of segments, and within a segment a loop of steps runs over all realizations of a device at once.
+A walker is where one realization stands. `advance` takes the walkers of a block from step to step: it scans
+over the ends of segments, and within a segment a loop of steps runs over all realizations of a device at
+once.
 """
 
 import dataclasses
@@ -89,8 +90,8 @@ class Options(eqx.Module):
 class Block(eqx.Module):
     """What one device works on: realizations with their tasks and random keys, and a solver planned for them.
 
-    `samples` are what the rule sees of the tasks. Over many devices every array leads with the realizations of
-    all of them, and those of `solver` with the devices.
+    `samples` are what the rule sees of the tasks. Over many devices every array leads with the realizations
+    of all of them, and those of `solver` with the devices.
     """
 
     network: Any
@@ -128,7 +129,7 @@ def start(mesh: Mesh, block: Block, options: Options) -> Walker:
 def advance(
     mesh: Mesh, walkers: Walker, block: Block, options: Options, marks: Int[Any, " c"]
 ) -> tuple[Walker, dict[str, Array]]:
-    """Run from step `marks[0]` to `marks[-1]` and record at each of the others; records are `(R, c - 1, …)`."""
+    """Run from step `marks[0]` to `marks[-1]`; record at each but the first: `(R, c - 1, …)`."""
 
     def own(given: tuple[Walker, Block], options: Options, marks: Array) -> tuple[Walker, dict[str, Array]]:
         walkers, block = given

@@ -1,8 +1,8 @@
 """Training: an ensemble of networks, side by side, in one compiled program.
 
-Realizations are cut into blocks, and a host loop (`waves`) runs jitted calls of one block on each device; a call
-scans over records, and between two records a loop of steps (`steps`) runs over all realizations of the block.
-Nothing leaves the device but the records.
+Realizations are cut into blocks, and a host loop (`waves`) runs jitted calls of one block on each device; a
+call scans over records, and between two records a loop of steps (`steps`) runs over all realizations of the
+block. Nothing leaves the device but the records.
 """
 
 import warnings
@@ -131,18 +131,18 @@ def train(
     - `batch_size`: samples per step, drawn without replacement; all by default.
     - `stop_cost`: a realization rests once its cost is at or below this (full batches only); never if None.
     - `progress`: show a bar with the median cost and the time left.
-    - `checkpoint`: a folder that gets the state of training every `checkpoint_seconds` (and on the way out of an
-      interruption), written in the background; with `resume=True` training goes on from there, bit for
-      bit as if it had never stopped, on any number of devices.
-    - `block`: realizations that a device works on at once (about 64 by default, 1024 on a GPU). Results do not
-      depend on how many devices there are; they may in the last digit on `block`.
-    - `mesh`: devices, from `realization_mesh`; all of all processes by default. In a program of many processes each
-      calls with the same arguments, and each gets the whole `Run`.
+    - `checkpoint`: a folder that gets the state of training every `checkpoint_seconds` (and on the way out of
+      an interruption), written in the background; with `resume=True` training goes on from there, bit for bit
+      as if it had never stopped, on any number of devices.
+    - `block`: realizations that a device works on at once (about 64 by default, 1024 on a GPU). Results do
+      not depend on how many devices there are; they may in the last digit on `block`.
+    - `mesh`: devices, from `realization_mesh`; all of all processes by default. In a program of many
+      processes each calls with the same arguments, and each gets the whole `Run`.
 
     Returns a `Run`. A realization whose step leads to a Hessian that is not positive definite, to NaN
     or to an inaccurate solution is marked in `Run.status` and stays at its last good state.
-    Raises `InputError` on arguments that do not fit together or that need more memory than there is, and warns
-    of `concerns`.
+    Raises `InputError` on arguments that do not fit together or that need more memory than there is, and
+    warns of `concerns`.
 
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.erdos_renyi(10, 15, jax.random.key(0)))
@@ -264,7 +264,7 @@ def make_course(
     stop_cost: float | None = None,
     mesh: Mesh | None = None,
 ) -> Course:
-    """The arguments of `train`, checked against stacked networks and tasks (those of one block are enough)."""
+    """The arguments of `train`, checked against stacked networks and tasks (some of them are enough)."""
     schedule = record_schedule(steps, record_every, record_steps)
     check_batches(task, batch_size, adaptive, stop_cost)
     _check_integrator(integrator, rule, optimizer, adaptive, batch_size, network.k)

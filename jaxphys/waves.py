@@ -32,7 +32,7 @@ _CALL_SECONDS = 1.0
 
 
 class Course(NamedTuple):
-    """What all blocks of a run share: `schedule` are the steps of its records, `size` the realizations per block."""
+    """What all blocks of a run share: `schedule`, the steps of its records; `size`, realizations of a block."""
 
     options: Options
     schedule: Int[np.ndarray, " T"]
@@ -91,8 +91,9 @@ def train_blocks(
     """Train `blocks`, a wave at a time; returns seconds until the first call ended, and after it.
 
     - `draw`: networks and tasks; of the last block there may be fewer than asked for.
-    - `finish`: is handed the blocks of each wave and what became of those of this process (in the order of its
-      places along the mesh; where there are fewer blocks than devices, the first one stands in for the others).
+    - `finish`: is handed the blocks of each wave and what became of those of this process (in the order of
+      its places along the mesh; where there are fewer blocks than devices, the first one stands in for the
+      others).
     - `stop`: asked between calls. If any process says so, all save and raise `Stopped`.
     - `begun`: called before the first step, once it is known that there is memory enough.
 
@@ -162,7 +163,7 @@ def _bytes(tree: Any) -> int:
 
 
 def fitting(course: Course, run: Callable[[Course], Any], *, adjust: bool = True) -> tuple[Course, Any]:
-    """`run(course)`, if need be with smaller blocks than asked for, which is said aloud; and the course that ran.
+    """`run(course)`, if need be with smaller blocks than asked for, which is told; and the course that ran.
 
     Raises `TooLarge` if not even one realization fits, or if blocks are not to be changed.
     """
@@ -175,7 +176,7 @@ def fitting(course: Course, run: Callable[[Course], Any], *, adjust: bool = True
                 raise
             course = course._replace(size=error.size)
             warnings.warn(
-                f"{asked} realizations at once would need more memory than there is; going on with {error.size}.",
+                f"{asked} realizations at once need more memory than there is; going on with {error.size}.",
                 stacklevel=3,
             )
 
@@ -232,7 +233,7 @@ def _identity(course: Course, number: int, network: Any, task: Any) -> str:
 
 
 class _Walk:
-    """A wave on its way. `walkers` and `place` change in one assignment, so an interruption finds both old or new."""
+    """A wave on its way. `state` changes in one assignment: an interruption finds all of it old or new."""
 
     def __init__(
         self,
@@ -366,10 +367,11 @@ class _Walk:
             self.checkpoints.wait()
 
     def check_memory(self) -> None:
-        """Compile what will run, ask the compiler what that needs, and raise `TooLarge` if there is no room."""
+        """Compile what will run, ask the compiler what it needs, and raise `TooLarge` if there is no room."""
         course = self.course
         marks = np.zeros(self._most_records() + 1, int)
-        lowered = advance.lower(course.mesh, self.state[0], self.block, course.options, marks)
+        compiled_for: Any = advance
+        lowered = compiled_for.lower(course.mesh, self.state[0], self.block, course.options, marks)
         told = lowered.compile().compiled.memory_analysis()
         program = 0
         if told is not None:

@@ -641,7 +641,7 @@ def test_resuming_wants_a_folder(small, tmp_path):
 
 
 def test_what_does_not_fit_into_memory_runs_in_smaller_blocks(small, uninterrupted, monkeypatch):
-    """Found before the first step, and said aloud; refused where blocks are given, or one alone is too large."""
+    """Found before the first step, and told; refused where blocks are given, or one alone is too large."""
     waves = sys.modules["jaxphys.waves"]
     needed = []
     check = waves._check_room

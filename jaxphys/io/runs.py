@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,8 +116,8 @@ def save_run(dataset: xr.Dataset, path: Path | str) -> None:
 def join_runs(parts: Sequence[Path], path: Path | str) -> None:
     """Datasets of `run_dataset`, one after another along the realization axis, as one file.
 
-    One part is in memory at a time. What all parts share (a graph, say) is kept once; what only some of them share
-    is written out for every realization. The file is written whole or not at all.
+    One part is in memory at a time. What all parts share (a graph, say) is kept once; what only some of them
+    share is written out for every realization. The file is written whole or not at all.
     """
     sizes, shared = [], {}
     for number, part in enumerate(parts):
@@ -149,7 +149,7 @@ def join_runs(parts: Sequence[Path], path: Path | str) -> None:
     write_atomically(path, write)
 
 
-def _declare(file: Any, run: xr.Dataset, realizations: int, shared: Mapping[str, np.ndarray]) -> None:
+def _declare(file: Any, run: xr.Dataset, realizations: int, shared: Mapping[Hashable, np.ndarray]) -> None:
     """Dimensions, attributes and variables of a joined run; what is shared with its values."""
     file.dimensions = {**run.sizes, "realization": realizations}
     file.attrs.update(run.attrs)
@@ -177,7 +177,7 @@ def _declare(file: Any, run: xr.Dataset, realizations: int, shared: Mapping[str,
 
 
 def sampled_run(path: Path | str, most: int) -> xr.Dataset:
-    """A run in memory; of a large one `most` realizations, evenly chosen, and how many there are as an attribute."""
+    """A run in memory; of a large one `most` realizations, evenly chosen, and the number of all."""
     with xr.open_dataset(path, engine="h5netcdf") as run:
         realizations = run.sizes["realization"]
         if realizations <= most:

@@ -63,8 +63,8 @@ class Elimination(eqx.Module):
 class Room(NamedTuple):
     """Sizes that a plan is padded to; plans of one room run in one compiled program.
 
-    - `pairs`: of nodes that are ever joined. `quiet`, `late`: `(L, 4)` of every level, before and after the first
-      pivot that goes late: pivots, neighbours, earlier pivots, updates.
+    - `pairs`: of nodes that are ever joined. `quiet`, `late`: `(L, 4)` of every level, before and after the
+      first pivot that goes late: pivots, neighbours, earlier pivots, updates.
     """
 
     pairs: int
@@ -137,7 +137,7 @@ def plan_elimination(
     late: Sequence[Collection[int]],
     loop: float | None = None,
 ) -> Elimination:
-    """Plan the elimination of all nodes but `kept`, those in `late` after all others; see `draft_elimination`."""
+    """Plan the elimination of all nodes but `kept`, `late` after all others; see `draft_elimination`."""
     return draft_elimination(graphs, num_nodes, kept, late, loop).planned()
 
 

@@ -141,8 +141,9 @@ class StarMesh(PlannedSolver):
 class MeshRoom(NamedTuple):
     """What plans of `StarMesh` share if they run in one compiled program.
 
-    - `elimination`: sizes of the tables. `parallel`: edges between one pair of nodes. `terminals`: of each graph,
-      or None where every node may be one. `side_by_side`: whether realizations have graphs of their own.
+    - `elimination`: sizes of the tables. `parallel`: edges between one pair of nodes. `terminals`: of each
+      graph, or None where every node may be one. `side_by_side`: whether realizations have graphs of their
+      own.
     """
 
     elimination: Room

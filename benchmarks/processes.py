@@ -1,0 +1,151 @@
+"""Weak scaling over processes, and what checkpoints cost: `python benchmarks/processes.py`.
+
+One process trains R realizations on one core; two processes train 2 R on two cores. Both are started in turn,
+several times, so that what else the machine does meets both. The ratio of realization-steps per second is 2
+at best. For checkpoints, the same training is timed with one every `--interval` seconds and with none, in
+turn.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def main() -> int:
+    parsed = parser().parse_args()
+    if parsed.child is not None:
+        print(json.dumps(child(**json.loads(parsed.child))))
+        return 0
+    import jax
+
+    from jaxphys.benchmark import surroundings
+    from jaxphys.io import write_atomically
+
+    jax.config.update("jax_enable_x64", True)
+    report = surroundings(["python", *sys.argv], 0)
+    report["weak_scaling"] = {name: scaling(name, parsed) for name in parsed.workloads}
+    report["checkpoints"] = {name: overhead(name, parsed) for name in parsed.workloads}
+    print(json.dumps({name: report[name] for name in ("weak_scaling", "checkpoints")}, indent=1))
+    text = json.dumps(report, indent=1) + "\n"
+    write_atomically(parsed.json, lambda to: to.write_text(text))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--workloads", nargs="+", default=["W2", "W3"])
+    options.add_argument("--realizations", type=int, default=50, help="of each process")
+    options.add_argument("--rounds", type=int, default=5, help="in which both are started")
+    options.add_argument("--seconds", type=float, default=5.0, help="that a timed training lasts, about")
+    options.add_argument("--interval", type=float, default=10.0, help="seconds between two checkpoints")
+    options.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "processes.json")
+    options.add_argument("--child", help=argparse.SUPPRESS)
+    return options
+
+
+def scaling(name: str, parsed: argparse.Namespace) -> dict[str, Any]:
+    """Realization-steps per second of one process and of two, and their ratio in every round."""
+    settings = {"name": name, "realizations": parsed.realizations, "seconds": parsed.seconds}
+    rounds = [[together(count, settings) for count in (1, 2)] for _ in range(parsed.rounds)]
+    ratios = [two / one for one, two in rounds]
+    return {
+        "realizations_per_process": parsed.realizations,
+        "realization_steps_per_second": {"1": [one for one, _ in rounds], "2": [two for _, two in rounds]},
+        "ratios": ratios,
+        "ratio": float(np.median(ratios)),
+    }
+
+
+def together(count: int, settings: dict[str, Any]) -> float:
+    """Realization-steps per second of so many processes, each on a core of its own."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    processes = []
+    for i in range(count):
+        given = json.dumps({**settings, "place": [address, count, i]})
+        command = [sys.executable, __file__, "--child", given]
+        # A thread pool wider than the core that a process has would split small kernels for nothing.
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("NPROC", "XLA_FLAGS")
+        }
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+    answers = [process.communicate()[0] for process in processes]
+    return sum(json.loads(answer.splitlines()[-1])["rate"] for answer in answers)
+
+
+def child(
+    name: str,
+    realizations: int,
+    seconds: float,
+    place: list[Any] | None = None,
+    interval: float | None = None,
+    rounds: int = 1,
+) -> dict[str, Any]:
+    """One process: what it trains in a second, alone or beside others; with and without checkpoints."""
+    core = 0 if place is None else place[2]
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    import jaxphys as jp
+    from jaxphys.benchmark import workload
+
+    count = 1 if place is None else place[1]
+    if place is not None and count > 1:
+        jp.start_processes(*place)
+    given = workload(name, realizations=realizations * count)
+
+    def train(steps: int, **arguments: Any) -> float:
+        begin = time.perf_counter()
+        jp.train(
+            given.network,
+            given.task,
+            steps=steps,
+            rule=given.rule,
+            optimizer=given.optimizer,
+            block=realizations,
+            record_every=max(1, steps // 100),
+            **arguments,
+        )
+        return time.perf_counter() - begin
+
+    train(200)
+    short = train(200)
+    steps = 200 + int(2000 * seconds / (train(2200) - short))
+    if interval is None:
+        # What is the same for any number of steps is not what is measured.
+        short, long = train(200), train(steps)
+        return {"rate": realizations * (steps - 200) / (long - short)}
+    with tempfile.TemporaryDirectory() as folder:
+        saving = {"checkpoint": folder, "checkpoint_seconds": interval}
+        times = [(train(steps), train(steps, **saving)) for _ in range(rounds)]
+    return {"steps": steps, "seconds": times, "overheads": [saved / plain - 1 for plain, saved in times]}
+
+
+def overhead(name: str, parsed: argparse.Namespace) -> dict[str, Any]:
+    """What share of its time training takes longer with checkpoints."""
+    settings = {
+        "name": name,
+        "realizations": parsed.realizations,
+        "seconds": 3.2 * parsed.interval,
+        "interval": parsed.interval,
+        "rounds": parsed.rounds,
+    }
+    command = [sys.executable, __file__, "--child", json.dumps(settings)]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = json.loads(answer.splitlines()[-1])
+    return {"interval_seconds": parsed.interval, **found, "overhead": float(np.median(found["overheads"]))}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
