@@ -97,7 +97,7 @@ class GradientFlow(eqx.Module):
         pace: Pace,
         status: Int[Array, ""],
         steps: Int[Array, ""],
-        stop_cost: float,
+        stop_cost: Float[Array, ""] | float,
     ) -> tuple[Float[Array, " M"], Estimate, Pace, Int[Array, ""]]:
         """Follow one realization's flow for the time of `steps` learning steps.
 

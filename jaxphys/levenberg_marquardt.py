@@ -175,7 +175,7 @@ class LevenbergMarquardt(eqx.Module):
         memory: Damping,
         status: Int[Array, ""],
         steps: Int[Array, ""],
-        stop_cost: float,
+        stop_cost: Float[Array, ""] | float,
     ) -> tuple[Float[Array, " M"], Estimate, Damping, Int[Array, ""]]:
         """Attempt `steps` steps of one realization; rests where it failed or is good enough.
 

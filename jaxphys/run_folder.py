@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -248,7 +249,7 @@ def _finish(folder: Path, blocks: int) -> None:
         typical = typical_realization(run)
         k = run["k"][typical].values
     network = jax.tree.map(lambda leaf: leaf[0], draw(config, typical, typical + 1)[0])
-    save_network(network.with_k(k), folder / "network.json", realization=typical, seed=config.seed)
+    save_network(network.with_k(jnp.asarray(k)), folder / "network.json", realization=typical, seed=config.seed)
     write_report(sampled_run(folder / "run.nc", _SHOWN), folder, config=dump_config(config))
     shutil.rmtree(folder / "blocks")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -5,6 +5,7 @@ Every helper here can fail; `test_helpers.py` makes each of them do so.
 
 import inspect
 import re
+import sys
 
 import jax
 import numpy as np
@@ -121,3 +122,18 @@ def central_differences(function, point, step):
     if not np.isfinite(derivative).all():
         raise AssertionError("the function is not finite around this point")
     return derivative
+
+
+def interrupt_call(monkeypatch, number):
+    """Ctrl-C in place of the n-th call of the compiled program; returns a list with an entry for each."""
+    walk, calls = sys.modules["jaxphys.waves"]._Walk, []
+    go_on = walk.go_on
+
+    def interrupted(self):
+        calls.append(None)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        go_on(self)
+
+    monkeypatch.setattr(walk, "go_on", interrupted)
+    return calls

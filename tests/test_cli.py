@@ -8,12 +8,11 @@ import tomllib
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import interrupt_call
 from test_certificate import forget_compiled_rules
 
 import jaxphys as jp
 from jaxphys import cli
-
-training = sys.modules["jaxphys.train"]
 
 CONFIG = """
 seed = 1
@@ -46,7 +45,8 @@ def files(folder):
 def test_train_writes_a_whole_run(config, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["train", str(config), "--out", str(out), "--set", "steps=30", "network.nodes=9"]) == 0
-    assert {"config.toml", "run.nc", "network.json", "report.html", "checkpoint"} <= set(files(out))
+    assert {"config.toml", "run.nc", "network.json", "report.html"} <= set(files(out))
+    assert not {"checkpoints", "blocks"} & {path.name for path in out.iterdir()}
     assert any(name.startswith("figures/") and name.endswith(".png") for name in files(out))
     assert not [name for name in files(out) if name.endswith(".part")]
     resolved = tomllib.loads((out / "config.toml").read_text())
@@ -77,19 +77,11 @@ def test_the_resolved_config_gives_the_same_run(config, tmp_path):
 def test_an_interrupted_run_goes_on_bit_for_bit(config, tmp_path, monkeypatch, capsys):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert cli.main(["train", str(config), "--out", str(whole)]) == 0
-    advance, calls = training._advance, []
-
-    def interrupted(*arguments):
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        calls.append(None)
-        return advance(*arguments)
-
-    monkeypatch.setattr(training, "_advance", interrupted)
+    interrupt_call(monkeypatch, 3)
     assert cli.main(["train", str(config), "--out", str(broken)]) == 130
     assert "--resume" in capsys.readouterr().err
     assert not (broken / "run.nc").exists()
-    monkeypatch.setattr(training, "_advance", advance)
+    monkeypatch.undo()
     assert cli.main(["train", str(config), "--out", str(broken), "--resume"]) == 0
     with xr.open_dataset(whole / "run.nc") as a, xr.open_dataset(broken / "run.nc") as b:
         for name in ("k", "cost", "eigenvalues", "status"):

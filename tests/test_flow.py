@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.integrate
-from helpers import assert_close, assert_identical, assert_refused
+from helpers import assert_close, assert_identical, assert_refused, interrupt_call
 
 import jaxphys as jp
 from jaxphys.flow import _METHODS
@@ -273,16 +273,8 @@ def test_a_network_at_rest_stays():
 
 
 def test_an_interrupted_flow_resumes_to_the_last_bit(small, flown, tmp_path, monkeypatch):
-    path, training = tmp_path / "run.ckpt", sys.modules["jaxphys.train"]
-    advance, calls = training._advance, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return advance(*arguments)
-
-    monkeypatch.setattr(training, "_advance", interrupted)
+    path = tmp_path / "run"
+    interrupt_call(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
         flow(*small, checkpoint=path)
     monkeypatch.undo()

@@ -1,7 +1,6 @@
 """Damped Gauss-Newton steps: dense algebra, closed forms, SciPy, bounds, isolated failures, records."""
 
 import inspect
-import sys
 
 import equinox as eqx
 import jax
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from helpers import assert_close, assert_identical, assert_refused, ulps
+from helpers import assert_close, assert_identical, assert_refused, interrupt_call, ulps
 
 import jaxphys as jp
+from jaxphys.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.float64
 
@@ -191,25 +191,15 @@ def test_resumed_runs_are_bit_for_bit_the_same(tmp_path, monkeypatch):
     arguments = {"steps": 120, "record_every": 1, "integrator": jp.LevenbergMarquardt(lower=0.1)}
     whole = jp.train(network, task, **arguments)
 
-    states = []
-    training = sys.modules["jaxphys.train"]
-    real = training.save_checkpoint
-
-    def interrupt(path, walkers, records, done, identity):
-        real(path, walkers, records, done, identity)
-        states.append(done)
-        if len(states) == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "save_checkpoint", interrupt)
+    interrupt_call(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         jp.train(network, task, checkpoint=path, checkpoint_seconds=0.0, **arguments)
     monkeypatch.undo()
-    assert 0 < states[-1] < 121
+    assert 0 < Checkpoints(path).place(0).records < 121
     again = jp.train(network, task, checkpoint=path, resume=True, **arguments)
     assert_identical(again.network.k, whole.network.k)
     other = {**arguments, "integrator": jp.LevenbergMarquardt(lower=0.2)}
-    with pytest.raises(jp.InputError, match="does not belong to this run"):
+    with pytest.raises(jp.InputError, match="belongs to another"):
         jp.train(network, task, checkpoint=path, resume=True, **other)
 
 

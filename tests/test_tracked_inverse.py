@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_close, assert_identical
+from helpers import assert_close, assert_identical, interrupt_call
 
 import jaxphys as jp
 
 NODES = 12
-# The name `jaxphys.train` is that of the function.
-TRAIN, TRACKING = sys.modules["jaxphys.train"], sys.modules["jaxphys.tracking"]
+
+TRACKING = sys.modules["jaxphys.tracking"]
 RULES = {
     "exact": jp.ExactGradient(),
     "equilibrium propagation": jp.EquilibriumPropagation(1e-2),
@@ -194,15 +194,7 @@ def test_checkpoints_carry_what_is_known(tmp_path, monkeypatch):
     networks, tasks = ensemble(random_constraints)
     arguments = {"optimizer": descent(networks, 1.0), "record_every": 1, "solver": jp.TrackedInverse()}
     whole = jp.train(networks, tasks, steps=60, **arguments)
-    advance, chunks = TRAIN._advance, []
-
-    def interrupted(*inputs):
-        chunks.append(1)
-        if len(chunks) == 5:
-            raise KeyboardInterrupt
-        return advance(*inputs)
-
-    monkeypatch.setattr(TRAIN, "_advance", interrupted)
+    interrupt_call(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
         jp.train(networks, tasks, steps=60, checkpoint=tmp_path / "checkpoint", **arguments)
     monkeypatch.undo()

@@ -60,7 +60,6 @@ def build(config: RunConfig) -> Ensemble:
 
     Uses JAX's current precision; the command line sets it from `config.precision`.
     """
-    require(config.realizations > 0, "realizations", "be positive", f"it is {config.realizations}")
     network, task, test = draw(config, 0, config.realizations)
     arguments = training_arguments(config, network, task)
     solver = arguments.pop("solver")(network, task)
@@ -70,8 +69,13 @@ def build(config: RunConfig) -> Ensemble:
 def draw(config: RunConfig, first: int, last: int) -> tuple[Any, Any, Any]:
     """Networks, tasks and test tasks (or None) of the realizations from `first` to before `last`, stacked.
 
-    A realization is drawn from the seed and its own number, whichever others are drawn beside it.
+    A realization is drawn from the seed and its own number, whichever others are drawn beside it. Raises
+    `InputError` where the config cannot be.
     """
+    require(config.realizations > 0, "realizations", "be positive", f"it is {config.realizations}")
+    require(config.block is None or config.block > 0, "block", "be positive", f"it is {config.block}")
+    seconds = config.checkpoint_seconds
+    require(seconds >= 0, "checkpoint_seconds", "be at least 0", f"it is {seconds}")
     root = jax.random.key(config.seed, impl="threefry2x32")
     drawn = []
     for i in range(first, min(last, config.realizations)):

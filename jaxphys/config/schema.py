@@ -290,7 +290,7 @@ class RunConfig:
     )
     batch_size: int | None = _key(None, "samples per step; all if left out")
     stop_cost: float | None = _key(None, "rest once the cost is this low (full batches only)")
-    checkpoint_seconds: float = _key(60.0, "between two checkpoints; none is lost if the run is killed")
+    checkpoint_seconds: float = _key(60.0, "between two checkpoints, and the most that a crash can cost")
     block: int | None = _key(
         None, "realizations that a device trains at once; as many as fit into caches and memory if left out"
     )
