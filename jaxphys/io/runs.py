@@ -100,14 +100,15 @@ def run_dataset(
 
 
 def save_run(dataset: xr.Dataset, path: Path | str) -> None:
-    """Write a dataset of `run_dataset` as compressed netCDF (HDF5), whole or not at all.
+    """Write a dataset of `run_dataset` as compressed netCDF (HDF5) with checksums, whole or not at all.
 
     Read it with `load_run` or `xarray.open_dataset(path)`.
     """
+    # Checksums cost no time that can be measured; without them a flipped bit is a wrong number.
     encoding = {
-        name: {"zlib": True, "complevel": 4}
+        name: {"fletcher32": True} | ({"zlib": True, "complevel": 4} if variable.size > 1000 else {})
         for name, variable in dataset.variables.items()
-        if variable.size > 1000
+        if variable.ndim and variable.size and variable.dtype.kind in "fiub"
     }
     write_atomically(path, lambda to: dataset.to_netcdf(to, engine="h5netcdf", encoding=encoding))
 
