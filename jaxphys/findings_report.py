@@ -27,6 +27,7 @@ from jaxphys.inspection import Findings, Statistic, inspect_network, inspect_res
 from jaxphys.inspection.findings import edge_ends
 from jaxphys.io import NetworkFile, ResponseFile, provenance, read_measured, read_network, write_atomically
 from jaxphys.io.files import about, check_own_folder
+from jaxphys.io.runs import write_netcdf
 from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.plots import number_text
 from jaxphys.proteins import elastic_network, read_structure
@@ -160,14 +161,7 @@ def write_findings(findings: Findings, folder: Path | str, *, source: str) -> li
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     contents = {folder / "figures" / f"{name}.png": image for name, image in images.items()}
     contents |= {folder / "findings.json": text.encode(), folder / "report.html": page.encode()}
-    encoding = {
-        name: {"zlib": True, "complevel": 4}
-        for name, variable in fields.data_vars.items()
-        if variable.size > 1000 and variable.dtype.kind in "fiub"
-    }
-    write_atomically(
-        folder / "findings.nc", lambda to: fields.to_netcdf(to, engine="h5netcdf", encoding=encoding)
-    )
+    write_netcdf(fields, folder / "findings.nc")
     for path, content in contents.items():
         _write(path, content)
     return [folder / "findings.nc", *contents]

@@ -104,13 +104,20 @@ def save_run(dataset: xr.Dataset, path: Path | str) -> None:
 
     Read it with `load_run` or `xarray.open_dataset(path)`.
     """
+    write_netcdf(dataset, path)
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path | str) -> None:
+    """Write any dataset as `save_run` does."""
     # Checksums cost no time that can be measured; without them a flipped bit is a wrong number.
     encoding = {
         name: {"fletcher32": True} | ({"zlib": True, "complevel": 4} if variable.size > 1000 else {})
         for name, variable in dataset.variables.items()
         if variable.ndim and variable.size and variable.dtype.kind in "fiub"
     }
-    write_atomically(path, lambda to: dataset.to_netcdf(to, engine="h5netcdf", encoding=encoding))
+    # In memory first: where a disk is full, HDF5 can take the whole process with it.
+    content = dataset.to_netcdf(engine="h5netcdf", encoding=encoding)
+    write_atomically(path, lambda to: to.write_bytes(content))
 
 
 def load_run(path: Path | str) -> xr.Dataset:
