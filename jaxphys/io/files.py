@@ -51,6 +51,11 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
     try:
         write(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        # A full disk is met by a write, which knows of no name.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -336,12 +341,14 @@ def read_archive(path: Path | str, wanted: Iterable[str]) -> dict[str, np.ndarra
     check_names(names, wanted, "array")
     arrays = {}
     for member, name in zip(members, names, strict=True):
-        if name in wanted:
-            try:
+        try:
+            # Opened even if unwanted: a damaged name is told from another one by its second copy alone.
+            with archive.open(member) as file:
                 # Not more than the archive promised, whatever comes out.
-                packed = archive.open(member).read(member.file_size)
-            except Exception:  # zlib, lzma, bz2 and zipfile each have their own.
-                raise InputError(f"array `{name}` cannot be unpacked: the archive is broken.") from None
+                packed = file.read(member.file_size) if name in wanted else b""
+        except Exception:  # zlib, lzma, bz2 and zipfile each have their own.
+            raise InputError(f"array {shown(name)} cannot be unpacked: the archive is broken.") from None
+        if name in wanted:
             arrays[name] = to_array(packed, f"array `{name}`")
     return arrays
 
