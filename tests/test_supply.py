@@ -370,6 +370,7 @@ def test_a_planted_part_file_leads_nowhere(tmp_path):
 
 
 def test_provenance_is_complete_and_private(monkeypatch):
+    provenance()  # The backend starts, which would not start with such flags.
     flags = "--xla_cpu_foo=true --xla_dump_to=/home/someone/secret /home/someone/flags.txt"
     monkeypatch.setenv("XLA_FLAGS", flags)
     monkeypatch.setenv("NPROC", "16")
