@@ -671,7 +671,7 @@ def surroundings(command: Sequence[str], seed: int) -> dict[str, Any]:
         "command": " ".join(command),
         "seed": seed,
         "machine": machine,
-        "versions": {**versions, "scipy": scipy.__version__, "jaxlib": jax.lib.__version__},
+        "versions": versions,
     }
 
 

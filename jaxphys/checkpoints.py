@@ -136,7 +136,10 @@ class Checkpoints:
         path = self.folder / f"block-{block:06d}-step-{place.step:010d}.ckpt"
         temporary = path.with_name(f".{path.name}.part")
         try:
-            with open(temporary, "wb") as file:
+            # A file of its own, and not what a planted link leads to.
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with open(descriptor, "wb") as file:
                 file.write((checksum + "\n").encode())
                 file.write(content.getbuffer())
                 file.flush()

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jaxphys._checks import InputError
 
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     parsed = _parser().parse_args(arguments)
     try:
+        if parsed.run is _train:
+            _find_config(parsed)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return parsed.run(parsed)
@@ -42,13 +44,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is told like any wrong input: one line, exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _output(text: str) -> Path:
+    # What a script says with an unset variable; as a path it is the folder in which the command runs.
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name where to write, but it is empty")
+    return Path(text)
+
+
+def _find_config(parsed: argparse.Namespace) -> None:
+    """Give CONFIG.toml back where `--set`, which takes all that follows, took it: `--set seed=3 C.toml`."""
+    if parsed.config is None:
+        taken = [item for item in parsed.set if "=" not in item]
+        if len(taken) != 1:
+            raise InputError("train needs one CONFIG.toml; name it before --set")
+        parsed.config = Path(taken[0])
+        parsed.set.remove(taken[0])
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """One line, without the place in the code, which is ours."""
     print(f"jaxphys: warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="jaxphys",
         description="Simulate physical networks that learn, and read what they learned.",
         epilog="Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all "
@@ -63,16 +89,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: jaxphys train examples/iris.toml --out runs/iris --set steps=1000 network.nodes=30",
     )
     train.add_argument(
-        "config", metavar="CONFIG.toml", type=Path, help="what to train; see docs/configuration.md"
+        "config", metavar="CONFIG.toml", type=Path, nargs="?", help="what to train; see docs/configuration.md"
     )
-    train.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder")
+    train.add_argument("--out", metavar="DIR", type=_output, required=True, help="output folder")
     train.add_argument(
         "--set",
         metavar="KEY=VALUE",
         nargs="+",
         action="extend",
         default=[],
-        help="override keys of the config, dotted for tables",
+        help="override keys of the config, dotted for tables; may be given again",
     )
     existing = train.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
@@ -98,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument(
         "names", metavar="NAME", nargs="*", help="a figure or a whole paper; everything if left out"
     )
-    again.add_argument("--out", metavar="DIR", type=Path, required=True, help="output folder")
+    again.add_argument("--out", metavar="DIR", type=_output, required=True, help="output folder")
     again.add_argument("--quick", action="store_true", help="a tenth of the realizations: a first look")
     again.add_argument("--seed", metavar="N", type=int, default=0, help="of every random draw (default: 0)")
     again.add_argument("--force", action="store_true", help="compute again what is there already")
@@ -120,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: jaxphys inspect network.csv --kind flow --out findings --draws 1000",
     )
     inspect.add_argument("file", metavar="FILE", type=Path, help="what to look at")
-    inspect.add_argument("--out", metavar="DIR", type=Path, help="output folder")
+    inspect.add_argument("--out", metavar="DIR", type=_output, help="output folder")
     inspect.add_argument("--kind", metavar="KIND", help="flow, spring or node, where the file does not say")
     inspect.add_argument(
         "--realization", metavar="N", type=int, help="which network of a run (default: typical)"
@@ -162,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         help="only these: node, flow, 'spring 2-D', 'spring 3-D', 'spring vector'",
     )
-    verify.add_argument("--json", metavar="FILE", type=Path, help="also write the table as JSON")
+    verify.add_argument("--json", metavar="FILE", type=_output, help="also write the table as JSON")
     verify.set_defaults(run=_verify)
     bench = commands.add_parser(
         "bench",
@@ -170,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Time one learning step of fixed workloads, in float64 and float32, beside a NumPy loop, "
         "a SciPy loop and a vmapped jnp.linalg.solve, and measure what the machine can do at best.",
     )
-    bench.add_argument("--json", metavar="FILE", type=Path, help="also write everything measured as JSON")
+    bench.add_argument("--json", metavar="FILE", type=_output, help="also write everything measured as JSON")
     bench.add_argument("--quick", action="store_true", help="few short rounds: a look, not a measurement")
     bench.add_argument("--workload", metavar="NAME", nargs="+", help="only these: W1, W2, W3")
     bench.add_argument("--cores", metavar="N", type=int, default=1, help="cores to keep to (default: 1)")

@@ -26,7 +26,8 @@ from jaxphys.findings_plots import (
 from jaxphys.inspection import Findings, Statistic, inspect_network, inspect_responses
 from jaxphys.inspection.findings import edge_ends
 from jaxphys.io import NetworkFile, ResponseFile, provenance, read_measured, read_network, write_atomically
-from jaxphys.io.files import about
+from jaxphys.io.files import about, check_own_folder
+from jaxphys.io.runs import write_netcdf
 from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.plots import number_text
 from jaxphys.proteins import elastic_network, read_structure
@@ -116,11 +117,13 @@ def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) 
 def earlier_findings(folder: Path | str, *, force: bool = False) -> list[Path]:
     """What `write_findings` wrote into a folder before; `InputError` if there is any, unless by `force`.
 
-    Refuses, even by force, a folder with the report of something else, and what is no folder.
+    Refuses, even by force, a folder with the report of something else, what is no folder, and a link in the
+    place of `figures`.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: must be a folder, but it is a file")
+    check_own_folder(folder / "figures")
     found = [folder / name for name in FILES if (folder / name).exists()]
     if found and not (folder / "findings.json").exists():
         raise InputError(f"--out {folder}: holds {found[0].name} of something else; give another folder")
@@ -148,6 +151,7 @@ def write_findings(findings: Findings, folder: Path | str, *, source: str) -> li
     'report.html'
     """
     folder = Path(folder)
+    check_own_folder(folder / "figures")
     pictures = draw_findings(findings)
     images = {picture.name: png(picture.figure) for picture in pictures}
     page = _page(findings, pictures, images, source)
@@ -157,14 +161,7 @@ def write_findings(findings: Findings, folder: Path | str, *, source: str) -> li
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     contents = {folder / "figures" / f"{name}.png": image for name, image in images.items()}
     contents |= {folder / "findings.json": text.encode(), folder / "report.html": page.encode()}
-    encoding = {
-        name: {"zlib": True, "complevel": 4}
-        for name, variable in fields.data_vars.items()
-        if variable.size > 1000 and variable.dtype.kind in "fiub"
-    }
-    write_atomically(
-        folder / "findings.nc", lambda to: fields.to_netcdf(to, engine="h5netcdf", encoding=encoding)
-    )
+    write_netcdf(fields, folder / "findings.nc")
     for path, content in contents.items():
         _write(path, content)
     return [folder / "findings.nc", *contents]

@@ -18,6 +18,7 @@ from jaxphys import plots
 from jaxphys._checks import InputError
 from jaxphys.equilibrium import Status
 from jaxphys.io import typical_realization, write_atomically
+from jaxphys.io.files import check_own_folder
 from jaxphys.plots import number_text, quantiles, succeeded, successful
 
 _DPI = 150
@@ -76,6 +77,8 @@ _PICTURES = (
         "many modes share the answer. Both are divided by their value at step 0 in the same realization.",
     ),
 )
+FILES = (*(f"figures/{picture.draw.__name__}.png" for picture in _PICTURES), "report.html")
+"""All that `write_report` may write into a folder."""
 _NETWORKS = {
     "FlowNetwork": "flow network",
     "SpringNetwork": "spring network",
@@ -94,13 +97,15 @@ def write_report(
     configs and attributes are shown as text, whatever they hold. Realizations that failed are
     counted by status and left out; if all did, there are no pictures.
 
-    Needs `cost`, `step`, `k`, `k_initial`, `edges` and `status`; raises `InputError` if one is missing,
-    before anything is written. Returns the paths of the files, the report last.
+    Needs `cost`, `step`, `k`, `k_initial`, `edges` and `status`; raises `InputError` if one is missing, or if
+    `figures` is a link to another place, before anything is written. Returns the paths of the files, the
+    report last.
     """
     missing = [name for name in _NEEDED if name not in dataset]
     if missing:
         raise InputError(f"Dataset must hold `{missing[0]}` for a report, but it does not.")
     folder = Path(folder)
+    check_own_folder(folder / "figures")
     pictures = {}
     if succeeded(dataset).any():
         wanted = [picture for picture in _PICTURES if any(name in dataset for name in picture.needs)]

@@ -5,9 +5,10 @@ those that are not, so that memory holds one wave at a time and an interruption 
 writes its own blocks into the same folder; the first one does all else.
 """
 
+import contextlib
 import dataclasses
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -33,15 +34,17 @@ from jaxphys.io import (
     typical_realization,
     write_atomically,
 )
+from jaxphys.io.files import check_own_folder
 from jaxphys.parallel import default_block, largest, leave_processes, own_places
 from jaxphys.planning import BlockSolvers
-from jaxphys.report import write_report
+from jaxphys.report import FILES, write_report
 from jaxphys.tasks import accuracy, task_cost
 from jaxphys.train import as_run, make_course
 from jaxphys.waves import Course, Trained, fitting, train_blocks
 
-# What a run writes; `--force` removes these and nothing else.
-OUTPUTS = ("config.toml", "checkpoints", "blocks", "run.nc", "network.json", "report.html", "figures")
+# What a run writes besides its report, blocks and checkpoints; `--force` removes all of it, and no more.
+_OUTPUTS = ("config.toml", "run.nc", "network.json")
+_FOLDERS = {"figures": "*.png", "blocks": "[0-9]*.nc", "checkpoints": "block-*.ckpt"}
 # A report of more networks than this shows some of them, evenly chosen.
 _SHOWN = 1000
 
@@ -157,14 +160,14 @@ def _together(work: Callable[[], Any]) -> Any:
 
 def _settled(folder: Path, config: RunConfig, *, resume: bool, force: bool) -> tuple[RunConfig, bool]:
     """The config that runs, and whether the folder holds all of it; refuses a folder with another run."""
-    found = [name for name in OUTPUTS if (folder / name).exists()]
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: must be a folder, but it is a file")
+    found = _earlier_run(folder)
     if not found or force:
         return config, False
     if not resume:
         raise InputError(
-            f"--out {folder}: already holds a run ({found[0]}); give --resume, --force or another folder"
+            f"--out {folder}: already holds a run ({found[0].name}); give --resume, --force or another folder"
         )
     before = load_config(folder / "config.toml")
     if config.block is None:
@@ -174,8 +177,21 @@ def _settled(folder: Path, config: RunConfig, *, resume: bool, force: bool) -> t
         raise InputError(
             f"--out {folder}: holds a run of another config; resume it with {folder / 'config.toml'}"
         )
-    is_done = (folder / "report.html").exists() and not (folder / "blocks").exists()
+    is_done = (folder / "report.html").exists() and not any((folder / "blocks").glob(_FOLDERS["blocks"]))
     return config, is_done
+
+
+def _earlier_run(folder: Path) -> list[Path]:
+    """What a run before wrote into a folder; refuses what is not ours and stands in the way of a run."""
+    for name in _FOLDERS:
+        check_own_folder(folder / name)
+    found = [folder / name for name in (*_OUTPUTS, *FILES) if os.path.lexists(folder / name)]
+    for name in ("blocks", "checkpoints"):
+        found += sorted((folder / name).glob(_FOLDERS[name]))
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            raise InputError(f"{path}: must be a file, but it is a folder; remove it or give another folder")
+    return found
 
 
 def _text(config: RunConfig, **versions: str) -> str:
@@ -186,12 +202,12 @@ def _start(folder: Path, config: RunConfig, *, keep: bool) -> None:
     """Make the output folder with `config.toml` in it, emptied of an earlier run unless that goes on."""
     folder.mkdir(parents=True, exist_ok=True)
     if not keep:
-        for name in OUTPUTS:
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for path in _earlier_run(folder):
+            path.unlink()  # of a link the link alone
+        # They go only if nobody else keeps anything in them.
+        for name in _FOLDERS:
+            with contextlib.suppress(OSError):
+                (folder / name).rmdir()
     _write_config(folder, config)
 
 
@@ -249,10 +265,15 @@ def _finish(folder: Path, blocks: int) -> None:
         typical = typical_realization(run)
         k = run["k"][typical].values
     network = jax.tree.map(lambda leaf: leaf[0], draw(config, typical, typical + 1)[0])
-    save_network(network.with_k(jnp.asarray(k)), folder / "network.json", realization=typical, seed=config.seed)
+    facts = {"realization": typical, "seed": config.seed, "versions": provenance()}
+    save_network(network.with_k(jnp.asarray(k)), folder / "network.json", **facts)
     write_report(sampled_run(folder / "run.nc", _SHOWN), folder, config=dump_config(config))
-    shutil.rmtree(folder / "blocks")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for name in ("blocks", "checkpoints"):
+        # With what was half-written when a process was killed.
+        for path in (*(folder / name).glob(_FOLDERS[name]), *(folder / name).glob(".*.part")):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            (folder / name).rmdir()
 
 
 def _summary(folder: Path, times: list[str]) -> Summary:

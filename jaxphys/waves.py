@@ -32,7 +32,7 @@ _CALL_SECONDS = 1.0
 
 
 class Course(NamedTuple):
-    """What all blocks of a run share; `schedule`: the steps of its records, `size`: realizations of a block."""
+    """What all blocks of a run share; `schedule`: steps of its records, `size`: realizations of a block."""
 
     options: Options
     schedule: Int[np.ndarray, " T"]

@@ -17,6 +17,7 @@ from helpers import assert_close, assert_refused
 import jaxphys as jp
 from jaxphys import benchmark, cli
 from jaxphys.benchmark import CONTENDERS, WORKLOADS, Workload, planar_graph, workload
+from jaxphys.io import provenance
 
 pytestmark = pytest.mark.float64
 
@@ -197,6 +198,8 @@ def test_bench_writes_a_whole_report(tmp_path, monkeypatch, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]
     report = json.loads(path.read_text())
     assert {"machine", "versions", "workloads", "ceilings", "date", "seed", "command"} <= set(report)
+    recorded = report["machine"] | report["versions"]
+    assert {**recorded, **provenance()} == recorded
     assert report["command"].startswith("jaxphys bench --cores 1 --json")
     assert set(report["workloads"]) == {"W1"}
     double = report["workloads"]["W1"]

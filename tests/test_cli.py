@@ -13,6 +13,7 @@ from test_certificate import forget_compiled_rules
 
 import jaxphys as jp
 from jaxphys import cli
+from jaxphys.io import provenance
 
 CONFIG = """
 seed = 1
@@ -178,6 +179,7 @@ def test_verify_prints_a_table_and_fails_with_a_broken_rule(tmp_path, monkeypatc
     assert "exact gradient against jax.grad" in wrong
     assert all(name.endswith("gradient against jax.grad") for name in wrong)
     assert len(table["checks"]) > 50
+    assert table["provenance"] == provenance()
 
 
 def test_help_names_the_commands(capsys):
@@ -187,7 +189,40 @@ def test_help_names_the_commands(capsys):
     assert {"train", "verify", "bench"} <= set(capsys.readouterr().out.split())
 
 
-def test_wrong_commands_exit_with_two():
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        (["trian"], "invalid choice: 'trian'"),
+        (["train", "run.toml"], "required: --out"),
+        (["train", "run.toml", "--out", ""], "--out: must name where to write, but it is empty"),
+        (["reproduce", "--out", " "], "--out: must name where to write, but it is empty"),
+        (["inspect", "net.csv", "--out", ""], "--out: must name where to write, but it is empty"),
+        (["verify", "--json", ""], "--json: must name where to write, but it is empty"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments, saying, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as caught:
-        cli.main(["trian"])
+        cli.main(arguments)
     assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert saying in printed.err
+    assert printed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_overrides_may_stand_before_the_config(config, tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli, "_train", lambda parsed: asked.append((parsed.config, parsed.set)) or 0)
+    out, wanted = ["--out", str(tmp_path / "out")], ["steps=3", "seed=2", "record_every=1"]
+    for arguments in (
+        ["--set", *wanted, str(config), *out],
+        ["--set", wanted[0], "--set", wanted[1], str(config), *out, "--set", wanted[2]],
+        [str(config), "--set", *wanted[:2], *out, "--set", wanted[2]],
+        [*out, str(config), "--set", *wanted],
+    ):
+        assert cli.main(["train", *arguments]) == 0
+        assert asked.pop() == (config, wanted)
+    for arguments in (["--set", *wanted], ["--set", "steps", str(config)], []):
+        assert cli.main(["train", *arguments, *out]) == 2
+        assert capsys.readouterr().err == "jaxphys: train needs one CONFIG.toml; name it before --set\n"

@@ -27,6 +27,7 @@ from jaxphys.experiments.frame import computed_once
 from jaxphys.experiments.microscopic_imprints import conductances, measures
 from jaxphys.experiments.microscopic_imprints import systems as imprint_systems
 from jaxphys.experiments.physical_effects.overload import half_point
+from jaxphys.io import provenance
 
 pytestmark = pytest.mark.float64
 
@@ -125,7 +126,10 @@ def test_reproduce_writes_everything_and_goes_on(toys, tmp_path):
         "claims.json",
         "report.html",
     }
-    entries = json.loads((tmp_path / "claims.json").read_text())
+    summary = json.loads((tmp_path / "claims.json").read_text())
+    assert [made["experiments"] for made in summary["made_with"]] == [["toy.one", "toy.two"]]
+    assert summary["made_with"][0]["versions"] == provenance()
+    entries = summary["claims"]
     assert [set(entry) for entry in entries] == [KEYS, KEYS]
     assert [entry["id"] for entry in entries] == [claim.id for claim in claims]
     assert ex.load_claims(tmp_path / "claims.json") == claims
@@ -181,11 +185,11 @@ def test_an_interruption_leaves_what_is_done(toys, tmp_path, jobs):
     ex.reproduce(["toy.one"], tmp_path)
     with pytest.raises(KeyboardInterrupt):
         ex.reproduce([], tmp_path, jobs=jobs)
-    assert len(json.loads((tmp_path / "claims.json").read_text())) == 1
+    assert len(ex.load_claims(tmp_path / "claims.json")) == 1
     toys["toy.two"].interrupt = False
     ex.reproduce([], tmp_path)
     assert [counter.calls for counter in toys.values()] == [1, 2]
-    assert len(json.loads((tmp_path / "claims.json").read_text())) == 2
+    assert len(ex.load_claims(tmp_path / "claims.json")) == 2
 
 
 def test_results_of_other_settings_are_not_replaced(toys, tmp_path):
@@ -203,9 +207,14 @@ def test_results_of_other_settings_are_not_replaced(toys, tmp_path):
 
 
 def test_damaged_results_and_folders(toys, tmp_path):
+    ex.reproduce([], tmp_path)
     (tmp_path / "toy.one.nc").write_text("nothing of ours")
     with pytest.raises(InputError, match=r"toy\.one\.nc: cannot be read"):
         ex.reproduce([], tmp_path)
+    # What is not asked for is in the summary all the same.
+    with pytest.raises(InputError, match=r"toy\.one\.nc: cannot be read"):
+        ex.reproduce(["toy.two"], tmp_path, force=True)
+    assert len(ex.reproduce([], tmp_path, force=True)) == 2
     (tmp_path / "file").write_text("a file")
     with pytest.raises(InputError, match="must be a folder"):
         ex.reproduce([], tmp_path / "file")

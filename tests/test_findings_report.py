@@ -13,6 +13,7 @@ import xarray as xr
 import jaxphys as jp
 from jaxphys import findings_report
 from jaxphys.findings_report import FILES, findings_json, write_findings
+from jaxphys.io import provenance
 
 pytestmark = pytest.mark.float64
 
@@ -86,7 +87,7 @@ def test_all_files_are_written_and_the_json_is_as_documented(findings, tmp_path)
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == findings.network.num_edges
     assert found["source"] == "net.csv"
-    assert found["versions"]["jaxphys"] == jp.__version__
+    assert found["versions"] == provenance()
 
     with xr.open_dataset(tmp_path / "new" / "findings.nc", engine="h5netcdf") as dataset:
         np.testing.assert_array_equal(dataset["response"], findings.fields["response"])

@@ -37,7 +37,10 @@ def labelled_table(text: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     The first line is a header; every other line has numbers and, last, the name of a class.
     Classes are numbered in alphabetical order. Raises `ValueError` on a line that does not fit.
     """
-    header, *lines = (line for line in csv.reader(text.splitlines()) if line)
+    try:
+        header, *lines = (line for line in csv.reader(text.splitlines()) if line)
+    except csv.Error as error:
+        raise ValueError(f"it is no CSV: {error}") from None
     features = np.empty((len(lines), len(header) - 1))
     for i, line in enumerate(lines):
         if len(line) != len(header):
@@ -46,5 +49,7 @@ def labelled_table(text: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
             features[i] = [float(value) for value in line[:-1]]
         except ValueError:
             raise ValueError(f"line {i + 2} has a feature that is no number") from None
+        if not np.isfinite(features[i]).all():
+            raise ValueError(f"line {i + 2} has a feature that is not finite")
     classes = sorted({line[-1] for line in lines})
     return features, np.array([classes.index(line[-1]) for line in lines], dtype=int), classes

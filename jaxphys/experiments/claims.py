@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxphys._checks import InputError, require
 from jaxphys.io import write_atomically
+from jaxphys.io.files import about, read_text
 
 Verdict = Literal["holds", "does not hold", "conditional"]
 Number = float | str | None
@@ -103,31 +104,45 @@ def to_json(claims: Iterable[Claim]) -> str:
 
 
 def from_json(text: str, where: str = "claims") -> list[Claim]:
-    """Claims from the text that `to_json` made; raises `InputError` that names `where` on any other."""
+    """Claims from the text that we wrote of them; raises `InputError` that names `where` on any other."""
     names = [field.name for field in dataclasses.fields(Claim)]
     try:
         entries = json.loads(text)
+        entries = entries.get("claims") if isinstance(entries, dict) else entries
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError("it holds something else")
         claims = []
         for entry in entries:
             if set(entry) != set(names):
                 raise ValueError(f"an entry must have the keys {', '.join(names)}")
             spread = entry["spread"]
             claims.append(Claim(**{**entry, "spread": None if spread is None else tuple(spread)}))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{where} must hold a list of claims: {str(error).splitlines()[0]}") from None
     return claims
 
 
-def save_claims(claims: Sequence[Claim], path: Path | str) -> None:
-    """Write `claims.json`, whole or not at all."""
-    text = to_json(claims)
+def save_claims(
+    claims: Sequence[Claim], path: Path | str, versions: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """Write `claims.json`, whole or not at all; `versions` are those of every experiment.
+
+    `{"claims": [...], "made_with": [{"experiments": [names], "versions": {...}}, ...]}`: experiments made
+    with equal versions share an entry.
+    """
+    made_with: list[dict[str, Any]] = []
+    for name, used in (versions or {}).items():
+        entry = next((each for each in made_with if each["versions"] == used), None)
+        if entry is None:
+            made_with.append(entry := {"experiments": [], "versions": used})
+        entry["experiments"].append(name)
+    content = {"claims": json.loads(to_json(claims)), "made_with": made_with}
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
 
 
 def load_claims(path: Path | str) -> list[Claim]:
     """Read a `claims.json`; raises `InputError` if the file is none."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"File {path} cannot be read: {error}") from None
+    with about(path):
+        text = read_text(path)
     return from_json(text, f"File {path}")

@@ -1,7 +1,6 @@
 """The report on experiments: one HTML page, every picture beside its claims, nothing from elsewhere."""
 
 import base64
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +16,10 @@ _VERDICTS = ("holds", "conditional", "does not hold")
 
 
 class Entry(NamedTuple):
-    """An experiment in the report: `picture` is its PNG file, `facts` the attributes of its dataset."""
+    """An experiment in the report: `picture` is its PNG file, `facts` the attributes of its dataset.
+
+    Among these `settings` is a dictionary and `seconds` a number.
+    """
 
     name: str
     title: str
@@ -81,8 +83,7 @@ def value_text(value: Number) -> str:
 
 def _section(entry: Entry) -> dict[str, Any]:
     encoded = base64.b64encode(entry.picture.read_bytes()).decode()
-    settings = json.loads(entry.facts.get("settings", "{}"))
-    told = [f"{key} {value}" for key, value in settings.items()]
+    told = [f"{key} {value}" for key, value in entry.facts.get("settings", {}).items()]
     if "seconds" in entry.facts:
         told.append(f"{float(entry.facts['seconds']):.0f} s")
     return {

@@ -1,5 +1,6 @@
 """Run experiments by name and write what they found: pictures, datasets, claims, one report."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -53,10 +54,13 @@ def reproduce(
     for one in todo:
         one.check()
     out.mkdir(parents=True, exist_ok=True)
+    if force:
+        _remove_damaged(todo, out)
     found: dict[str, list[Claim]] = {}
     for one in experiments:
         if one not in todo:
-            dataset = xr.load_dataset(_path(out, one), engine="h5netcdf")
+            with _opened(_path(out, one)) as dataset:
+                dataset.load()
             if not (out / f"{one.name}.png").exists():
                 _draw(one, dataset, out)
             tell(f"{one.name}: already there")
@@ -100,16 +104,18 @@ def _computed(
 def write_summary(out: Path | str) -> None:
     """Write `claims.json` and `report.html` for the datasets and pictures that a folder holds."""
     out = Path(out)
-    entries, claims = [], []
+    entries, claims, versions = [], [], {}
     for one in EXPERIMENTS.values():
         if not _path(out, one).exists() or not (out / f"{one.name}.png").exists():
             continue
-        with xr.open_dataset(_path(out, one), engine="h5netcdf") as dataset:
+        with _opened(_path(out, one)) as dataset:
             facts = dict(dataset.attrs)
             found = stored_claims(dataset)
+            facts["settings"] = dict(json.loads(facts.get("settings", "{}")))
+            versions[one.name] = dict(json.loads(facts.get("versions", "{}")))
         entries.append(Entry(one.name, one.title, one.caption, (out / f"{one.name}.png"), found, facts))
         claims += found
-    save_claims(claims, out / "claims.json")
+    save_claims(claims, out / "claims.json", versions)
     text = page(entries)
     write_atomically(out / "report.html", lambda to: to.write_text(text, encoding="utf-8"))
 
@@ -118,16 +124,33 @@ def _path(out: Path, one: Experiment) -> Path:
     return out / f"{one.name}.nc"
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[xr.Dataset]:
+    """What an experiment wrote before; damage that is noticed while it is read is one `InputError`."""
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            yield dataset
+    except Exception:  # Layers below xarray raise what they like on broken files.
+        raise InputError(f"{path}: cannot be read; remove it, or give --force or another folder") from None
+
+
+def _remove_damaged(experiments: Sequence[Experiment], out: Path) -> None:
+    """What is computed again anyway shall not keep the summary from being written."""
+    for one in experiments:
+        try:
+            with _opened(_path(out, one)) as dataset:
+                stored_claims(dataset)
+        except InputError:
+            _path(out, one).unlink(missing_ok=True)
+
+
 def _is_done(one: Experiment, settings: Settings, out: Path) -> bool:
     """Whether the same settings and version made what is there; refuses to replace what others made."""
     path = _path(out, one)
     if not path.exists():
         return False
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            found = str(dataset.attrs.get("settings"))
-    except (OSError, ValueError, RuntimeError, KeyError):
-        raise InputError(f"{path}: cannot be read; give --force or another folder") from None
+    with _opened(path) as dataset:
+        found = str(dataset.attrs.get("settings"))
     wanted = one.identity(settings)
     if found != wanted:
         raise InputError(

@@ -7,6 +7,7 @@ opened, and every complaint is an `InputError` of one line.
 import contextlib
 import csv
 import difflib
+import importlib.metadata
 import io
 import itertools
 import math
@@ -45,25 +46,70 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
     """Call `write` on a temporary neighbour of `path`, then move it there: whole file or none."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
+    # What another process left there, be it a link that would lead the writer elsewhere.
+    temporary.unlink(missing_ok=True)
     try:
         write(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        # A full disk is met by a write, which knows of no name.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def check_own_folder(path: Path) -> None:
+    """Refuse a file or a link where a folder inside an output folder shall be.
+
+    What a link leads to is someone else's: nothing may be written or removed there.
+    """
+    if path.is_symlink():
+        raise InputError(f"{path}: must be a folder, but it is a link; remove it or give another folder")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: must be a folder, but it is a file; remove it or give another folder")
+
+
+_LIBRARIES = (
+    *("jax", "jaxlib", "equinox", "optax", "numpy", "scipy"),
+    *("networkx", "xarray", "h5netcdf", "h5py"),
+)
+# What can change numbers or speed; nothing that names users, machines or secrets.
+_ENVIRONMENT = (
+    *("XLA_FLAGS", "NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION"),
+    *("JAX_DEFAULT_PRNG_IMPL", "JAX_THREEFRY_PARTITIONABLE", "JAX_RANDOM_SEED_OFFSET", "JAX_DISABLE_JIT"),
+    *("JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_NUMPY_DTYPE_PROMOTION", "JAX_DEBUG_NANS"),
+    *("JAX_CPU_ENABLE_ASYNC_DISPATCH", "NVIDIA_TF32_OVERRIDE", "XLA_PYTHON_CLIENT_PREALLOCATE"),
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+)
+
+
 def provenance() -> dict[str, str]:
-    """What a run depended on: versions, device, and the commit if jaxphys runs from a git checkout."""
+    """What a run depended on, as text by name: versions, devices, flags, and the commit in a git checkout.
+
+    - `jaxphys`, `python`, and the libraries that numbers and files pass through: versions.
+    - `backend`, `device` (its kind), `devices` and `processes` (how many), `platform`.
+    - `jax_enable_x64`, and those environment variables that are set, of a list that names no folders,
+      machines or users; what looks like a path in their values is left out.
+    - `commit`: of jaxphys, with `-dirty` where files were changed since.
+    """
     from jaxphys import __version__
 
-    record = {
-        "jaxphys": __version__,
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "numpy": np.__version__,
+    record = {"jaxphys": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            record[name] = importlib.metadata.version(name)
+    record |= {
+        "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
+        "devices": str(jax.device_count()),
+        "processes": str(jax.process_count()),
         "platform": platform.platform(),
+        "jax_enable_x64": str(jax.config.read("jax_enable_x64")).lower(),
     }
+    record |= {name: _without_paths(os.environ[name]) for name in _ENVIRONMENT if os.environ.get(name)}
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -71,6 +117,15 @@ def provenance() -> dict[str, str]:
             described = subprocess.run(command, capture_output=True, text=True, check=True)
             record["commit"] = described.stdout.strip()
     return record
+
+
+def _without_paths(flags: str) -> str:
+    """Flags on one line; of those whose value could be a path only the name."""
+    return " ".join(
+        f"{flag.partition('=')[0]}=..." if re.search(r"=.*[/\\~]", flag) else flag
+        for flag in flags.split()
+        if not re.match(r"[^=]*[/\\~]", flag)
+    )
 
 
 @contextlib.contextmanager
@@ -286,12 +341,14 @@ def read_archive(path: Path | str, wanted: Iterable[str]) -> dict[str, np.ndarra
     check_names(names, wanted, "array")
     arrays = {}
     for member, name in zip(members, names, strict=True):
-        if name in wanted:
-            try:
+        try:
+            # Opened even if unwanted: a damaged name is told from another one by its second copy alone.
+            with archive.open(member) as file:
                 # Not more than the archive promised, whatever comes out.
-                packed = archive.open(member).read(member.file_size)
-            except Exception:  # zlib, lzma, bz2 and zipfile each have their own.
-                raise InputError(f"array `{name}` cannot be unpacked: the archive is broken.") from None
+                packed = file.read(member.file_size) if name in wanted else b""
+        except Exception:  # zlib, lzma, bz2 and zipfile each have their own.
+            raise InputError(f"array {shown(name)} cannot be unpacked: the archive is broken.") from None
+        if name in wanted:
             arrays[name] = to_array(packed, f"array `{name}`")
     return arrays
 

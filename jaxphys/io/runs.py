@@ -1,7 +1,9 @@
 """Runs as netCDF: written, read back, and one network of a run that may be a stranger's."""
 
 import contextlib
+import io
 import math
+import shutil
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,16 +103,24 @@ def run_dataset(
 
 
 def save_run(dataset: xr.Dataset, path: Path | str) -> None:
-    """Write a dataset of `run_dataset` as compressed netCDF (HDF5), whole or not at all.
+    """Write a dataset of `run_dataset` as compressed netCDF (HDF5) with checksums, whole or not at all.
 
     Read it with `load_run` or `xarray.open_dataset(path)`.
     """
+    write_netcdf(dataset, path)
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path | str) -> None:
+    """Write any dataset as `save_run` does."""
+    # Checksums cost no time that can be measured; without them a flipped bit is a wrong number.
     encoding = {
-        name: {"zlib": True, "complevel": 4}
+        name: {"fletcher32": True} | ({"zlib": True, "complevel": 4} if variable.size > 1000 else {})
         for name, variable in dataset.variables.items()
-        if variable.size > 1000
+        if variable.ndim and variable.size and variable.dtype.kind in "fiub"
     }
-    write_atomically(path, lambda to: dataset.to_netcdf(to, engine="h5netcdf", encoding=encoding))
+    # In memory first: where a disk is full, HDF5 can take the whole process with it.
+    content = dataset.to_netcdf(engine="h5netcdf", encoding=encoding)
+    write_atomically(path, lambda to: to.write_bytes(content))
 
 
 def join_runs(parts: Sequence[Path], path: Path | str) -> None:
@@ -132,7 +142,7 @@ def join_runs(parts: Sequence[Path], path: Path | str) -> None:
             if name in here and np.array_equal(values, here[name])
         }
 
-    def write(to: Path) -> None:
+    def write(to: Any) -> None:
         with h5netcdf.File(to, "w") as file:
             begin = 0
             for part, size in zip(parts, sizes, strict=True):
@@ -146,6 +156,19 @@ def join_runs(parts: Sequence[Path], path: Path | str) -> None:
                         file[name][begin : begin + size] = values
                 begin += size
 
+    # Where a disk is full, HDF5 can take the whole process with it: in memory first, or with room enough.
+    needed = sum(part.stat().st_size for part in parts)
+    if needed <= LARGEST_ARRAYS:
+        content = io.BytesIO()
+        write(content)
+        write_atomically(path, lambda to: to.write_bytes(content.getbuffer()))
+        return
+    free = shutil.disk_usage(Path(path).parent).free
+    if free < 1.2 * needed:
+        raise InputError(
+            f"File {path}: its {needed / 2**30:.2g} GiB need more room than the {free / 2**30:.2g} GiB that the "
+            "disk has left; make room and resume."
+        )
     write_atomically(path, write)
 
 
@@ -159,16 +182,13 @@ def _declare(file: Any, run: xr.Dataset, realizations: int, shared: Mapping[Hash
             dims = ("realization", *dims)
         shape = tuple(file.dimensions[dim].size for dim in dims)
         options: dict[str, Any] = {}
+        if dims and math.prod(shape) and variable.dtype.kind in "fiub":
+            options = {"fletcher32": True, "chunks": shape}
         if math.prod(shape) > 1000:
             # About a megabyte each, so that one realization is read without all the others.
             one = max(math.prod(shape[1:]) * variable.dtype.itemsize, 1)
             rows = int(np.clip(2**20 // one, 1, shape[0]))
-            options = {
-                "chunks": (rows, *shape[1:]),
-                "compression": "gzip",
-                "compression_opts": 4,
-                "shuffle": True,
-            }
+            options |= {"chunks": (rows, *shape[1:]), "compression": "gzip", "compression_opts": 4}
         fill = np.nan if variable.dtype.kind == "f" else None
         made = file.create_variable(name, dims, variable.dtype, fillvalue=fill, **options)
         made.attrs.update({key: value for key, value in variable.attrs.items() if key != "_FillValue"})
