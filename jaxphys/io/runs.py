@@ -166,8 +166,8 @@ def join_runs(parts: Sequence[Path], path: Path | str) -> None:
     free = shutil.disk_usage(Path(path).parent).free
     if free < 1.2 * needed:
         raise InputError(
-            f"File {path}: its {needed / 2**30:.2g} GiB need more room than the {free / 2**30:.2g} GiB that the "
-            "disk has left; make room and resume."
+            f"File {path}: its {needed / 2**30:.2g} GiB need more room than the {free / 2**30:.2g} GiB that "
+            "the disk has left; make room and resume."
         )
     write_atomically(path, write)
 
