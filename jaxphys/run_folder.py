@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -249,12 +250,17 @@ def _run_dataset(
     measure, name = (accuracy, "accuracy") if config.task.kind == "classification" else (task_cost, "cost")
     measured: dict[str, Any] = {}
     if test is not None:
-        measured[f"train_{name}"] = jax.vmap(measure)(run.network, task)
-        measured[f"test_{name}"] = jax.vmap(measure)(run.network, test)
+        measured[f"train_{name}"] = _measured(measure, run.network, task)
+        measured[f"test_{name}"] = _measured(measure, run.network, test)
     versions = json.dumps(provenance())
     return run_dataset(
         run, attributes={"seed": config.seed, "config": _text(config), "versions": versions}, **measured
     )
+
+
+@eqx.filter_jit
+def _measured(measure: Callable[..., Any], networks: Any, tasks: Any) -> Any:
+    return jax.vmap(measure)(networks, tasks)
 
 
 def _finish(folder: Path, blocks: int) -> None:

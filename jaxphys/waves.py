@@ -105,12 +105,13 @@ def train_blocks(
             checkpoints.clear()
         largest([0])  # Nobody writes before what was there is gone.
     begin = time.perf_counter()
-    first = None
+    first = empty = None
     waves = _waves(course, blocks, checkpoints if resume else None)
     total = int(course.schedule[-1])
     with tqdm(total=total * len(waves), unit="step", disable=not progress) as bar:
         for wave, place in waves:
-            walk = _Walk(course, wave, draw, solvers, checkpoints)
+            walk = _Walk(course, wave, draw, solvers, checkpoints, empty)
+            empty = walk.empty
             if place is not None:
                 walk.restore()
             bar.update(max(walk.place.step, 0))
@@ -242,6 +243,7 @@ class _Walk:
         draw: Draw,
         solvers: BlockSolvers,
         checkpoints: Checkpoints | None,
+        empty: dict[str, np.ndarray] | None = None,
     ):
         self.course, self.checkpoints = course, checkpoints
         # Fewer blocks than devices: the first one stands in for the others, and is kept once.
@@ -258,7 +260,9 @@ class _Walk:
         self.block = spread(course.mesh, blocks)
         walkers = start(course.mesh, self.block, self.course.options)
         self.like = own_parts(course.mesh, walkers)
-        self.records = [self._room(walkers) for _ in own]
+        # Of the wave before, where there was one: to find out their shapes is to trace a step.
+        self.empty = self._room(walkers) if empty is None else empty
+        self.records = [{name: value.copy() for name, value in self.empty.items()} for _ in own]
         self.state: tuple[Walker, Place] = walkers, Place(-1, 0)
         # The first call measures where networks stand, and compiles.
         self.most_steps = 1
@@ -413,8 +417,13 @@ class _Walk:
         return -(-len(self.course.schedule) // _CALLS)
 
 
+@eqx.filter_jit
+def _condensed(task: Any) -> Any:
+    return jax.vmap(lambda one: one.condensed())(task)
+
+
 def _block(course: Course, number: int, network: Any, task: Any, solver: Any) -> Block:
-    samples = task if course.options.batch_size is not None else jax.vmap(lambda one: one.condensed())(task)
+    samples = task if course.options.batch_size is not None else _condensed(task)
     realizations = jnp.arange(number * course.size, (number + 1) * course.size, dtype=jnp.uint32)
     # Of its number alone, so that a realization draws the same in any block, and among any others.
     keys = jax.vmap(partial(jax.random.fold_in, course.key))(realizations)
