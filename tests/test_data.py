@@ -26,3 +26,15 @@ def test_tables_say_what_is_wrong():
         labelled_table("a,b,class\n1,2\n")
     with pytest.raises(ValueError, match="line 3 has a feature that is no number"):
         labelled_table("a,b,class\n1,2,x\n1,b,y\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("x,kind\n" + "1" * 200_000 + ",a\n", "no CSV"),
+        ("x,kind\nnan,a\n1,b\n", "line 2 has a feature that is not finite"),
+    ],
+)
+def test_tables_that_cannot_be_used(text, saying):
+    with pytest.raises(ValueError, match=saying):
+        labelled_table(text)
