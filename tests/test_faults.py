@@ -108,7 +108,7 @@ KINDS = {
         read_responses,
         False,
     ),
-    "claims.json": (lambda path: save_claims(claims(), path, {"toy.one": {"jax": "1"}}), load_claims, True),
+    "claims.json": (lambda path: save_claims(claims(), path), load_claims, True),
     "protein.pdb": (text(protein), read_structure, False),
     "samples.csv": (
         text("x,y,kind\n" + "".join(f"{i}.5,{i * i},{'ab'[i % 2]}\n" for i in range(9))),

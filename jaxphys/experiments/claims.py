@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -108,7 +108,6 @@ def from_json(text: str, where: str = "claims") -> list[Claim]:
     names = [field.name for field in dataclasses.fields(Claim)]
     try:
         entries = json.loads(text)
-        entries = entries.get("claims") if isinstance(entries, dict) else entries
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError("it holds something else")
         claims = []
@@ -122,22 +121,9 @@ def from_json(text: str, where: str = "claims") -> list[Claim]:
     return claims
 
 
-def save_claims(
-    claims: Sequence[Claim], path: Path | str, versions: Mapping[str, Mapping[str, str]] | None = None
-) -> None:
-    """Write `claims.json`, whole or not at all; `versions` are those of every experiment.
-
-    `{"claims": [...], "made_with": [{"experiments": [names], "versions": {...}}, ...]}`: experiments made
-    with equal versions share an entry.
-    """
-    made_with: list[dict[str, Any]] = []
-    for name, used in (versions or {}).items():
-        entry = next((each for each in made_with if each["versions"] == used), None)
-        if entry is None:
-            made_with.append(entry := {"experiments": [], "versions": used})
-        entry["experiments"].append(name)
-    content = {"claims": json.loads(to_json(claims)), "made_with": made_with}
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+def save_claims(claims: Sequence[Claim], path: Path | str) -> None:
+    """Write `claims.json`, a list, whole or not at all."""
+    text = to_json(claims)
     write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
 
 

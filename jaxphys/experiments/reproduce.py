@@ -104,7 +104,7 @@ def _computed(
 def write_summary(out: Path | str) -> None:
     """Write `claims.json` and `report.html` for the datasets and pictures that a folder holds."""
     out = Path(out)
-    entries, claims, versions = [], [], {}
+    entries, claims = [], []
     for one in EXPERIMENTS.values():
         if not _path(out, one).exists() or not (out / f"{one.name}.png").exists():
             continue
@@ -112,10 +112,9 @@ def write_summary(out: Path | str) -> None:
             facts = dict(dataset.attrs)
             found = stored_claims(dataset)
             facts["settings"] = dict(json.loads(facts.get("settings", "{}")))
-            versions[one.name] = dict(json.loads(facts.get("versions", "{}")))
         entries.append(Entry(one.name, one.title, one.caption, (out / f"{one.name}.png"), found, facts))
         claims += found
-    save_claims(claims, out / "claims.json", versions)
+    save_claims(claims, out / "claims.json")
     text = page(entries)
     write_atomically(out / "report.html", lambda to: to.write_text(text, encoding="utf-8"))
 
