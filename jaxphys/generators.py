@@ -70,6 +70,9 @@ def erdos_renyi(
         chosen = np.sort(generator.choice(pairs, num_edges, replace=False))
         positions = None if dimension is None else generator.random((num_nodes, dimension))
         edges = np.stack([first[chosen], second[chosen]], axis=1)
+        # Most draws fail by a node that nothing touches, which is quickly seen.
+        if np.bincount(edges.ravel(), minlength=num_nodes).min() == 0:
+            continue
         if component_labels(edges, num_nodes).max() > 0:
             continue
         if rigid and positions is not None:
