@@ -141,7 +141,9 @@ class BlockSolvers:
     def __init__(self, choice: AbstractSolver | Callable[[Any, Any], AbstractSolver], *, alone: bool):
         self.same: AbstractSolver | None = None
         self.by_blocks: type[AbstractSolver] | None = None
+        self.needed: MeshRoom | None = None
         self.room: MeshRoom | None = None
+        self.growth = 0
         self.alone = alone
         if isinstance(choice, AbstractSolver):
             require(
@@ -188,17 +190,20 @@ class BlockSolvers:
         arguments = [_mesh_arguments(*block) for block in blocks]
         drafts = [draft_mesh(*given) for given in arguments]
         needed = reduce(MeshRoom.joined, (draft.room for draft in drafts))
-        needed = _agreed(needed if self.room is None else needed.joined(self.room))
+        needed = _agreed(needed if self.needed is None else needed.joined(self.needed))
         if needed.side_by_side:
             drafts = [
                 draft_mesh(*given, side_by_side=True) if len(draft.edges) == 1 else draft
                 for draft, given in zip(drafts, arguments, strict=True)
             ]
             needed = _agreed(reduce(MeshRoom.joined, (draft.room for draft in drafts), needed))
-        if self.room is None or _sizes(needed).tolist() != _sizes(self.room).tolist():
-            # Blocks to come differ a little: with some room to spare, few of them compile anew.
-            spare = needed.side_by_side
-            self.room = needed._replace(elimination=needed.elimination.with_spare()) if spare else needed
+        self.needed = needed
+        if self.room is None or (_sizes(needed) > _sizes(self.room)).any():
+            # Blocks to come differ: with room to spare, and more each time, few of them compile anew.
+            if needed.side_by_side:
+                needed = needed._replace(elimination=needed.elimination.with_spare(self.growth))
+                self.growth += 1
+            self.room = needed
         return list(plan_meshes(drafts, self.room, arguments))
 
 

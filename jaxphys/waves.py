@@ -265,7 +265,7 @@ class _Walk:
         self.records = [{name: value.copy() for name, value in self.empty.items()} for _ in own]
         self.state: tuple[Walker, Place] = walkers, Place(-1, 0)
         # The first call measures where networks stand, and compiles.
-        self.most_steps = 1
+        self.most_steps, self.overhead = 1, np.inf
         self.saved_at = time.perf_counter()
         self.saved: Place | None = None
         self.resting = False
@@ -308,9 +308,18 @@ class _Walk:
                 records[name][:, place.records : reached] = value[:, :count]
         steps = int(ends[-1]) - place.step
         if place.step >= 0:
-            pace = steps / max(time.perf_counter() - begin, 1e-9)
-            self.most_steps = int(np.clip(pace * _CALL_SECONDS, 1, 8 * self.most_steps))
+            self._find_pace(steps, time.perf_counter() - begin)
         self.state = walkers, Place(int(ends[-1]), int(reached))
+
+    def _find_pace(self, steps: int, seconds: float) -> None:
+        """How far the next call goes: its steps last about a second, or as long as what every call costs."""
+        self.overhead = min(self.overhead, seconds)
+        if steps > 1:
+            pace = steps / max(seconds - self.overhead, 1e-6)
+            wanted = int(pace * max(_CALL_SECONDS, self.overhead))
+            self.most_steps = min(max(wanted, 1), 8 * self.most_steps)
+        else:
+            self.most_steps = max(self.most_steps, 8)
 
     def _ends(self, length: int) -> np.ndarray:
         """Where the segments of the next call end: at records, the last one perhaps between two."""

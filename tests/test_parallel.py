@@ -276,7 +276,7 @@ def test_room_to_spare_changes_no_bit():
     arguments = network.topology.edges, task.boundary.rows
     draft = draft_mesh(*arguments)
     room = draft.room
-    wider = room._replace(elimination=room.elimination.with_spare(), parallel=room.parallel + 1)
+    wider = room._replace(elimination=room.elimination.with_spare(1), parallel=room.parallel + 1)
     other = draft_mesh(planned(seed=1)[0].topology.edges, task.boundary.rows).room
     assert room.joined(other) != room
 

@@ -7,7 +7,7 @@ consecutive levels of like size are padded to one shape and run as one loop, so 
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -78,15 +78,17 @@ class Room(NamedTuple):
             *(_largest(*both) for both in ((self.quiet, other.quiet), (self.late, other.late))),
         )
 
-    def with_spare(self) -> "Room":
-        """Up to an eighth more of everything that differs a little from one set of graphs to the next."""
-
-        def up(sizes: Any) -> Any:
-            sizes = np.asarray(sizes)
-            unit = np.maximum(2.0 ** np.floor(np.log2(np.maximum(sizes, 1)) - 3), 1).astype(int)
-            return -(-sizes // unit) * unit
-
-        return Room(int(up(self.pairs)), up(self.quiet), up(self.late))
+    def with_spare(self, growth: int) -> "Room":
+        """With more of all that differs from one set of graphs to the next, the more the larger `growth`."""
+        levels = [
+            np.concatenate([sizes, np.repeat(sizes[-1:], growth + 1, axis=0)])
+            for sizes in (self.quiet, self.late)
+        ]
+        pairs, *levels = (
+            np.ceil(np.asarray(sizes) * (1 + 0.125 * 2**growth)).astype(int) + growth + 1
+            for sizes in (self.pairs, *levels)
+        )
+        return Room(int(pairs), *levels)
 
 
 def _largest(one: np.ndarray, other: np.ndarray) -> np.ndarray:
