@@ -103,7 +103,8 @@ class State(eqx.Module):
     - `reaction`: `(..., c)` Lagrange multipliers λ of `H x + Cᵀ λ = F`: minus the force or current
       that holding each row takes.
     - `residual`: backward error of the solution, the largest entry of `H x + Cᵀλ - F` and `C x - d`
-      over the size of the terms that cancel in it; about 1e-16 when all is well in float64.
+      over the size of the terms that cancel in it, the worst of all columns; about 1e-16 when all is well in
+      float64.
     - `status`: a `Status` code.
     """
 
@@ -220,16 +221,22 @@ def greens_function(
 def _backward_error(
     hessian: Array, rows: Array, x: Array, reaction: Array, force: Array, values: Array
 ) -> Array:
-    balance = jnp.max(jnp.abs(hessian @ x + rows.T @ reaction - force), initial=0.0)
-    terms = jnp.max(jnp.abs(hessian) @ jnp.abs(x) + jnp.abs(rows.T) @ jnp.abs(reaction), initial=0.0)
-    scale = terms + jnp.max(jnp.abs(force), initial=0.0)
-    held = jnp.max(jnp.abs(rows @ x - values), initial=0.0)
+    """The worst column's, each on its own scale."""
+
+    def largest(array: Array) -> Array:
+        return jnp.max(jnp.abs(array), axis=0, initial=0.0)
+
+    balance = largest(hessian @ x + rows.T @ reaction - force)
+    terms = largest(jnp.abs(hessian) @ jnp.abs(x) + jnp.abs(rows.T) @ jnp.abs(reaction))
+    held = largest(rows @ x - values)
     # A held value of zero cancels against the whole state, not against the entries that it reads; and a state
     # of zero against what its forces would do if nothing held it.
-    state = jnp.max(jnp.abs(x)) + jnp.max(jnp.abs(force), initial=0.0) / jnp.max(jnp.abs(hessian))
-    size = jnp.max(jnp.abs(rows), initial=0.0) * state + jnp.max(jnp.abs(values), initial=0.0)
+    state = largest(x) + largest(force) / jnp.max(jnp.abs(hessian))
+    size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
     tiny = jnp.finfo(hessian.dtype).tiny
-    return jnp.maximum(balance / (scale + tiny), held / (size + tiny))
+    return jnp.max(
+        jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0
+    )
 
 
 def judged(definite: Bool[Array, ""], residual: Float[Array, ""], doubt: Float[Array, ""]) -> Int[Array, ""]:

@@ -415,3 +415,24 @@ def test_projection_is_only_of_what_nothing_holds():
     positions = np.asarray(network.topology.positions)
     turn = np.stack([-(positions - positions[0])[:, 1], (positions - positions[0])[:, 0]], axis=1).ravel()
     assert_close(abs(rows[2] @ turn), np.linalg.norm(turn), relative=ulps(50))
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("name", ["dense", "bordered_lu", "sparse_cholesky"])
+def test_a_large_column_hides_no_doubt_about_a_small_one(name):
+    """A wire sixteen decades better than those at its ends is beyond all digits; a soft leaf beside it is not."""
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (3, 4)]), k=[1.3, 1e16, 1.2, 1e-10])
+    boundary = jp.Boundary(network, held_nodes=[0], ground=[3])
+    force, values = jnp.zeros((2, 5)).at[0, 4].set(1.0), jnp.array([[0.0], [1.0]])
+    solver = {"dense": jp.Dense(), "bordered_lu": jp.BorderedLU()}.get(name)
+    if solver is None:
+        solver = jp.SparseCholesky(network.topology.edges, boundary.rows, network.strain_directions())
+    leaf = jp.equilibrate(network, boundary, force[:1], values[:1], solver=solver)
+    assert_close(leaf.x[0, 4:], np.array([1e10]), relative=ulps(10))
+    assert jp.Status(int(leaf.status)) is jp.Status.OK
+    both = jp.equilibrate(network, boundary, force, values, solver=solver)
+    assert jp.Status(int(both.status)) is jp.Status.INACCURATE
+    # The same where a task puts them side by side, the leaf being read and the wires driven.
+    task = jp.Task(boundary, values=[[1.0]], readout=np.eye(5)[4:], targets=[[0.5]])
+    response = jp.respond(network, task, solver=solver)
+    assert jp.Status(int(response.status)) is jp.Status.INACCURATE

@@ -191,9 +191,9 @@ def solve_bordered(
 ) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Bool[Array, ""], Float[Array, ""]]:
     """Solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for m columns; returns `(x, λ, definite, doubt)`.
 
-    `doubt` is how far one step of iterative refinement would move x, of its largest entry: about the
-    condition number times a rounding error, and so what x may be wrong by (zero where the solver
-    `is_relative`).
+    `doubt` is how far one step of iterative refinement would move x, of its largest entry, in the worst
+    column: about the condition number times a rounding error, and so what x may be wrong by (zero where the
+    solver `is_relative`).
 
     Derivatives of any order with respect to `H`, `F` and `d` follow from the implicit
     function theorem and reuse the same factors (`jax.lax.custom_linear_solve`).
@@ -217,8 +217,11 @@ def solve_bordered(
     doubt = jnp.zeros((), hessian.dtype)
     if not solver.is_relative:
         gap = jax.lax.stop_gradient(right_side - bordered(solution))
-        moved = jnp.max(jnp.abs(solve(None, gap)[:n]))
-        # A state of zero is measured against what its forces would do if nothing held it.
-        size = jnp.max(jnp.abs(solution[:n])) + jnp.max(jnp.abs(force)) / jnp.max(jnp.abs(constant))
-        doubt = jax.lax.stop_gradient(moved / (size + jnp.finfo(size.dtype).tiny))
+        moved = jnp.max(jnp.abs(solve(None, gap)[:n]), axis=0)
+        # Columns by themselves: a large one says nothing of a small one beside it. A state of zero is measured
+        # against what its forces would do if nothing held it.
+        alone = jnp.max(jnp.abs(force), axis=0) / jnp.max(jnp.abs(constant))
+        size = jnp.max(jnp.abs(solution[:n]), axis=0) + alone
+        worst = jnp.max(moved / (size + jnp.finfo(size.dtype).tiny), initial=0.0)
+        doubt = jax.lax.stop_gradient(worst)
     return solution[:n], solution[n:], solver.is_definite(factors), doubt

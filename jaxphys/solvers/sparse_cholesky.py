@@ -392,13 +392,14 @@ def _respond_kernel(
         gap = largest(jnp.where(solver.moving[:, :, None, None], balance, 0))
         return x + step, jnp.stack([gap, largest(step)])
 
-    def largest(array: Float[Array, "G a m B"]) -> Float[Array, "G B"]:
-        return jnp.max(jnp.abs(array), axis=(1, 2))
+    def largest(array: Float[Array, "G a m B"]) -> Float[Array, "G m B"]:
+        return jnp.max(jnp.abs(array), axis=1)
 
     # A solve, and one step of refinement that tells what it is worth.
     x, (_, (gap, moved)) = jax.lax.scan(refine, x, None, length=2)
-    stiffest = jnp.max(jnp.abs(k).reshape(solver.graphs, -1, width), axis=1)
+    stiffest = jnp.max(jnp.abs(k).reshape(solver.graphs, -1, 1, width), axis=1)
     size = largest(x) + largest(force) / stiffest
-    residual, doubt = gap / (stiffest * size + tiny), moved / (size + tiny)
+    residual = jnp.max(gap / (stiffest * size + tiny), axis=1)
+    doubt = jnp.max(moved / (size + tiny), axis=1)
     strains = jnp.moveaxis(strains_of(x), 0, 1).reshape(solver.graphs, -1, len(normals), *x.shape[2:])
     return x, strains, residual, doubt, sound, planned
