@@ -234,9 +234,7 @@ def _backward_error(
     state = largest(x) + largest(force) / jnp.max(jnp.abs(hessian))
     size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
     tiny = jnp.finfo(hessian.dtype).tiny
-    return jnp.max(
-        jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0
-    )
+    return jnp.max(jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0)
 
 
 def judged(definite: Bool[Array, ""], residual: Float[Array, ""], doubt: Float[Array, ""]) -> Int[Array, ""]:

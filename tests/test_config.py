@@ -306,3 +306,57 @@ SMALL_FLOW = {
     "network": {"kind": "flow", "graph": {"nodes": 8, "edges": 12}},
     "task": {"kind": "allostery"},
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [
+        ("realizations", "realizations=4611686018427387904"),
+        ("realizations", "realizations=0"),
+        ("steps", "steps=4611686018427387904"),
+        ("record_every", "steps=2147483647 record_every=1"),
+        ("network.nodes", "network.nodes=1099511627776"),
+        ("network.graph.nodes", "network.kind=flow network.graph.nodes=1099511627776"),
+        ("network.graph.edges", "network.kind=flow network.graph.edges=1099511627776"),
+        ("network.graph.nodes", "network.kind=flow network.graph.kind=complete network.graph.nodes=1000000"),
+        (
+            "network.graph.shape",
+            "network.kind=flow network.graph.kind=square_lattice network.graph.shape=[1000000,1000000]",
+        ),
+        (
+            "network.graph.shape",
+            "network.kind=flow network.graph.kind=triangular_lattice network.graph.shape=[-1000000,1000000]",
+        ),
+        (
+            "network.graph.particles",
+            "network.kind=flow network.graph.kind=jammed_packing network.graph.particles=1000000",
+        ),
+        ("task.tasks", "task.tasks=1099511627776"),
+        ("task.tasks", "task.kind=allostery task.tasks=0"),
+        ("task.samples", "task.kind=regression task.samples=1099511627776"),
+        ("task.test_samples", "task.kind=regression task.test_samples=1099511627776"),
+    ],
+)
+def test_sizes_that_nobody_can_mean_are_refused_before_anything_is_drawn(name, override, tmp_path):
+    """Drawing them took all memory, or went on for ever."""
+    path = tmp_path / "large.toml"
+    path.write_text("")
+    with pytest.raises(jp.InputError, match=f"`{name}` must"):
+        build(load_config(path, override.split()))
+
+
+def test_long_values_are_shown_shortened(tmp_path):
+    path = tmp_path / "long.toml"
+    for text in (f"steps = '{'a' * 10_000}'", f"network = [{'1,' * 10_000}]", f"{'a' * 10_000} = 1"):
+        path.write_text(text)
+        with pytest.raises(jp.InputError) as caught:
+            load_config(path)
+        assert len(str(caught.value)) < len(str(path)) + 300
+        assert str(caught.value).isprintable()
+
+
+def test_a_spread_beyond_all_numbers_is_refused_without_a_warning():
+    graph = {"kind": "complete", "nodes": 4}
+    network = {"kind": "flow", "graph": graph, "initial": {"kind": "log_normal", "spread": 1e299}}
+    with pytest.raises(jp.InputError, match="`k` must be positive and finite"):
+        build(parse_config({"realizations": 1, "network": network}))
