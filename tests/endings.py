@@ -81,7 +81,10 @@ def _(case: Learning) -> str:
     assert flaw is None, f"not refused: {flaw}"
     response, estimate = jax.device_get(_measured(network, task, solver))
     if estimate.status != jp.Status.OK:
-        by_angle = case.cost == "cosine" and not (np.any(response.outputs, axis=1) & np.any(task.targets, axis=1)).all()
+        by_angle = (
+            case.cost == "cosine"
+            and not (np.any(response.outputs, axis=1) & np.any(task.targets, axis=1)).all()
+        )
         assert by_angle or has_excuse(case.rest, network, boundary), jp.Status(int(estimate.status)).name
         return "marked"
     assert estimate.residual <= RESIDUAL, estimate.residual
@@ -114,7 +117,8 @@ def assert_right(network: Any, task: jp.Task, response: Any, estimate: Any) -> N
     assert np.abs(estimate.cost - task.sample_weight * total) <= 1e-9 * scale, "cost"
     moment = -task.sample_weight * inputs.T @ pulls
     gradient = sum(
-        moment[a, b] * np.asarray(network.edge_form(drive[a], adjoint[b])) for a, b in np.ndindex(moment.shape)
+        moment[a, b] * np.asarray(network.edge_form(drive[a], adjoint[b]))
+        for a, b in np.ndindex(moment.shape)
     )
     size = 4 * largest[: len(drive)] @ np.abs(moment) @ largest[len(drive) :]
     assert (np.abs(estimate.gradient - gradient) <= 4 * BOUND * size).all(), "gradient"
@@ -142,9 +146,15 @@ def flaw_of_task(case: Learning) -> str | None:
             return "inverse temperature"
     fixed = {*rest.held_nodes, *rest.ground}
     loose = [terminal for terminal in case.targets if not set(np.atleast_1d(terminal)) <= fixed]
-    if len(loose) < len(case.targets) or any(set(np.atleast_1d(t)) == set(d) for t in loose for d in rest.held_drops):
+    if len(loose) < len(case.targets) or any(
+        set(np.atleast_1d(t)) == set(d) for t in loose for d in rest.held_drops
+    ):
         return "an output is held"
-    if rest.held_drops and any(len(fixed & set(d)) and set(np.atleast_1d(t)) <= fixed | set(d) for t in loose for d in rest.held_drops):
+    if rest.held_drops and any(
+        len(fixed & set(d)) and set(np.atleast_1d(t)) <= fixed | set(d)
+        for t in loose
+        for d in rest.held_drops
+    ):
         return "an output follows from what is held"
     return None
 
@@ -205,7 +215,9 @@ def assert_cost(network: Any, task: jp.Task, found: float) -> None:
     exact = exact_states(network, task.boundary, np.asarray(task.force), values)
     assert exact is not None, "solved, though the system is singular"
     outputs = np.asarray(task.inputs) @ exact[0] @ np.asarray(task.readout).T
-    size = np.abs(task.inputs) @ np.abs(exact[0]).max(axis=1, keepdims=True) * np.abs(task.readout).sum(axis=1)
+    size = (
+        np.abs(task.inputs) @ np.abs(exact[0]).max(axis=1, keepdims=True) * np.abs(task.readout).sum(axis=1)
+    )
     weights = np.ones_like(task.targets) if task.weights is None else np.asarray(task.weights)
     total, slack = 0.0, 0.0
     for row in range(len(outputs)):

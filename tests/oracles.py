@@ -74,9 +74,7 @@ def exact_hessian(network):
         directions = np.asarray(network.directions, dtype=float).tolist()
     else:
         directions = [[1.0]] * len(k)
-    for (a, b), value, along in zip(
-        np.asarray(network.topology.edges).tolist(), k, directions, strict=True
-    ):
+    for (a, b), value, along in zip(np.asarray(network.topology.edges).tolist(), k, directions, strict=True):
         for i, j in np.ndindex(d, d) if a != b else ():
             block = value * mpmath.mpf(along[i]) * mpmath.mpf(along[j])
             for first, second, sign in ((a, a, 1), (b, b, 1), (a, b, -1), (b, a, -1)):

@@ -343,13 +343,23 @@ def small_tables() -> list[dict[str, Any]]:
     spring = {"kind": "spring", "graph": {"kind": "triangular_lattice", "shape": [3, 3]}}
     tables += [
         {"network": {"kind": "node", "nodes": 6}, "task": {"kind": "random_linear"}},
-        {"network": flow, "task": {"kind": "allostery", "drive": "held", "tasks": 2}, "optimizer": {"kind": "adam"}},
+        {
+            "network": flow,
+            "task": {"kind": "allostery", "drive": "held", "tasks": 2},
+            "optimizer": {"kind": "adam"},
+        },
         {"network": flow, "task": {"kind": "allostery", "ground": [0], "sources": [1], "targets": [5]}},
         {"network": {**spring, "law": "vector"}, "task": {"kind": "allostery", "terminals": "edges"}},
         {"network": spring, "task": {"kind": "allostery", "terminals": "edges", "ground": "random"}},
         {"network": flow, "task": {"kind": "allostery"}, "integrator": {"kind": "levenberg_marquardt"}},
         {"network": flow, "task": {"kind": "allostery"}, "integrator": {"kind": "gradient_flow"}},
-        {"network": {"kind": "flow", "graph": {"kind": "complete", "nodes": 6}, "initial": {"kind": "log_normal"}}},
+        {
+            "network": {
+                "kind": "flow",
+                "graph": {"kind": "complete", "nodes": 6},
+                "initial": {"kind": "log_normal"},
+            }
+        },
     ]
     return [{**table, "realizations": 2, "steps": 2, "record": []} for table in tables]
 

@@ -420,7 +420,7 @@ def test_projection_is_only_of_what_nothing_holds():
 @pytest.mark.float64
 @pytest.mark.parametrize("name", ["dense", "bordered_lu", "sparse_cholesky"])
 def test_a_large_column_hides_no_doubt_about_a_small_one(name):
-    """A wire sixteen decades better than those at its ends is beyond all digits; a soft leaf beside it is not."""
+    """A wire sixteen decades better than those at its ends is beyond all digits; a soft leaf is not."""
     network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (3, 4)]), k=[1.3, 1e16, 1.2, 1e-10])
     boundary = jp.Boundary(network, held_nodes=[0], ground=[3])
     force, values = jnp.zeros((2, 5)).at[0, 4].set(1.0), jnp.array([[0.0], [1.0]])
