@@ -1,10 +1,10 @@
 """From a `RunConfig` to stacked networks and tasks."""
 
+import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -22,7 +22,7 @@ from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.equilibrium import Boundary
 from jaxphys.flow import GradientFlow
 from jaxphys.io import load_network
-from jaxphys.io.files import MOST_EDGES, MOST_ENTRIES, MOST_NODES
+from jaxphys.io.files import MOST_EDGES, MOST_ENTRIES, MOST_NODES, about, read_text
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.packings import jammed_packing
@@ -402,10 +402,12 @@ def _classification(
 def _table(data: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if data == "iris":
         return iris()
-    try:
-        features, labels, classes = labelled_table(Path(data).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"File {data} cannot be read as a labelled table: {error}") from None
+    with about(data):
+        text = read_text(data)
+        try:
+            features, labels, classes = labelled_table(text)
+        except (ValueError, csv.Error) as error:
+            raise InputError(f"it cannot be read as a labelled table: {error}.") from None
     require(len(classes) > 1, "task.data", "have at least two classes", f"{data} has {len(classes)}")
     return features, labels, classes
 

@@ -22,10 +22,12 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     Raises `InputError`, one sentence with file, key and what was expected.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # Python itself refuses integers of thousands of digits.
         raise InputError(f"{path}: not valid TOML ({error})") from None
     for override in overrides:
         _override(table, override)
@@ -57,16 +59,17 @@ def describe() -> str:
 def _override(table: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
+    said = override if override.isprintable() and len(override) <= _LONGEST_SHOWN else _shown(override)
     if not separator or not all(keys):
-        raise InputError(f"--set {override}: expected key=value, as in --set network.nodes=10")
+        raise InputError(f"--set {said}: expected key=value, as in --set network.nodes=10")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     for key in keys[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise InputError(f"--set {override}: `{key}` is a value, not a table")
+            raise InputError(f"--set {said}: `{key}` is a value, not a table")
         table = inner
     table[keys[-1]] = value
 
