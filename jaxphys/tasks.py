@@ -288,7 +288,9 @@ def _respond_by_elimination(network: FlowNetwork, task: Task, solver: StarMesh) 
     currents = network.k[:, None] * strains
     balance = jnp.zeros_like(x).at[edges[:, 0]].add(currents).at[edges[:, 1]].add(-currents) - force
     balance = balance - rows.T @ (task.boundary.constraints.lift.T @ balance)
-    size = jnp.max(jnp.abs(currents), axis=0, initial=0.0) + jnp.max(jnp.abs(force), axis=0)
+    # Currents are differences of what either end would drive alone.
+    either = network.k[:, None] * (jnp.abs(x[edges[:, 0]]) + jnp.abs(x[edges[:, 1]]))
+    size = jnp.max(either, axis=0, initial=0.0) + jnp.max(jnp.abs(force), axis=0)
     residual = jnp.max(jnp.max(jnp.abs(balance), axis=0) / (size + jnp.finfo(size.dtype).tiny))
     status = jnp.where(sound, Status.OK, Status.NOT_POSITIVE_DEFINITE)
     # A plan for another graph, boundary or task gives numbers that mean nothing.
