@@ -6,19 +6,23 @@ everything else that is raised is a traceback that a user would have seen.
 """
 
 import re
+import tempfile
 import warnings
 from functools import singledispatch
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from oracles import cost_by_hand, solve_bordered, solve_exactly
-from strategies import ROOM, Equilibrium, Learning, Table
+from strategies import ROOM, Equilibrium, File, Learning, Table
 
 import jaxphys as jp
-from jaxphys.config import build, parse_config
+from jaxphys.config import build, load_config, parse_config
+from jaxphys.io import load_run, read_measured, read_network, read_responses
 
 # What `Status.OK` promises of x in float64: errors by the largest entry, and what forces would do if nothing held it.
 BOUND = 1e-6
@@ -116,11 +120,19 @@ def assert_right(network: Any, task: jp.Task, response: Any, estimate: Any) -> N
     scale = task.sample_weight * max(np.abs(total), 1e-3 if isinstance(task.cost, jp.CosineDistance) else 0)
     assert np.abs(estimate.cost - task.sample_weight * total) <= 1e-9 * scale, "cost"
     moment = -task.sample_weight * inputs.T @ pulls
-    gradient = sum(
-        moment[a, b] * np.asarray(network.edge_form(drive[a], adjoint[b]))
-        for a, b in np.ndindex(moment.shape)
+    gradient = np.asarray(
+        sum(
+            moment[a, b] * network.edge_form(jnp.asarray(drive[a]), jnp.asarray(adjoint[b]))
+            for a, b in np.ndindex(moment.shape)
+        )
     )
-    size = 4 * largest[: len(drive)] @ np.abs(moment) @ largest[len(drive) :]
+    # Pulls cancel where outputs are right.
+    lengths = np.linalg.norm(response.outputs, axis=1, keepdims=True)
+    apart = np.abs(response.outputs) + np.abs(task.targets)
+    if not isinstance(task.cost, jp.SquaredError):
+        apart = 1 / lengths if isinstance(task.cost, jp.CosineDistance) else task.cost.inverse_temperature
+    pulls = np.abs(pulls) + 1e-9 * apart
+    size = 4 * largest[: len(drive)] @ (task.sample_weight * np.abs(inputs).T @ pulls) @ largest[len(drive) :]
     assert (np.abs(estimate.gradient - gradient) <= 4 * BOUND * size).all(), "gradient"
 
 
@@ -206,6 +218,34 @@ def _(case: Table) -> str:
             assert np.isfinite(run.cost[number]).all(), "cost"
             assert_cost(network, task, run.cost[number, -1])
     return "marked" if run.failures else "right"
+
+
+@ended.register
+def _(case: File) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / case.name
+        path.write_bytes(case.content)
+        try:
+            read = READERS[case.name.split(".")[0]](path)
+        except jp.InputError as error:
+            assert str(error).isprintable(), str(error)
+            assert len(str(error)) < 800, str(error)
+            assert case.name in str(error), str(error)
+            return "refused"
+    numbers = jax.tree.leaves(eqx.filter(read, eqx.is_array))
+    assert all(np.isfinite(array).all() for array in numbers if np.issubdtype(array.dtype, np.inexact))
+    return "right"
+
+
+# What reads a file, by the first part of its name.
+READERS = {
+    "network": read_network,
+    "run": lambda path: (read_network(path), load_run(path))[0],
+    "measured": read_measured,
+    "responses": read_responses,
+    "protein": jp.read_structure,
+    "config": load_config,
+}
 
 
 def assert_cost(network: Any, task: jp.Task, found: float) -> None:

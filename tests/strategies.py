@@ -61,6 +61,14 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class File:
+    """Bytes under a name whose ending says how they are to be read."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Table:
     """A config as a mutated table, and what was done to it."""
 
@@ -105,6 +113,9 @@ def _graph(shape: str, nodes: int, generator: np.random.Generator) -> list[tuple
 
 SHAPES = ("path", "star", "ring", "clique", "lattice", "multi", "tree")
 SEEDS = st.integers(0, 2**32 - 1)
+# Planned solvers compile anew for every graph, so they see few.
+PLANNED = ("star_mesh", "sparse_cholesky")
+FEW = st.integers(0, 1)
 
 
 @st.composite
@@ -125,12 +136,12 @@ def conductances(draw: st.DrawFn, count: int) -> tuple[float, ...]:
 
 
 @st.composite
-def edge_lists(draw: st.DrawFn, nodes: int) -> tuple[tuple[int, int], ...]:
+def edge_lists(draw: st.DrawFn, nodes: int, seeds: Any = SEEDS) -> tuple[tuple[int, int], ...]:
     """Connected graphs, mostly; some in pieces, with isolated nodes, loops or nodes that do not exist."""
-    generator = np.random.default_rng(draw(SEEDS))
-    shape = draw(st.sampled_from((*SHAPES, *SHAPES, "pieces", "isolated")))
+    generator = np.random.default_rng(draw(seeds))
+    shape = draw(st.sampled_from((*SHAPES, *SHAPES, *SHAPES, "pieces", "isolated")))
     edges = _graph(shape, nodes, generator)
-    match draw(st.sampled_from(("sane",) * 30 + ("loop", "outside", "negative", "empty"))):
+    match draw(st.sampled_from(("sane",) * 60 + ("loop", "outside", "negative", "empty"))):
         case "loop":
             edges[-1] = (edges[-1][0], edges[-1][0])
         case "outside":
@@ -144,12 +155,12 @@ def edge_lists(draw: st.DrawFn, nodes: int) -> tuple[tuple[int, int], ...]:
 
 @st.composite
 def boundaries(draw: st.DrawFn, nodes: int, solver: str, springs: bool) -> dict[str, Any]:
-    """What is held: mostly something that the solver serves, sometimes nothing, twice, or what is not there."""
-    order = np.random.default_rng(draw(SEEDS)).permutation(nodes).tolist()
+    """What is held: mostly what the solver serves, sometimes nothing, twice, or what is not there."""
+    order = np.random.default_rng(draw(FEW if solver in PLANNED else SEEDS)).permutation(nodes).tolist()
     conditions: dict[str, Any] = {}
-    choices = ["ground", "floating", "held", "held and ground", "nothing"]
-    if solver not in ("star_mesh", "sparse_cholesky") or draw(st.integers(0, 9)) == 0:
-        choices += ["drop", "drop and ground", "drop and floating"]
+    choices = ["ground", "floating", "held", "held and ground", "ground", "floating", "held", "nothing"]
+    if solver not in PLANNED or draw(st.integers(0, 9)) == 0:
+        choices += ["drop and ground", "drop and floating", "drop and ground", "drop and floating", "drop"]
     kind = draw(st.sampled_from(choices))
     fixed = 2 if springs and nodes > 2 else 1
     if "ground" in kind:
@@ -160,7 +171,7 @@ def boundaries(draw: st.DrawFn, nodes: int, solver: str, springs: bool) -> dict[
         conditions["held_drops"] = (tuple(order[-2:]),)
     if "floating" in kind or (springs and kind != "nothing"):
         conditions["free_modes"] = "project"
-    flaw = draw(st.sampled_from(("none",) * 24 + ("twice", "outside", "negative", "half", "itself", "both")))
+    flaw = draw(st.sampled_from(("none",) * 48 + ("twice", "outside", "negative", "half", "itself", "both")))
     match flaw:
         case "twice":
             conditions["ground"] = (order[0], order[0])
@@ -244,13 +255,13 @@ def equilibria(draw: st.DrawFn, planned: bool = True, sizes: tuple[int, ...] = S
     Planned solvers compile for every graph; without `planned` they are left out.
     """
     kind = draw(st.sampled_from(("flow", "flow", "spring", "node")))
-    served = [name for name in SOLVERS[kind] if planned or name not in ("star_mesh", "sparse_cholesky")]
+    served = [name for name in SOLVERS[kind] if planned or name not in PLANNED]
     solver = draw(st.sampled_from(served))
     if kind == "spring":
         body = draw(springs())
     elif kind == "flow":
-        nodes = draw(st.sampled_from(sizes))
-        body = {"num_nodes": nodes, "edges": draw(edge_lists(nodes))}
+        nodes = 9 if solver in PLANNED else draw(st.sampled_from(sizes))
+        body = {"num_nodes": nodes, "edges": draw(edge_lists(nodes, FEW if solver in PLANNED else SEEDS))}
     else:
         body = {"num_nodes": draw(st.sampled_from((1, *sizes))), "edges": ()}
     nodes = body["num_nodes"]
@@ -287,7 +298,7 @@ def learnings(draw: st.DrawFn, planned: bool = True) -> Learning:
     """Allostery, regression and classification on networks of six nodes: most can be asked, some cannot."""
     rest = draw(equilibria(planned, sizes=(6,)))
     n = rest.num_nodes
-    order = np.random.default_rng(draw(SEEDS)).permutation(n).tolist()
+    order = np.random.default_rng(draw(FEW if rest.solver in PLANNED else SEEDS)).permutation(n).tolist()
     free = [node for node in order if node not in (*rest.ground, *rest.held_nodes)]
     if rest.kind == "spring" or draw(st.integers(0, 3)) == 0:
         inside = [(free[i], free[i - 1]) for i in range(len(free))] if len(free) > 1 else []
@@ -409,3 +420,12 @@ def tables(draw: st.DrawFn, whole: tuple[dict[str, Any], ...]) -> Table:
                 inside[path[-1]] = [inside[path[-1]]]
         changes.append(f"{change} {'.'.join(path)}: {inside.get(path[-1])!r}")
     return Table(table, "; ".join(changes))
+
+
+@st.composite
+def files(draw: st.DrawFn, whole: tuple[File, ...], mutations: Any) -> File:
+    """One of `whole` files, broken by `mutations(content, generator)`; now and then bytes of no meaning."""
+    file = draw(st.sampled_from(whole))
+    if draw(st.integers(0, 19)) == 0:
+        return File(file.name, draw(st.binary(max_size=200)))
+    return File(file.name, next(mutations(file.content, np.random.default_rng(draw(SEEDS)))))
