@@ -45,7 +45,7 @@ from jaxphys.io import run_dataset, save_run, write_atomically
 
 ENDINGS = ("right", "refused", "marked", "silently wrong", "traceback")
 # Parts of the cases that each kind gets.
-SHARES = {"equilibria": 0.3, "tasks": 0.12, "configs": 0.04, "files": 0.5, "runs": 0.04}
+SHARES = {"equilibria": 0.25, "tasks": 0.1, "configs": 0.04, "files": 0.56, "runs": 0.05}
 
 
 def main() -> int:

@@ -227,13 +227,14 @@ def _backward_error(
         return jnp.max(jnp.abs(array), axis=0, initial=0.0)
 
     balance = largest(hessian @ x + rows.T @ reaction - force)
-    terms = largest(jnp.abs(hessian) @ jnp.abs(x) + jnp.abs(rows.T) @ jnp.abs(reaction))
+    # Pinning, projecting and factoring mix all entries: what cancels is as large as the largest of them.
+    terms = jnp.max(jnp.abs(hessian)) * largest(x) + largest(jnp.abs(rows.T) @ jnp.abs(reaction))
     held = largest(rows @ x - values)
     # A held value of zero cancels against the whole state, not against the entries that it reads; and a state
     # of zero against what its forces would do if nothing held it.
-    state = largest(x) + largest(force) / jnp.max(jnp.abs(hessian))
-    size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
     tiny = jnp.finfo(hessian.dtype).tiny
+    state = largest(x) + largest(force) / (jnp.max(jnp.abs(hessian)) + tiny)
+    size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
     return jnp.max(jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0)
 
 
