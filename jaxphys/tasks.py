@@ -61,7 +61,8 @@ class CrossEntropy(AbstractCost):
 
     def __check_init__(self) -> None:
         value = self.inverse_temperature
-        require(value > 0, "inverse_temperature", "be positive", f"it is {value}")
+        is_finite = 0 < value < np.inf
+        require(is_finite, "inverse_temperature", "be positive and finite", f"it is {value}")
 
     def __call__(
         self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]

@@ -1,8 +1,8 @@
 """What a status promises: the answer is within the stated bound, or the status says that it may not be.
 
-The truth is elimination in fifty digits and more on the very numbers that a solver was handed. Conditioning grows
-from 1 to beyond all digits, by conductances that spread over decades, by bodies that are nearly floppy, and
-by eigenvalues.
+The truth is elimination in fifty digits and more on the very numbers that a solver was handed. Conditioning
+grows from 1 to beyond all digits, by conductances that spread over decades, by bodies that are nearly floppy,
+and by eigenvalues.
 """
 
 from functools import lru_cache
@@ -36,7 +36,7 @@ def spread_flow(decades, generator):
 
 
 def weak_ends(decades, generator):
-    """A wire that conducts ever better than what joins it to its ends: voltages there hang by two weak threads."""
+    """What is in the middle conducts ever better than what joins it to the ends and hangs by threads."""
     k = np.ones(len(EDGES)) * 10.0**decades
     k[[0, 7, 8]] = generator.uniform(1, 2, 3)
     k[[3, 4]] = generator.uniform(1, 2, 2)
@@ -93,7 +93,7 @@ def fits(family, solver):
 
 @lru_cache
 def ensemble(family):
-    """Networks of every conditioning, the task of each, and the exact states of its columns with their sizes."""
+    """Networks of every conditioning, the task of each, and the exact states of its columns with sizes."""
     make, conditions = FAMILIES[family]
     generator = np.random.default_rng(5)
     networks = [make(decades, generator) for decades in DECADES for _ in range(DRAWS)]
@@ -189,7 +189,7 @@ WORN = 0.75
 
 
 def wearing(updates, k):
-    """The middle wire loses a tenth in every step; once it is worn it is replaced by one that is far too good."""
+    """The middle wire loses a tenth in every step; once worn it is replaced by one that is far too good."""
     change = jnp.where(k[1] < WORN, 1e16 if is_double() else 1e8, -0.1)
     return jnp.zeros_like(updates).at[1].set(change.astype(updates.dtype))
 
@@ -216,7 +216,7 @@ def test_a_realization_that_passes_the_bound_is_marked_and_rests_at_its_last_goo
 
 @pytest.mark.float64
 def test_a_followed_inverse_keeps_the_bound_while_it_learns():
-    """From well-conditioned to hopeless: the cost that is told is that of the exact states, or it is marked."""
+    """From well-conditioned to hopeless: the cost told is that of the exact states, or it is marked."""
     generator = np.random.default_rng(3)
     networks = [spread_nodes(decades, generator) for decades in range(15)]
     tasks = [jp.random_linear(network, 1, jax.random.key(i)) for i, network in enumerate(networks)]

@@ -450,7 +450,7 @@ def test_a_network_of_nothing_follows_what_holds_it(solver):
 @pytest.mark.float64
 @pytest.mark.parametrize("name", ["dense", "bordered_lu", "sparse_cholesky"])
 def test_digits_that_were_lost_in_the_hessian_are_told(name):
-    """Powers of two are eliminated without an error; what was added to one of them was cut off before that."""
+    """Powers of two are eliminated without an error; what was added to one was cut off before that."""
     network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3)]), k=[8.3, 2.0**43, 4.1])
     boundary = jp.Boundary(network, held_nodes=[0], ground=[3])
     solver = {"dense": jp.Dense(), "bordered_lu": jp.BorderedLU()}.get(name)

@@ -302,7 +302,7 @@ def test_networks_stack_and_vmap():
 @pytest.mark.parametrize("padding", [np.nan, np.inf, -1.0])
 @pytest.mark.parametrize("solver", ["star_mesh", "sparse_cholesky"])
 def test_what_padding_holds_reaches_no_solver(solver, padding):
-    """It carries nothing; but NaN times nothing was NaN in one solver and a negative conductance in another."""
+    """It carries nothing; but NaN times nothing was NaN in one solver, a negative conductance in another."""
     topology = jp.from_edges([(0, 1), (1, 2)])
     plain = jp.FlowNetwork(topology, [1.0, 3.0])
     padded = jp.FlowNetwork(topology.padded(4), [1.0, 3.0, padding, padding])

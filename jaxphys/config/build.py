@@ -96,7 +96,7 @@ def build(config: RunConfig) -> Ensemble:
     return Ensemble(network, task, None if tests[0] is None else stack(tests), arguments)
 
 
-# More than a run can ever need; beyond, memory or patience would end before there was anything to complain of.
+# More than a run can need; beyond, memory or patience would end before there was anything to complain of.
 _MOST_REALIZATIONS = 1_000_000
 _MOST_STEPS = 2**31 - 1
 _MOST_RECORDS = 1_000_000

@@ -73,8 +73,8 @@ class AbstractSolver(eqx.Module):
     def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
         """What share of itself a pivot may have lost to rounding, at worst; zero if the solver `is_relative`.
 
-        A pivot is what is left of a sum that was rounded: of stiffnesses that met in an entry of H, of entries
-        that met in C's basis. No solution knows of that, however well it fits H.
+        A pivot is what is left of a sum that was rounded: of stiffnesses that met in an entry of H, of
+        entries that met in C's basis. No solution knows of that, however well it fits H.
         """
         return jnp.zeros((), hessian.dtype)
 
@@ -244,8 +244,8 @@ def solve_bordered(
     if not solver.is_relative:
         gap = jax.lax.stop_gradient(right_side - bordered(solution))
         moved = jnp.max(jnp.abs(solve(None, gap)[:n]), axis=0)
-        # Columns by themselves: a large one says nothing of a small one beside it. A state of zero is measured
-        # against what its forces would do if nothing held it.
+        # Columns by themselves: a large one says nothing of a small one beside it. A state of zero is
+        # measured against what its forces would do if nothing held it.
         tiny = jnp.finfo(hessian.dtype).tiny
         alone = jnp.max(jnp.abs(force), axis=0) / (jnp.max(jnp.abs(constant)) + tiny)
         size = jnp.max(jnp.abs(solution[:n]), axis=0) + alone

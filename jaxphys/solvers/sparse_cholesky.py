@@ -291,7 +291,7 @@ def _backward(blocks: Float[Array, "S B"], x: Float[Array, "n m B"], level: Leve
 
 
 def _factored(solver: SparseCholesky, blocks: Float[Array, "S B"]) -> tuple[Array, Array, Array, Array]:
-    """Factors of all levels and of the core; which graphs are positive definite, and their `loss`, `(G, B)`."""
+    """Factors of all levels and the core; which graphs are positive definite and their `loss`, `(G, B)`."""
     d = solver.dimension
     nodes = solver.graphs * solver.num_nodes
 
