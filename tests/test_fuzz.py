@@ -3,8 +3,10 @@
 `benchmarks/fuzz.py` draws thousands from the same strategies; broken files are in `test_io*.py`.
 """
 
+import json
 import tomllib
 from collections import Counter
+from pathlib import Path
 
 import endings as endings_module
 import equinox as eqx
@@ -157,3 +159,18 @@ def test_the_two_oracles_agree(random):
 def test_exact_elimination_knows_what_is_singular():
     network = jp.NodeNetwork([1.0, 1.0, 1.0])
     assert solve_exactly(network, np.zeros((0, 2)), np.ones((1, 2)), np.zeros((1, 0))) is None
+
+
+def test_the_page_shows_what_was_measured():
+    """Its table is that of the committed results: ten thousand cases, none of them bad."""
+    root = Path(__file__).parent.parent
+    report = json.loads((root / "benchmarks" / "results" / "fuzz.json").read_text(encoding="utf-8"))
+    page = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert report["bad"] == []
+    assert sum(sum(endings.values()) for endings in report["kinds"].values()) >= 10_000
+    for kind, endings in report["kinds"].items():
+        assert endings["silently wrong"] == endings["traceback"] == 0
+        row = [kind, sum(endings.values()), *endings.values()]
+        assert f"| {' | '.join(map(str, row))} |" in page
+    for fact in (report["command"], report["date"][:10], report["versions"]["commit"]):
+        assert fact in page
