@@ -190,7 +190,7 @@ WORN = 0.75
 
 def wearing(updates, k):
     """The middle wire loses a tenth in every step; once worn it is replaced by one that is far too good."""
-    change = jnp.where(k[1] < WORN, 1e16 if is_double() else 1e8, -0.1)
+    change = jnp.where(k[1] < WORN, 1e16 if is_double() else 1e6, -0.1)
     return jnp.zeros_like(updates).at[1].set(change.astype(updates.dtype))
 
 
