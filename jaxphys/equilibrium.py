@@ -103,7 +103,8 @@ class State(eqx.Module):
     - `reaction`: `(..., c)` Lagrange multipliers λ of `H x + Cᵀ λ = F`: minus the force or current
       that holding each row takes.
     - `residual`: backward error of the solution, the largest entry of `H x + Cᵀλ - F` and `C x - d`
-      over the size of the terms that cancel in it; about 1e-16 when all is well in float64.
+      over the size of the terms that cancel in it, the worst of all columns; about 1e-16 when all is well in
+      float64.
     - `status`: a `Status` code.
     """
 
@@ -136,7 +137,8 @@ def equilibrate(
     Raises `InputError` on shapes that do not fit. What depends on numbers is in
     `State.status`: `NOT_POSITIVE_DEFINITE` (then `x` is NaN), `NOT_FINITE`, or `INACCURATE` if
     `residual` exceeds 1e4 units in the last place, or if one step of iterative refinement would move `x` by
-    more than ε^0.4 of its size, 5e-7 in float64 and 2e-3 in float32: the system is then ill-conditioned.
+    more than ε^0.4 of its size, 5e-7 in float64 and 2e-3 in float32, or a pivot may have lost more than that
+    to rounding: the system is then ill-conditioned. With `OK` the error of `x` is at most twice that.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> divider = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 3.0])
@@ -220,16 +222,21 @@ def greens_function(
 def _backward_error(
     hessian: Array, rows: Array, x: Array, reaction: Array, force: Array, values: Array
 ) -> Array:
-    balance = jnp.max(jnp.abs(hessian @ x + rows.T @ reaction - force), initial=0.0)
-    terms = jnp.max(jnp.abs(hessian) @ jnp.abs(x) + jnp.abs(rows.T) @ jnp.abs(reaction), initial=0.0)
-    scale = terms + jnp.max(jnp.abs(force), initial=0.0)
-    held = jnp.max(jnp.abs(rows @ x - values), initial=0.0)
+    """The worst column's, each on its own scale."""
+
+    def largest(array: Array) -> Array:
+        return jnp.max(jnp.abs(array), axis=0, initial=0.0)
+
+    balance = largest(hessian @ x + rows.T @ reaction - force)
+    # Pinning, projecting and factoring mix all entries: what cancels is as large as the largest of them.
+    terms = jnp.max(jnp.abs(hessian)) * largest(x) + largest(jnp.abs(rows.T) @ jnp.abs(reaction))
+    held = largest(rows @ x - values)
     # A held value of zero cancels against the whole state, not against the entries that it reads; and a state
     # of zero against what its forces would do if nothing held it.
-    state = jnp.max(jnp.abs(x)) + jnp.max(jnp.abs(force), initial=0.0) / jnp.max(jnp.abs(hessian))
-    size = jnp.max(jnp.abs(rows), initial=0.0) * state + jnp.max(jnp.abs(values), initial=0.0)
     tiny = jnp.finfo(hessian.dtype).tiny
-    return jnp.maximum(balance / (scale + tiny), held / (size + tiny))
+    state = largest(x) + largest(force) / (jnp.max(jnp.abs(hessian)) + tiny)
+    size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
+    return jnp.max(jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0)
 
 
 def judged(definite: Bool[Array, ""], residual: Float[Array, ""], doubt: Float[Array, ""]) -> Int[Array, ""]:

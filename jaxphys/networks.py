@@ -504,5 +504,9 @@ def _learning_field(k: Any, topology: Topology) -> Float[Array, " M"]:
     )
     if is_concrete(topology.edges):
         edges = np.asarray(topology.edges)
-        check_positive("k", array, mask=edges[:, 0] != edges[:, 1])
+        is_edge = edges[:, 0] != edges[:, 1]
+        check_positive("k", array, mask=is_edge)
+        if is_concrete(array):
+            # Padding carries nothing, and NaN times nothing would be NaN.
+            array = jnp.where(is_edge | (jnp.isfinite(array) & (array > 0)), array, 0)
     return array

@@ -58,7 +58,8 @@ class CrossEntropy(AbstractCost):
 
     def __check_init__(self) -> None:
         value = self.inverse_temperature
-        require(value > 0, "inverse_temperature", "be positive", f"it is {value}")
+        is_finite = 0 < value < np.inf
+        require(is_finite, "inverse_temperature", "be positive and finite", f"it is {value}")
 
     def __call__(
         self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
@@ -285,8 +286,10 @@ def _respond_by_elimination(network: FlowNetwork, task: Task, solver: StarMesh) 
     currents = network.k[:, None] * strains
     balance = jnp.zeros_like(x).at[edges[:, 0]].add(currents).at[edges[:, 1]].add(-currents) - force
     balance = balance - rows.T @ (task.boundary.constraints.lift.T @ balance)
-    size = jnp.max(jnp.abs(currents), initial=0.0) + jnp.max(jnp.abs(force), initial=0.0)
-    residual = jnp.max(jnp.abs(balance)) / (size + jnp.finfo(size.dtype).tiny)
+    # Currents are differences of what either end would drive alone.
+    either = network.k[:, None] * (jnp.abs(x[edges[:, 0]]) + jnp.abs(x[edges[:, 1]]))
+    size = jnp.max(either, axis=0, initial=0.0) + jnp.max(jnp.abs(force), axis=0)
+    residual = jnp.max(jnp.max(jnp.abs(balance), axis=0) / (size + jnp.finfo(size.dtype).tiny))
     status = jnp.where(sound, Status.OK, Status.NOT_POSITIVE_DEFINITE)
     # A plan for another graph, boundary or task gives numbers that mean nothing.
     status = jnp.where(planned, status, Status.INACCURATE).astype(jnp.int32)

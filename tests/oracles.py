@@ -1,5 +1,6 @@
-"""Slow, plain NumPy versions of what the library computes, written from the formulas alone."""
+"""Slow, plain versions of what the library computes, written from the formulas alone."""
 
+import mpmath
 import numpy as np
 
 import jaxphys as jp
@@ -49,11 +50,84 @@ def cost_by_hand(cost, outputs, targets, weights):
     if isinstance(cost, jp.CrossEntropy):
         beta = cost.inverse_temperature
         weighted = weights * targets
-        powers = np.exp(beta * (outputs - outputs.max()))
-        share = powers / powers.sum()
-        return -np.sum(weighted * np.log(share)), beta * (weighted.sum() * share - weighted)
+        logarithms = beta * (outputs - outputs.max())
+        logarithms = logarithms - np.log(np.exp(logarithms).sum())
+        share = np.exp(logarithms)
+        return -np.sum(weighted * logarithms), beta * (weighted.sum() * share - weighted)
     # 1 - cos, whose gradient is -(1 - ŷ ŷᵀ) t̂ / |y| in the metric of the weights.
     length, wanted = (np.sqrt(np.sum(weights * a**2)) for a in (outputs, targets))
     y, t = outputs / length, targets / wanted
     cosine = np.sum(weights * y * t)
     return 1 - cosine, -weights * (t - cosine * y) / length
+
+
+def exact_hessian(network):
+    """The Hessian of the very numbers that a network holds, as rows of mpmath numbers."""
+    n, d = network.num_coordinates, network.dimension
+    hessian = [[mpmath.mpf(0)] * n for _ in range(n)]
+    k = [mpmath.mpf(each) for each in np.asarray(network.k, dtype=float).tolist()]
+    if isinstance(network, jp.NodeNetwork):
+        for (a, b), value in zip(np.transpose(np.triu_indices(n)).tolist(), k, strict=True):
+            hessian[a][b] = hessian[b][a] = value
+        return hessian
+    if isinstance(network, jp.SpringNetwork):
+        directions = np.asarray(network.directions, dtype=float).tolist()
+    else:
+        directions = [[1.0]] * len(k)
+    for (a, b), value, along in zip(np.asarray(network.topology.edges).tolist(), k, directions, strict=True):
+        for i, j in np.ndindex(d, d) if a != b else ():
+            block = value * mpmath.mpf(along[i]) * mpmath.mpf(along[j])
+            for first, second, sign in ((a, a, 1), (b, b, 1), (a, b, -1), (b, a, -1)):
+                hessian[d * first + i][d * second + j] += sign * block
+    return hessian
+
+
+def solve_exactly(network, rows, force, values):
+    """States and reactions as `solve_bordered` gives them, from 50 digits more than k spreads over.
+
+    None where the bordered system is singular.
+    """
+    k = np.abs(np.asarray(network.k, dtype=float))
+    k = k[np.isfinite(k) & (k > 0)]
+    spread = np.log10(k.max()) - np.log10(k.min()) if k.size else 0
+    rows, values = np.asarray(rows, dtype=float), np.atleast_2d(values)
+    force = np.broadcast_to(force, (len(values), network.num_coordinates))
+    with mpmath.workdps(int(50 + 2 * spread)):
+        hessian = exact_hessian(network)
+        # Rows on the scale of H, so that pivots compare.
+        scale = max((abs(each) for row in hessian for each in row), default=0) or mpmath.mpf(1)
+        held = [[scale * mpmath.mpf(each) for each in row] for row in rows.tolist()]
+        known = np.zeros((len(values), len(rows)))
+        known[:, : values.shape[1]] = values
+        table = [
+            [*row, *(each[i] for each in held), *map(mpmath.mpf, force[:, i].tolist())]
+            for i, row in enumerate(hessian)
+        ]
+        table += [
+            [*row, *[mpmath.mpf(0)] * len(rows), *(scale * mpmath.mpf(each) for each in known[:, i].tolist())]
+            for i, row in enumerate(held)
+        ]
+        if not _eliminated(table, scale * mpmath.mpf(10) ** (-25 - 2 * int(spread))):
+            return None
+        found = np.array([[float(each) for each in row[len(table) :]] for row in table]).T
+        n = len(hessian)
+        reactions = [[float(scale * each) for each in row[len(table) :]] for row in table[n:]]
+    return found[:, :n], np.reshape(reactions, (len(rows), len(values))).T
+
+
+def _eliminated(table, smallest):
+    """Gauss-Jordan with partial pivoting in place; False where a pivot is not above `smallest`."""
+    size = len(table)
+    for column in range(size):
+        pivot = max(range(column, size), key=lambda row: abs(table[row][column]))
+        if not abs(table[pivot][column]) > smallest:
+            return False
+        table[column], table[pivot] = table[pivot], table[column]
+        first = table[column]
+        inverse = 1 / first[column]
+        first[column:] = [inverse * each for each in first[column:]]
+        for row in table:
+            if row is not first and row[column]:
+                factor = row[column]
+                row[column:] = [a - factor * b for a, b in zip(row[column:], first[column:], strict=True)]
+    return True

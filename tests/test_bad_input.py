@@ -386,7 +386,7 @@ def test_nudges_are_positive(rule, nudge):
     assert_refused("nudge", rule, nudge=nudge, saying="positive")
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, NAN])
+@pytest.mark.parametrize("value", [0.0, -1.0, NAN, INFINITY])
 def test_temperatures_are_positive(value):
     assert_refused("inverse_temperature", jp.CrossEntropy, inverse_temperature=value, saying="positive")
 

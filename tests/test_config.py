@@ -192,13 +192,13 @@ def test_graphs_and_values_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("table", "saying"),
     [
-        ({"realizations": 0}, "`realizations` must be positive"),
-        ({"steps": 0}, "`steps` must be positive"),
+        ({"realizations": 0}, "`realizations` must lie between 1"),
+        ({"steps": 0}, "`steps` must lie between 1"),
         ({"batch_size": 2}, "`batch_size` must lie between 1 and 1"),
         ({"rule": {"kind": "coupled_learning", "nudge": 0.0}}, "`nudge` must be positive"),
         ({"rule": {"kind": "equilibrium_propagation", "nudge": -1.0}}, "`nudge` must be positive"),
-        ({"task": {"kind": "random_linear", "tasks": 0}}, "`num_tasks` must be positive"),
-        ({"task": {"kind": "allostery", "tasks": 0}}, "`task.tasks` must be positive"),
+        ({"task": {"kind": "random_linear", "tasks": 0}}, "`task.tasks` must lie between 1"),
+        ({"task": {"kind": "allostery", "tasks": 0}}, "`task.tasks` must lie between 1"),
         ({"network": {"kind": "flow", "initial": {"value": 0.0}}}, "`k` must be positive"),
         (
             {"network": {"kind": "flow", "initial": {"value": float("nan")}}},
@@ -306,3 +306,100 @@ SMALL_FLOW = {
     "network": {"kind": "flow", "graph": {"nodes": 8, "edges": 12}},
     "task": {"kind": "allostery"},
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [
+        ("realizations", "realizations=4611686018427387904"),
+        ("realizations", "realizations=0"),
+        ("steps", "steps=4611686018427387904"),
+        ("record_every", "steps=2147483647 record_every=1"),
+        ("network.nodes", "network.nodes=1099511627776"),
+        ("network.graph.nodes", "network.kind=flow network.graph.nodes=1099511627776"),
+        ("network.graph.edges", "network.kind=flow network.graph.edges=1099511627776"),
+        ("network.graph.nodes", "network.kind=flow network.graph.kind=complete network.graph.nodes=1000000"),
+        (
+            "network.graph.shape",
+            "network.kind=flow network.graph.kind=square_lattice network.graph.shape=[1000000,1000000]",
+        ),
+        (
+            "network.graph.shape",
+            "network.kind=flow network.graph.kind=triangular_lattice network.graph.shape=[-1000000,1000000]",
+        ),
+        (
+            "network.graph.particles",
+            "network.kind=flow network.graph.kind=jammed_packing network.graph.particles=1000000",
+        ),
+        ("task.tasks", "task.tasks=1099511627776"),
+        ("task.tasks", "task.kind=allostery task.tasks=0"),
+        ("task.samples", "task.kind=regression task.samples=1099511627776"),
+        ("task.test_samples", "task.kind=regression task.test_samples=1099511627776"),
+    ],
+)
+def test_sizes_that_nobody_can_mean_are_refused_before_anything_is_drawn(name, override, tmp_path):
+    """Drawing them took all memory, or went on for ever."""
+    path = tmp_path / "large.toml"
+    path.write_text("")
+    with pytest.raises(jp.InputError, match=f"`{name}` must"):
+        build(load_config(path, override.split()))
+
+
+def test_long_values_are_shown_shortened(tmp_path):
+    path = tmp_path / "long.toml"
+    for text in (f"steps = '{'a' * 10_000}'", f"network = [{'1,' * 10_000}]", f"{'a' * 10_000} = 1"):
+        path.write_text(text)
+        with pytest.raises(jp.InputError) as caught:
+            load_config(path)
+        assert len(str(caught.value)) < len(str(path)) + 300
+        assert str(caught.value).isprintable()
+
+
+def test_a_spread_beyond_all_numbers_is_refused_without_a_warning():
+    graph = {"kind": "complete", "nodes": 4}
+    network = {"kind": "flow", "graph": graph, "initial": {"kind": "log_normal", "spread": 1e299}}
+    with pytest.raises(jp.InputError, match="`k` must be positive and finite"):
+        build(parse_config({"realizations": 1, "network": network}))
+
+
+HUGE = "9" * 5000
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("text", [f"steps = {HUGE}", f"steps = {DEEP}"], ids=["huge", "deep"])
+def test_what_python_refuses_to_parse_is_one_sentence(text, tmp_path):
+    """Not a traceback from inside the parser."""
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(jp.InputError, match="not valid TOML") as caught:
+        load_config(path)
+    assert str(caught.value).isprintable()
+    path.write_text("")
+    with pytest.raises(jp.InputError, match="`steps` must be an integer") as caught:
+        load_config(path, [text.replace(" ", "")])
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+@pytest.mark.parametrize("override", ["st\neps", "steps.x\n=3", "s" * 10_000])
+def test_complaints_about_overrides_stay_on_one_line(override, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("steps = 5\n")
+    with pytest.raises(jp.InputError, match="--set") as caught:
+        load_config(path, [override])
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "content",
+    [f'x,y\n"{"a" * 140_000}",b\n', "", "x,y\n1\n", "x,y\none,b\n", b"x,y\n\xff,b\n", "x,y\n\0,b\n"],
+    ids=["long field", "empty", "short line", "no number", "no text", "NUL"],
+)
+def test_broken_tables_of_samples_are_refused(content, tmp_path):
+    path = tmp_path / "samples.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    task = {"kind": "classification", "data": str(path), "train_per_class": 1}
+    network = {"kind": "node", "nodes": 8}
+    with pytest.raises(jp.InputError, match=r"samples\.csv: it cannot be read") as caught:
+        build(parse_config({"realizations": 1, "network": network, "task": task}))
+    assert str(caught.value).isprintable()

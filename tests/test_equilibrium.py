@@ -415,3 +415,53 @@ def test_projection_is_only_of_what_nothing_holds():
     positions = np.asarray(network.topology.positions)
     turn = np.stack([-(positions - positions[0])[:, 1], (positions - positions[0])[:, 0]], axis=1).ravel()
     assert_close(abs(rows[2] @ turn), np.linalg.norm(turn), relative=ulps(50))
+
+
+@pytest.mark.float64
+def test_a_large_column_hides_no_doubt_about_a_small_one(solver, monkeypatch):
+    """A wire sixteen decades better than those at its ends is beyond all digits; a soft leaf is not.
+
+    What the factorisation lost is left out here: it would mark both.
+    """
+    monkeypatch.setattr(jp.solvers.bordered, "_loss", lambda lower, terms: jnp.zeros(()))
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (3, 4)]), k=[1.3, 1e16, 1.2, 1e-10])
+    boundary = jp.Boundary(network, held_nodes=[0], ground=[3])
+    force, values = jnp.zeros((2, 5)).at[0, 4].set(1.0), jnp.array([[0.0], [1.0]])
+    leaf = jp.equilibrate(network, boundary, force[:1], values[:1], solver=solver)
+    assert_close(leaf.x[0, 4:], np.array([1e10]), relative=ulps(10))
+    assert jp.Status(int(leaf.status)) is jp.Status.OK
+    both = jp.equilibrate(network, boundary, force, values, solver=solver)
+    assert jp.Status(int(both.status)) is jp.Status.INACCURATE
+    # The same where a task puts them side by side, the leaf being read and the wires driven.
+    task = jp.Task(boundary, values=[[1.0]], readout=np.eye(5)[4:], targets=[[0.5]])
+    response = jp.respond(network, task, solver=solver)
+    assert jp.Status(int(response.status)) is jp.Status.INACCURATE
+
+
+def test_a_network_of_nothing_follows_what_holds_it(solver):
+    """Where H is zero and every node is held nothing is left to be wrong."""
+    network = jp.NodeNetwork([0.0, 0.0, 0.0])
+    boundary = jp.Boundary(network, held_nodes=[0], ground=[1])
+    state = jp.equilibrate(network, boundary, values=jnp.array([2.0]), solver=solver)
+    assert state.x.tolist() == [2.0, 0.0]
+    assert jp.Status(int(state.status)) is jp.Status.OK
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("name", ["dense", "bordered_lu", "sparse_cholesky"])
+def test_digits_that_were_lost_in_the_hessian_are_told(name):
+    """Powers of two are eliminated without an error; what was added to one was cut off before that."""
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3)]), k=[8.3, 2.0**43, 4.1])
+    boundary = jp.Boundary(network, held_nodes=[0], ground=[3])
+    solver = {"dense": jp.Dense(), "bordered_lu": jp.BorderedLU()}.get(name)
+    if solver is None:
+        solver = jp.SparseCholesky(network.topology.edges, boundary.rows, network.strain_directions())
+    state = jp.equilibrate(network, boundary, values=jnp.array([1.0]), solver=solver)
+    assert abs(float(state.x[1]) - 8.3 / 12.4) > 1e-6
+    assert jp.Status(int(state.status)) is jp.Status.INACCURATE
+    # By drops and means the same digits are lost where entries of H meet.
+    network = jp.FlowNetwork(jp.from_edges([(1, 2), (2, 0)]), k=[8.0, 1e200])
+    floating = jp.Boundary(network, held_drops=[(0, 2)], free_modes="project")
+    if name != "sparse_cholesky":
+        state = jp.equilibrate(network, floating, jnp.array([1.0, -1.0, 0.0]), solver=solver)
+        assert jp.Status(int(state.status)) is jp.Status.INACCURATE

@@ -297,3 +297,20 @@ def test_networks_stack_and_vmap():
     together = jax.vmap(lambda network: network.hessian())(jp.stack(networks))
     assert_identical(together, jnp.stack([network.hessian() for network in networks]))
     assert np.abs(together[0] / 1.0 - together[1] / 2.0).max() > 0.5
+
+
+@pytest.mark.parametrize("padding", [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize("solver", ["star_mesh", "sparse_cholesky"])
+def test_what_padding_holds_reaches_no_solver(solver, padding):
+    """It carries nothing; but NaN times nothing was NaN in one solver, a negative conductance in another."""
+    topology = jp.from_edges([(0, 1), (1, 2)])
+    plain = jp.FlowNetwork(topology, [1.0, 3.0])
+    padded = jp.FlowNetwork(topology.padded(4), [1.0, 3.0, padding, padding])
+    found = []
+    for network in (plain, padded):
+        task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.3)
+        chosen = getattr(jp.tasks, solver)(network, task)
+        estimate = jp.ExactGradient()(network, task, solver=chosen)
+        assert int(estimate.status) == jp.Status.OK
+        found.append(estimate.gradient[:2])
+    assert_close(found[1], found[0], relative=ulps(4))

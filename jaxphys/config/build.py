@@ -1,9 +1,10 @@
 """From a `RunConfig` to stacked networks and tasks."""
 
+import csv
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -21,6 +22,7 @@ from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.equilibrium import Boundary
 from jaxphys.flow import GradientFlow
 from jaxphys.io import load_network
+from jaxphys.io.files import MOST_EDGES, MOST_ENTRIES, MOST_NODES, about, read_text
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.packings import jammed_packing
@@ -72,7 +74,7 @@ def draw(config: RunConfig, first: int, last: int) -> tuple[Any, Any, Any]:
     A realization is drawn from the seed and its own number, whichever others are drawn beside it. Raises
     `InputError` where the config cannot be.
     """
-    require(config.realizations > 0, "realizations", "be positive", f"it is {config.realizations}")
+    _check_sizes(config)
     require(config.block is None or config.block > 0, "block", "be positive", f"it is {config.block}")
     seconds = config.checkpoint_seconds
     require(seconds >= 0, "checkpoint_seconds", "be at least 0", f"it is {seconds}")
@@ -119,6 +121,55 @@ def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, 
 
 
 _OF_TRAINING = 2**32 - 1
+
+
+# More than a run can need; beyond, memory or patience would end before there was anything to complain of.
+_MOST_REALIZATIONS = 1_000_000
+_MOST_STEPS = 2**31 - 1
+_MOST_RECORDS = 1_000_000
+_MOST_SAMPLES = 1_000_000
+
+
+def _check_sizes(config: RunConfig) -> None:
+    """Refuse sizes that nobody can mean before anything of that size is made."""
+    most_of_matrix = math.isqrt(MOST_ENTRIES)
+    sizes = {"realizations": (config.realizations, _MOST_REALIZATIONS), "steps": (config.steps, _MOST_STEPS)}
+    network, task = config.network, config.task
+    if isinstance(network, schema.Node):
+        sizes["network.nodes"] = network.nodes, most_of_matrix
+    else:
+        match network.graph:
+            case schema.ErdosRenyi(nodes=nodes, edges=edges):
+                sizes["network.graph.nodes"] = nodes, MOST_NODES
+                sizes["network.graph.edges"] = edges, MOST_EDGES
+            case schema.CompleteGraph(nodes=nodes):
+                sizes["network.graph.nodes"] = nodes, math.isqrt(2 * MOST_EDGES)
+            case schema.JammedPacking(particles=particles):
+                sizes["network.graph.particles"] = particles, MOST_NODES
+            case schema.SquareLattice(shape=shape) | schema.TriangularLattice(shape=shape):
+                nodes = math.prod(abs(side) for side in shape)
+                require(
+                    nodes <= MOST_NODES,
+                    "network.graph.shape",
+                    f"make at most {MOST_NODES} nodes",
+                    f"it makes {nodes}",
+                )
+    match task:
+        case schema.RandomLinear(tasks=tasks) | schema.Allostery(tasks=tasks):
+            sizes["task.tasks"] = tasks, most_of_matrix
+        case schema.Regression(samples=samples, test_samples=test_samples):
+            sizes["task.samples"] = samples, _MOST_SAMPLES
+            sizes["task.test_samples"] = test_samples, _MOST_SAMPLES
+    for name, (size, most) in sizes.items():
+        require(0 < size <= most, name, f"lie between 1 and {most}", f"it is {size}")
+    if config.record_every is not None and config.record_every > 0:
+        number = config.steps // config.record_every
+        require(
+            number <= _MOST_RECORDS,
+            "record_every",
+            f"make at most {_MOST_RECORDS} records",
+            f"it makes {number}",
+        )
 
 
 def _tracked(network: Any, task: Any) -> solvers.TrackedInverse:
@@ -212,7 +263,6 @@ def _lower(config: schema.Optimizer, network: AbstractNetwork) -> float | None:
 
 def _network(config: schema.Node | schema.Flow | schema.Spring, key: Key[Array, ""]) -> AbstractNetwork:
     if isinstance(config, schema.Node):
-        require(config.nodes > 0, "network.nodes", "be positive", f"it is {config.nodes}")
         draws = generators.host_generator(key).standard_normal((config.nodes, config.nodes))
         shift = config.diagonal * np.sqrt(2 * config.nodes) * np.eye(config.nodes)
         return NodeNetwork.from_matrix(jnp.asarray((draws + draws.T) / 2 + shift))
@@ -276,7 +326,8 @@ def _initial(config: schema.Initial, num_edges: int, key: Key[Array, ""], from_f
             values = generator.uniform(config.low, config.high, num_edges)
         case schema.LogNormal():
             require(config.median > 0, "initial.median", "be positive", f"it is {config.median}")
-            values = config.median * np.exp(config.spread * generator.standard_normal(num_edges))
+            with np.errstate(over="ignore"):  # The network refuses what is not finite.
+                values = config.median * np.exp(config.spread * generator.standard_normal(num_edges))
         case schema.File():
             require(
                 from_file is not None, "initial.kind", "be file only for a graph from a file", "it is not"
@@ -304,7 +355,6 @@ def _task(
 
 
 def _allostery(config: schema.Allostery, network: AbstractNetwork, generator: np.random.Generator) -> Task:
-    require(config.tasks > 0, "task.tasks", "be positive", f"it is {config.tasks}")
     number = config.tasks if config.drive == "force" else 1
     boundary, sources, targets = _terminals(config, network, generator, number, config.tasks)
     return tasks.allostery(
@@ -322,8 +372,6 @@ def _allostery(config: schema.Allostery, network: AbstractNetwork, generator: np
 def _regression(
     config: schema.Regression, network: AbstractNetwork, generator: np.random.Generator
 ) -> tuple[Task, Task]:
-    require(config.samples > 0, "task.samples", "be positive", f"it is {config.samples}")
-    require(config.test_samples > 0, "task.test_samples", "be positive", f"it is {config.test_samples}")
     widths = {len(row) for row in config.matrix}
     require(
         len(widths) == 1 and 0 not in widths,
@@ -381,10 +429,12 @@ def _classification(
 def _table(data: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if data == "iris":
         return iris()
-    try:
-        features, labels, classes = labelled_table(Path(data).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"File {data} cannot be read as a labelled table: {error}") from None
+    with about(data):
+        text = read_text(data)
+        try:
+            features, labels, classes = labelled_table(text)
+        except (ValueError, csv.Error) as error:
+            raise InputError(f"it cannot be read as a labelled table: {error}.") from None
     require(len(classes) > 1, "task.data", "have at least two classes", f"{data} has {len(classes)}")
     return features, labels, classes
 

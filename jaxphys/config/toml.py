@@ -22,10 +22,12 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     Raises `InputError`, one sentence with file, key and what was expected.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # Python itself refuses integers of thousands of digits.
         raise InputError(f"{path}: not valid TOML ({error})") from None
     for override in overrides:
         _override(table, override)
@@ -57,16 +59,17 @@ def describe() -> str:
 def _override(table: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
+    said = override if override.isprintable() and len(override) <= _LONGEST_SHOWN else _shown(override)
     if not separator or not all(keys):
-        raise InputError(f"--set {override}: expected key=value, as in --set network.nodes=10")
+        raise InputError(f"--set {said}: expected key=value, as in --set network.nodes=10")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     for key in keys[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise InputError(f"--set {override}: `{key}` is a value, not a table")
+            raise InputError(f"--set {said}: `{key}` is a value, not a table")
         table = inner
     table[keys[-1]] = value
 
@@ -93,13 +96,13 @@ def _convert(wanted: Any, value: Any, source: str, name: str, field: Any = None)
         converted = _fit(option, value)
         if converted is not _MISFIT:
             return converted
-    raise InputError(f"{source}: key `{name}` must be {_type_name(wanted)}, but it is {value!r}")
+    raise InputError(f"{source}: key `{name}` must be {_type_name(wanted)}, but it is {_shown(value)}")
 
 
 def _parse_table(tables: list[Any], value: Any, source: str, name: str, field: Any) -> Any:
     """One of several kinds of tables, told by its key `kind` (the default's kind if left out)."""
     if not isinstance(value, dict):
-        raise InputError(f"{source}: key `{name}` must be a table [{name}], but it is {value!r}")
+        raise InputError(f"{source}: key `{name}` must be a table [{name}], but it is {_shown(value)}")
     kinds = {kind: table for table in tables for kind in _kinds(table)}
     default = field.default_factory()
     kind = value.get("kind", default.kind)
@@ -152,10 +155,19 @@ def _kinds(table: Any) -> tuple[str, ...]:
 
 
 def _unknown(name: Any, known: Any) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)
-    return (
-        f"unknown name {str(name)!r}; nearest known: {close[0]!r}" if close else f"unknown name {str(name)!r}"
-    )
+    # Names are compared in a time that grows with their length.
+    close = difflib.get_close_matches(str(name)[:_LONGEST_SHOWN], list(known), n=1, cutoff=0.0)
+    unknown = f"unknown name {_shown(str(name))}"
+    return f"{unknown}; nearest known: {close[0]!r}" if close else unknown
+
+
+_LONGEST_SHOWN = 100
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: on one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 
 def _type_name(wanted: Any) -> str:

@@ -70,6 +70,14 @@ class AbstractSolver(eqx.Module):
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         """Whether H is positive definite where C leaves it free."""
 
+    def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
+        """What share of itself a pivot may have lost to rounding, at worst; zero if the solver `is_relative`.
+
+        A pivot is what is left of a sum that was rounded: of stiffnesses that met in an entry of H, of
+        entries that met in C's basis. No solution knows of that, however well it fits H.
+        """
+        return jnp.zeros((), hessian.dtype)
+
 
 class BorderedLU(AbstractSolver):
     """The reference: LU with partial pivoting of the whole `(n + c)²` bordered matrix.
@@ -101,6 +109,9 @@ class BorderedLU(AbstractSolver):
 
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors[1]))
+
+    def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
+        return _loss(factors[1], _terms(hessian, constraints))
 
 
 class Dense(AbstractSolver):
@@ -145,6 +156,11 @@ class Dense(AbstractSolver):
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors))
 
+    def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
+        # Springs that pin outweigh whatever cancels where they act.
+        is_pinned = _is_pinned(constraints)
+        return _loss(factors, jnp.sum(factors**2, axis=1) if is_pinned else _terms(hessian, constraints))
+
 
 def pinned(
     hessian: Float[Array, "n n"], constraints: Constraints, stiffness: Float[Array, ""]
@@ -182,6 +198,16 @@ def _cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
 
 
+def _terms(hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, " m"]:
+    """What is added up, signs aside, to the diagonal of `Zᵀ H Z`: at most `Σ_a Z_ai² Σ_b |H_ab|`."""
+    return (constraints.basis**2).T @ jnp.sum(jnp.abs(hessian), axis=1)
+
+
+def _loss(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array, ""]:
+    """A rounding error of the terms of every diagonal entry, over its pivot."""
+    return jnp.finfo(lower.dtype).eps * jnp.max(terms / jnp.diagonal(lower) ** 2, initial=0.0)
+
+
 def solve_bordered(
     solver: AbstractSolver,
     hessian: Float[Array, "n n"],
@@ -191,9 +217,9 @@ def solve_bordered(
 ) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Bool[Array, ""], Float[Array, ""]]:
     """Solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for m columns; returns `(x, λ, definite, doubt)`.
 
-    `doubt` is how far one step of iterative refinement would move x, of its largest entry: about the
-    condition number times a rounding error, and so what x may be wrong by (zero where the solver
-    `is_relative`).
+    `doubt` is how far one step of iterative refinement would move x, of its largest entry, in the worst
+    column: about the condition number times a rounding error, and so what x may be wrong by; or the solver's
+    `loss`, if that is more (zero where the solver `is_relative`).
 
     Derivatives of any order with respect to `H`, `F` and `d` follow from the implicit
     function theorem and reuse the same factors (`jax.lax.custom_linear_solve`).
@@ -217,8 +243,12 @@ def solve_bordered(
     doubt = jnp.zeros((), hessian.dtype)
     if not solver.is_relative:
         gap = jax.lax.stop_gradient(right_side - bordered(solution))
-        moved = jnp.max(jnp.abs(solve(None, gap)[:n]))
-        # A state of zero is measured against what its forces would do if nothing held it.
-        size = jnp.max(jnp.abs(solution[:n])) + jnp.max(jnp.abs(force)) / jnp.max(jnp.abs(constant))
-        doubt = jax.lax.stop_gradient(moved / (size + jnp.finfo(size.dtype).tiny))
+        moved = jnp.max(jnp.abs(solve(None, gap)[:n]), axis=0)
+        # Columns by themselves: a large one says nothing of a small one beside it. A state of zero is
+        # measured against what its forces would do if nothing held it.
+        tiny = jnp.finfo(hessian.dtype).tiny
+        alone = jnp.max(jnp.abs(force), axis=0) / (jnp.max(jnp.abs(constant)) + tiny)
+        size = jnp.max(jnp.abs(solution[:n]), axis=0) + alone
+        worst = jnp.max(moved / (size + tiny), initial=0.0)
+        doubt = jax.lax.stop_gradient(jnp.maximum(worst, solver.loss(factors, constant, constraints)))
     return solution[:n], solution[n:], solver.is_definite(factors), doubt

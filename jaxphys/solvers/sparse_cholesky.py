@@ -169,13 +169,15 @@ class SparseCholesky(PlannedSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Bool[Array, ""]:
+    def factor(
+        self, hessian: Float[Array, "n n"], constraints: Constraints
+    ) -> tuple[Bool[Array, ""], Float[Array, ""]]:
         # Factors belong to graphs side by side and not to each realization: they are made anew in each solve.
         return batched(self, _definite_kernel, (hessian,))
 
     def solve(
         self,
-        factors: Bool[Array, ""],
+        factors: tuple[Bool[Array, ""], Float[Array, ""]],
         hessian: Float[Array, "n n"],
         constraints: Constraints,
         force: Float[Array, "n m"],
@@ -185,8 +187,16 @@ class SparseCholesky(PlannedSolver):
         x = held + batched(self, _solve_kernel, (hessian, force - hessian @ held))
         return x, constraints.lift.T @ (force - hessian @ x)
 
-    def is_definite(self, factors: Bool[Array, ""]) -> Bool[Array, ""]:
-        return factors
+    def is_definite(self, factors: tuple[Bool[Array, ""], Float[Array, ""]]) -> Bool[Array, ""]:
+        return factors[0]
+
+    def loss(
+        self,
+        factors: tuple[Bool[Array, ""], Float[Array, ""]],
+        hessian: Float[Array, "n n"],
+        constraints: Constraints,
+    ) -> Float[Array, ""]:
+        return factors[1]
 
     def respond(
         self,
@@ -280,19 +290,31 @@ def _backward(blocks: Float[Array, "S B"], x: Float[Array, "n m B"], level: Leve
     return x.at[level.coordinates].set(both, mode="promise_in_bounds"), None
 
 
-def _factored(solver: SparseCholesky, blocks: Float[Array, "S B"]) -> tuple[Array, Array, Array]:
-    """Factors of all levels and of the core, and which graphs are positive definite, `(G, B)`."""
+def _factored(solver: SparseCholesky, blocks: Float[Array, "S B"]) -> tuple[Array, Array, Array, Array]:
+    """Factors of all levels and the core; which graphs are positive definite and their `loss`, `(G, B)`."""
+    d = solver.dimension
+    nodes = solver.graphs * solver.num_nodes
+
+    def diagonal(blocks: Array) -> Array:
+        found = blocks[d * d * solver.num_pairs : -d * d].reshape(nodes, d * d, -1)[:, :: d + 1]
+        return found.reshape(solver.graphs, -1, found.shape[-1])
+
+    whole = diagonal(blocks)
     for level in solver.levels:
         blocks, _ = loop(_factor, blocks, level)
     size = solver.core.shape[1]
     core = jnp.moveaxis(rows_at(blocks, solver.core_blocks), -1, 1)
     core = jax.lax.linalg.cholesky(core, symmetrize_input=False) if size else core
-    sound = jnp.all(jnp.isfinite(core), axis=(2, 3))
-    d = solver.dimension
-    nodes = solver.graphs * solver.num_nodes
-    diagonal = blocks[d * d * solver.num_pairs : -d * d].reshape(nodes, d * d, -1)[:, :: d + 1]
-    finite = jnp.all(jnp.isfinite(diagonal), axis=1).reshape(solver.graphs, -1, diagonal.shape[-1])
-    return blocks, core, sound & jnp.all(finite, axis=1)
+    # Of eliminated nodes the inverse is kept.
+    inverse = diagonal(blocks)
+    if size:
+        graph = jnp.arange(solver.graphs)[:, None]
+        last = solver.core - d * solver.num_nodes * graph.astype(solver.core.dtype)
+        roots = jnp.moveaxis(jnp.diagonal(core, axis1=2, axis2=3), 1, -1)
+        inverse = inverse.at[graph, last].set(1 / roots)
+    sound = jnp.all(jnp.isfinite(inverse), axis=1)
+    lost = jnp.where(solver.moving[..., None], whole * inverse**2, 1)
+    return blocks, core, sound, jnp.finfo(blocks.dtype).eps * jnp.max(lost, axis=1)
 
 
 def _solved(
@@ -331,15 +353,15 @@ def _blocks_of(solver: SparseCholesky, hessian: Float[Array, "G n n B"]) -> Floa
     return jnp.concatenate([values, jnp.zeros((solver.dimension**2, values.shape[-1]), values.dtype)])
 
 
-def _definite_kernel(solver: SparseCholesky, hessian: Float[Array, "G n n B"]) -> Bool[Array, "G B"]:
-    return _factored(solver, _blocks_of(solver, hessian))[2]
+def _definite_kernel(solver: SparseCholesky, hessian: Float[Array, "G n n B"]) -> tuple[Array, Array]:
+    return _factored(solver, _blocks_of(solver, hessian))[2:]
 
 
 def _solve_kernel(
     solver: SparseCholesky, hessian: Float[Array, "G n n #B"], force: Float[Array, "G n m #B"]
 ) -> Float[Array, "G n m _"]:
     hessian, force = of_one_width(hessian, force)
-    blocks, core, _ = _factored(solver, _blocks_of(solver, hessian))
+    blocks, core, _, _ = _factored(solver, _blocks_of(solver, hessian))
     return _solved(solver, blocks, core, force)
 
 
@@ -368,7 +390,7 @@ def _respond_kernel(
     pinned = jnp.concatenate([solver.pinned, jnp.zeros((d * d,), bool)])
     blocks = jnp.where(pinned[:, None], jnp.ones((total, width), k.dtype), 0)
     blocks = blocks.at[solver.springs].add(updates, mode="promise_in_bounds")
-    blocks, core, sound = _factored(solver, blocks)
+    blocks, core, sound, loss = _factored(solver, blocks)
     # Start from what is held.
     x = jnp.zeros_like(force)
     graph = jnp.arange(solver.graphs)[:, None]
@@ -392,13 +414,14 @@ def _respond_kernel(
         gap = largest(jnp.where(solver.moving[:, :, None, None], balance, 0))
         return x + step, jnp.stack([gap, largest(step)])
 
-    def largest(array: Float[Array, "G a m B"]) -> Float[Array, "G B"]:
-        return jnp.max(jnp.abs(array), axis=(1, 2))
+    def largest(array: Float[Array, "G a m B"]) -> Float[Array, "G m B"]:
+        return jnp.max(jnp.abs(array), axis=1)
 
     # A solve, and one step of refinement that tells what it is worth.
     x, (_, (gap, moved)) = jax.lax.scan(refine, x, None, length=2)
-    stiffest = jnp.max(jnp.abs(k).reshape(solver.graphs, -1, width), axis=1)
+    stiffest = jnp.max(jnp.abs(k).reshape(solver.graphs, -1, 1, width), axis=1)
     size = largest(x) + largest(force) / stiffest
-    residual, doubt = gap / (stiffest * size + tiny), moved / (size + tiny)
+    residual = jnp.max(gap / (stiffest * size + tiny), axis=1)
+    doubt = jnp.maximum(jnp.max(moved / (size + tiny), axis=1), loss)
     strains = jnp.moveaxis(strains_of(x), 0, 1).reshape(solver.graphs, -1, len(normals), *x.shape[2:])
     return x, strains, residual, doubt, sound, planned

@@ -90,6 +90,9 @@ class TrackedInverse(AbstractSolver):
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return Dense().is_definite(factors)
 
+    def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
+        return Dense().loss(factors, hessian, constraints)
+
     def allowed(self, dtype: Any) -> float:
         """The tolerance of the guard in a dtype."""
         return float(jnp.finfo(dtype).eps) ** 0.6 if self.tolerance is None else self.tolerance

@@ -1,0 +1,189 @@
+"""Thousands of drawn networks, tasks, configs and files: does each end right, refused or marked?
+
+The strategies are those of `tests/test_fuzz.py`, the broken files those of `tests/test_io*.py`. Whatever ends
+otherwise, in a silently wrong answer or in a traceback, is printed with all that it takes to run it again.
+Files of HDF5 are read in a process of their own.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+import tomllib
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+# As in the tests: most of the time is compilation.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("NPROC", "16")
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+import strategies
+import test_io_networks
+from endings import ended
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from strategies import File
+
+import jaxphys as jp
+from jaxphys.benchmark import surroundings
+from jaxphys.config import dump_config, parse_config
+from jaxphys.io import run_dataset, save_run, write_atomically
+
+ENDINGS = ("right", "refused", "marked", "silently wrong", "traceback")
+# Parts of the cases that each kind gets.
+SHARES = {"equilibria": 0.25, "tasks": 0.1, "configs": 0.04, "files": 0.56, "runs": 0.05}
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--cases", type=int, default=10_000)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "fuzz.json")
+    options.add_argument("--kinds", nargs="+", default=tuple(SHARES), choices=tuple(SHARES))
+    parsed = options.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    warnings.simplefilter("ignore")
+    report = surroundings(["python", *sys.argv], parsed.seed)
+    report["kinds"], report["bad"] = {}, []
+    strategies_of = cases_of_kinds()
+    for kind in parsed.kinds:
+        start = time.perf_counter()
+        count = max(1, round(SHARES[kind] * parsed.cases))
+        endings, bad = soak(strategies_of[kind], count, parsed.seed, in_child if kind == "runs" else ended)
+        report["kinds"][kind] = {name: endings[name] for name in ENDINGS}
+        report["bad"] += [{"kind": kind, **each} for each in bad]
+        print(f"{kind}: {dict(endings)} in {time.perf_counter() - start:.0f} s", flush=True)
+    for child in _children:
+        child.shutdown()
+    report["cases"] = sum(sum(endings.values()) for endings in report["kinds"].values())
+    print(table(report))
+    text = json.dumps(report, indent=1) + "\n"
+    parsed.json.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(parsed.json, lambda to: to.write_text(text))
+    return 1 if report["bad"] else 0
+
+
+def cases_of_kinds() -> dict[str, Any]:
+    """The strategy of every kind."""
+    tables = [tomllib.loads(dump_config(parse_config(table))) for table in strategies.small_tables()]
+    files, runs = whole_files(tables)
+    return {
+        "equilibria": strategies.equilibria(),
+        "tasks": strategies.learnings(),
+        "configs": strategies.tables((*tables, *strategies.small_tables())),
+        "files": strategies.files(files, test_io_networks.mutations),
+        "runs": strategies.files(runs, test_io_networks.mutations),
+    }
+
+
+def soak(cases: Any, count: int, number: int, end: Callable[[Any], str]) -> tuple[Counter, list[dict]]:
+    """How `count` cases end, and a description of each that should not have ended so."""
+    endings: Counter = Counter()
+    bad: list[dict] = []
+
+    @seed(number)
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases)
+    def one(case: Any) -> None:
+        # Compiled programs take memory maps, of which there are not endlessly many.
+        if sum(endings.values()) % 1500 == 1499:
+            jax.clear_caches()
+        try:
+            ending, reason = end(case), ""
+        except AssertionError as error:
+            ending, reason = "silently wrong", str(error)
+        except Exception:
+            ending, reason = "traceback", traceback.format_exc()
+        endings[ending] += 1
+        if reason:
+            bad.append({"ending": ending, "reason": reason, "case": repr(case)})
+            print(f"{ending}: {reason}\n  {case!r}", flush=True)
+
+    one()
+    return endings, bad
+
+
+def whole_files(tables: list[dict]) -> tuple[tuple[File, ...], tuple[File, ...]]:
+    """Valid files of every format that is read; and runs, which are netCDF."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = [
+            File(f"network.{path.name}", path.read_bytes())
+            for path in test_io_networks.valid_files(Path(folder))
+        ]
+    readings = "input,output,response\na,a,0.5\na,b,0.25\nb,a,0.25\nb,b,0.75\n"
+    matrix = "node,in,out\nin,1.5,0.25\nout,0.25,2.0\nb,1,2\n"
+    found.append(File("measured.a.csv", readings.encode()))
+    found.append(File("responses.b.tsv", matrix.replace(",", "\t").encode()))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, arrays in {
+            "responses.c.npz": {"responses": np.eye(3)},
+            "measured.d.npy": np.eye(3),
+        }.items():
+            path = Path(folder) / name
+            np.savez(path, **arrays) if isinstance(arrays, dict) else np.save(path, arrays)
+            found.append(File(name, path.read_bytes()))
+        run = Path(folder) / "run.nc"
+        save_run(run_dataset(test_io_networks.trained("spring")), run)
+        runs = (File("run.a.nc", run.read_bytes()),)
+    protein = (Path(jp.__file__).parent / "data" / "ubiquitin.pdb").read_bytes()
+    atoms = [line for line in protein.splitlines(keepends=True) if line[12:16].strip() == b"CA"]
+    found.append(File("protein.a.pdb", b"".join(atoms[:8])))
+    found += [File("config.a.toml", dump_config(parse_config(table)).encode()) for table in tables[:3]]
+    return tuple(found), runs
+
+
+_children: list[ProcessPoolExecutor] = []
+
+
+def in_child(case: File) -> str:
+    """`ended` in another process, which may die of it."""
+    if not _children:
+        context = multiprocessing.get_context("spawn")
+        _children.append(ProcessPoolExecutor(1, mp_context=context, initializer=_prepare))
+    try:
+        return _children[0].submit(ended, case).result()
+    except BrokenProcessPool:
+        _children.clear()
+        raise
+
+
+def _prepare() -> None:
+    jax.config.update("jax_enable_x64", True)
+    warnings.simplefilter("ignore")
+
+
+def table(report: dict) -> str:
+    """The endings as a Markdown table."""
+    lines = ["| kind | cases | " + " | ".join(ENDINGS) + " |", "|---|" + "--:|" * (len(ENDINGS) + 1)]
+    totals = Counter()
+    for kind, endings in report["kinds"].items():
+        totals.update(endings)
+        lines.append(
+            f"| {kind} | {sum(endings.values())} | " + " | ".join(str(endings[e]) for e in ENDINGS) + " |"
+        )
+    lines.append(f"| all | {sum(totals.values())} | " + " | ".join(str(totals[e]) for e in ENDINGS) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
