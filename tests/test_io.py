@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import jax
@@ -13,10 +14,12 @@ from helpers import assert_identical
 
 import jaxphys as jp
 from jaxphys.io import (
+    join_runs,
     load_network,
     load_run,
     provenance,
     run_dataset,
+    sampled_run,
     save_network,
     save_run,
     typical_realization,
@@ -188,3 +191,49 @@ def test_provenance_names_versions_and_device():
     assert {"jaxphys", "python", "numpy", "device", "platform"} <= set(record)
     checkout = Path(__file__).parents[1]
     assert ("commit" in record) == ((checkout / ".git").exists() and checkout == PACKAGE.parent)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_blocks_join_to_the_run_that_they_are(in_memory, tmp_path, monkeypatch):
+    """Whether they fit into memory or not; what all share is kept once, what only some share is not."""
+    run = run_dataset(small_run(), attributes={"seed": 3}, test_cost=np.arange(3.0))
+    one, other = run["edges"].values[0], run["edges"].values[2]
+    whole = run.assign(edges=(("edge", "end"), one))
+    own = run.assign(edges=(("realization", "edge", "end"), np.stack([one, one, other])))
+    if not in_memory:
+        monkeypatch.setattr("jaxphys.io.runs._JOINED_IN_MEMORY", 0)
+    for dataset, name in ((whole, "shared"), (own, "own")):
+        parts = [tmp_path / f"{name}{i}.nc" for i in range(2)]
+        first = dataset.isel(realization=slice(0, 2))
+        # The first two agree on their edges, and say so once.
+        first = first.assign(edges=(("edge", "end"), one))
+        for part, path in zip((first, dataset.isel(realization=slice(2, 3))), parts, strict=True):
+            save_run(part, path)
+        join_runs(parts, tmp_path / "run.nc")
+        joined = load_run(tmp_path / "run.nc")
+        assert set(joined.variables) == set(dataset.variables)
+        assert joined.attrs == dataset.attrs
+        for variable in dataset.variables:
+            assert joined[variable].dims == dataset[variable].dims
+            assert_identical(joined[variable].values, dataset[variable].values)
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+
+
+@pytest.mark.float64
+def test_runs_are_not_joined_where_a_disk_has_no_room(tmp_path, monkeypatch):
+    save_run(run_dataset(small_run()), tmp_path / "part.nc")
+    monkeypatch.setattr("jaxphys.io.runs._JOINED_IN_MEMORY", 0)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(jp.InputError, match="make room and resume"):
+        join_runs([tmp_path / "part.nc"], tmp_path / "run.nc")
+    assert not (tmp_path / "run.nc").exists()
+
+
+@pytest.mark.float64
+def test_of_a_large_run_some_are_shown(tmp_path):
+    save_run(run_dataset(small_run()), tmp_path / "run.nc")
+    assert "realizations" not in sampled_run(tmp_path / "run.nc", 3).attrs
+    sample = sampled_run(tmp_path / "run.nc", 2)
+    assert sample.attrs["realizations"] == 3
+    assert_identical(sample["k"].values, load_run(tmp_path / "run.nc")["k"].values[[0, 2]])

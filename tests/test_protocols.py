@@ -15,6 +15,9 @@ from helpers import assert_close, ulps
 
 import jaxphys as jp
 
+# The same programs in either precision; numbers in single precision are those of `test_rules.py`.
+pytestmark = pytest.mark.float64
+
 RULES = {
     "exact gradient": jp.ExactGradient(),
     "equilibrium propagation": jp.EquilibriumPropagation(nudge=0.01, symmetric=True),

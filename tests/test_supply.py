@@ -402,10 +402,14 @@ def test_every_file_of_a_run_says_what_made_it(finished, tmp_path, capsys):
     assert json.loads((out / "network.json").read_text())["graph"]["versions"] == record
     page = (out / "report.html").read_text()
     assert record["optax"] in page
-    # Configs of runs by earlier versions, which recorded less, or other things.
+    # Runs by earlier versions, which recorded less, or other things: they are whole, and stay what they are.
     recorded = (out / "config.toml").read_text()
     old = recorded[: recorded.index("[versions]")] + '[versions]\njaxphys = "0.0.1"\nother = "1"\n'
     (out / "config.toml").write_text(old)
+    assert cli.main(["train", str(config), "--out", str(out), "--resume"]) == 0
+    assert tomllib.loads((out / "config.toml").read_text())["versions"]["jaxphys"] == "0.0.1"
+    # One that had not ended goes on, and then this version made it.
+    (out / "report.html").unlink()
     assert cli.main(["train", str(config), "--out", str(out), "--resume"]) == 0
     assert tomllib.loads((out / "config.toml").read_text())["versions"] == record
     capsys.readouterr()

@@ -516,6 +516,7 @@ def test_blocks_that_were_done_are_not_trained_again(small, tmp_path):
     assert_same_run(restless(small, block=1, checkpoint=tmp_path, resume=True), expected)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("where", ["equinox.tree_serialise_leaves", "os.fsync", "os.replace"])
 def test_failed_saving_leaves_the_old_file(small, tmp_path, monkeypatch, where):
     """A full disk: one clear line, the old file whole, nothing half-written."""
@@ -535,6 +536,7 @@ def test_failed_saving_leaves_the_old_file(small, tmp_path, monkeypatch, where):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
 
 
+@pytest.mark.float64
 def test_a_full_disk_ends_training_with_one_line(small, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -544,6 +546,7 @@ def test_a_full_disk_ends_training_with_one_line(small, tmp_path, monkeypatch):
         restless(small, checkpoint=tmp_path, checkpoint_seconds=0.0)
 
 
+@pytest.mark.float64
 def test_the_last_few_checkpoints_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
     for step in range(9):
@@ -557,12 +560,14 @@ def test_the_last_few_checkpoints_are_kept(tmp_path):
     assert_identical(state["k"], np.full(3, 7))
 
 
+@pytest.mark.float64
 def test_a_finished_run_resumes_to_itself(small, uninterrupted, tmp_path):
     path = tmp_path / "deeper" / "run"
     assert_same_run(restless(small, checkpoint=path), uninterrupted)
     assert_same_run(restless(small, checkpoint=path, resume=True), uninterrupted)
 
 
+@pytest.mark.float64
 def test_without_resume_a_run_starts_afresh(small, uninterrupted, tmp_path):
     """And what another run left there does not come back."""
     restless(ensemble(response=0.7), checkpoint=tmp_path)
@@ -603,6 +608,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_the_one_before_a_damaged_checkpoint_is_used(small, uninterrupted, saved, damage):
     """Said aloud, and to the same end; if both are damaged, nothing is trained."""
@@ -617,6 +623,7 @@ def test_the_one_before_a_damaged_checkpoint_is_used(small, uninterrupted, saved
         restless(small, checkpoint=newest.parent, resume=True)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     ("other", "settings"),
     [
@@ -632,6 +639,7 @@ def test_a_checkpoint_of_another_run_is_refused(saved, other, settings):
         restless(ensemble(**other), checkpoint=saved[0].parent, resume=True, **settings)
 
 
+@pytest.mark.float64
 def test_resuming_wants_a_folder(small, tmp_path):
     (tmp_path / "file").write_text("no folder")
     for path in (None, tmp_path / "missing", tmp_path / "file"):
@@ -640,6 +648,7 @@ def test_resuming_wants_a_folder(small, tmp_path):
     assert_refused("checkpoint", jp.train, *small, steps=1, checkpoint=tmp_path / "file", **settings)
 
 
+@pytest.mark.float64
 def test_what_does_not_fit_into_memory_runs_in_smaller_blocks(small, uninterrupted, monkeypatch):
     """Found before the first step, and told; refused where blocks are given, or one alone is too large."""
     waves = sys.modules["jaxphys.waves"]

@@ -30,6 +30,7 @@ from jaxphys.train import Run
 
 _LARGEST_RUN = 4 * 2**30
 """Bytes of all variables of a run, once unpacked."""
+_JOINED_IN_MEMORY = LARGEST_ARRAYS
 _MOST_REALIZATIONS = 1_000_000
 _VARIABLES = {"cost", "step", "k", "k_initial", "edges", "status"}
 # Names of the axes behind (realization, record) of the functionals that `train` knows.
@@ -158,7 +159,7 @@ def join_runs(parts: Sequence[Path], path: Path | str) -> None:
 
     # Where a disk is full, HDF5 can take the whole process with it: in memory first, or with room enough.
     needed = sum(part.stat().st_size for part in parts)
-    if needed <= LARGEST_ARRAYS:
+    if needed <= _JOINED_IN_MEMORY:
         content = io.BytesIO()
         write(content)
         write_atomically(path, lambda to: to.write_bytes(content.getbuffer()))
