@@ -99,6 +99,7 @@ def child(
     jax.config.update("jax_enable_x64", True)
     import jaxphys as jp
     from jaxphys.benchmark import workload
+    from jaxphys.parallel import largest
 
     count = 1 if place is None else place[1]
     if place is not None and count > 1:
@@ -121,7 +122,8 @@ def child(
 
     train(200)
     short = train(200)
-    steps = 200 + int(2000 * seconds / (train(2200) - short))
+    # All processes train as many steps.
+    steps = 200 + int(largest([2000 * seconds / (train(2200) - short)])[0])
     if interval is None:
         # What is the same for any number of steps is not what is measured.
         short, long = train(200), train(steps)

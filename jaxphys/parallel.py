@@ -168,7 +168,7 @@ def largest(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
     bits = np.frombuffer(found.tobytes(), np.int32).reshape(-1, 2)
     try:
         gathered = np.asarray(multihost_utils.process_allgather(bits))
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
         raise ProcessLost(str(error).splitlines()[0]) from None
     return np.frombuffer(gathered.tobytes(), float).reshape(-1, len(found)).max(axis=0)
 
