@@ -291,8 +291,12 @@ def _respond_by_elimination(network: FlowNetwork, task: Task, solver: StarMesh) 
     size = jnp.max(either, axis=0, initial=0.0) + jnp.max(jnp.abs(force), axis=0)
     residual = jnp.max(jnp.max(jnp.abs(balance), axis=0) / (size + jnp.finfo(size.dtype).tiny))
     status = jnp.where(sound, Status.OK, Status.NOT_POSITIVE_DEFINITE)
+    # Elimination multiplies conductances two by two: where that leaves the range of numbers, they are lost.
+    limits, k = jnp.finfo(network.k.dtype), network.k
+    smallest, largest = 100 * float(limits.tiny) ** 0.5, 0.01 * float(limits.max) ** 0.5
+    fits = jnp.all((k <= 0) | ((k > smallest) & (k < largest)) | ~network.topology.edge_mask)
     # A plan for another graph, boundary or task gives numbers that mean nothing.
-    status = jnp.where(planned, status, Status.INACCURATE).astype(jnp.int32)
+    status = jnp.where(planned & fits, status, Status.INACCURATE).astype(jnp.int32)
     return Response(
         x.T[:number],
         x.T[number:],

@@ -131,7 +131,7 @@ def conductances(draw: st.DrawFn, count: int) -> tuple[float, ...]:
             exponents = np.round(exponents)
         case "binary":
             return tuple((2.0 ** np.round(exponents / math.log10(2))).tolist())
-    scale = draw(st.sampled_from((0, 0, 0, 0, -100, 100, -6, 6)))
+    scale = draw(st.sampled_from((0, 0, 0, 0, 0, -6, 6, -100, 100, -180, 180)))
     return tuple((10.0 ** (exponents + scale)).tolist())
 
 

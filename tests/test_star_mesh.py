@@ -288,3 +288,15 @@ def test_condensed_samples_tell_the_same(reduction):
         assert_close(cost, price, relative=ulps(500))
     weighted = eqx.tree_at(lambda t: t.weights, task, jnp.ones((40, 3)), is_leaf=lambda leaf: leaf is None)
     assert weighted.condensed() is weighted
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize(("k", "status"), [(1e-120, "OK"), (1e120, "OK"), (1e-160, "INACCURATE")])
+def test_conductances_whose_products_vanish_are_told(k, status):
+    """Their meshes were lost, and the answer wrong by a quarter; far from there the scale does not matter."""
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (0, 3), (1, 3)]), k)
+    task = jp.allostery(network, jp.Boundary(network, ground=[0]), [2], [1], response=0.1)
+    response = jp.respond(network, task, solver=jp.tasks.star_mesh(network, task))
+    assert jp.Status(int(response.status)).name == status
+    if status == "OK":
+        assert_close(response.outputs, np.array([[0.5 / k]]), relative=ulps(10))
