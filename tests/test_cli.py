@@ -111,7 +111,7 @@ def test_folders_with_a_run_are_not_overwritten(config, tmp_path, capsys):
     ("override", "saying"),
     [
         ("stepz=3", "nearest known: 'steps'"),
-        ("steps=0", "`steps` must be positive"),
+        ("steps=0", "`steps` must lie between 1 and"),
         ("steps=soon", "must be an integer"),
         ("batch_size=1000", "`batch_size`"),
         ("rule={kind='coupled_learning',nudge=0.0}", "`nudge` must be positive"),
