@@ -311,6 +311,16 @@ class _Walk:
             self._find_pace(steps, time.perf_counter() - begin)
         self.state = walkers, Place(int(ends[-1]), int(reached))
 
+    def _rest(self) -> None:
+        """Nothing will change any more: what there is to record now is what all records to come hold."""
+        walkers, place = self.state
+        marks = np.full(self._most_records() + 1, place.step)
+        _, values = advance(self.course.mesh, walkers, self.block, self.course.options, marks)
+        for records, new in zip(self.records, own_parts(self.course.mesh, values), strict=True):
+            for name, value in new.items():
+                records[name][:, place.records :] = value[:, :1]
+        self.state = walkers, Place(place.step, len(self.course.schedule))
+
     def _find_pace(self, steps: int, seconds: float) -> None:
         """How far the next call goes: its steps last about a second, or as long as what every call costs."""
         self.overhead = min(self.overhead, seconds)
@@ -346,11 +356,7 @@ class _Walk:
         stop, due, active = (bool(each) for each in heard[:3])
         self.most_steps = -int(heard[3])
         if not active and not self.is_done:
-            walkers, place = self.state
-            for records in self.records:
-                for value in records.values():
-                    value[:, place.records :] = value[:, place.records - 1 : place.records]
-            self.state = walkers, Place(place.step, len(self.course.schedule))
+            self._rest()
         if stop and not self.is_done:
             raise Stopped
         if due:

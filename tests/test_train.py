@@ -496,6 +496,17 @@ def test_an_interrupted_run_resumes_to_the_last_bit(small, uninterrupted, tmp_pa
 
 
 @pytest.mark.float64
+def test_rest_between_two_records_is_recorded(small):
+    """Good enough long before the next record: it holds where networks rest, and not where they were."""
+    settings = {"optimizer": UNIT_STEP, "adaptive": ADAPTIVE}
+    enough = float(jp.train(*small, steps=40, **settings).cost[:, -1].max())
+    often = jp.train(*small, steps=4000, record_every=1, stop_cost=enough, **settings)
+    seldom = jp.train(*small, steps=4000, record_every=4000, stop_cost=enough, **settings)
+    assert (often.cost[:, -1] <= enough).all()
+    assert_identical(seldom.cost[:, -1], often.cost[:, -1])
+
+
+@pytest.mark.float64
 def test_blocks_change_nothing(small, uninterrupted):
     """One block, blocks that fill up, and a block for each realization; the same on several devices."""
     for block in (1, 3, 100):
