@@ -16,7 +16,7 @@ from jaxphys.parallel import largest
 from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.solvers.elimination import Room
-from jaxphys.solvers.star_mesh import MeshRoom, draft_mesh, plan_meshes
+from jaxphys.solvers.star_mesh import MeshRoom, draft_mesh
 from jaxphys.tasks import holds_nodes
 from jaxphys.tracking import check_trackable
 
@@ -144,6 +144,7 @@ class BlockSolvers:
         self.needed: MeshRoom | None = None
         self.room: MeshRoom | None = None
         self.growth = 0
+        self.meshed: tuple[tuple[Any, Any, Any], StarMesh] | None = None
         self.alone = alone
         if isinstance(choice, AbstractSolver):
             require(
@@ -175,8 +176,9 @@ class BlockSolvers:
 
     @property
     def kind(self) -> str:
-        """The name of the solver, once there is one."""
-        return type(self.same).__name__ if self.by_blocks is None else self.by_blocks.__name__
+        """The name of the solver, once there is one; else nothing."""
+        kind = self.by_blocks or (None if self.same is None else type(self.same))
+        return "" if kind is None else kind.__name__
 
     def _settle(self, chosen: AbstractSolver) -> None:
         if self.alone or not isinstance(chosen, PlannedSolver):
@@ -188,6 +190,9 @@ class BlockSolvers:
 
     def _meshes(self, blocks: Sequence[tuple[Any, Any]]) -> list[AbstractSolver]:
         arguments = [_mesh_arguments(*block) for block in blocks]
+        if not largest([any(not self._is_meshed(given) for given in arguments)])[0]:
+            assert self.meshed is not None
+            return [self.meshed[1]] * len(blocks)
         drafts = [draft_mesh(*given) for given in arguments]
         needed = reduce(MeshRoom.joined, (draft.room for draft in drafts))
         needed = _agreed(needed if self.needed is None else needed.joined(self.needed))
@@ -204,7 +209,18 @@ class BlockSolvers:
                 needed = needed._replace(elimination=needed.elimination.with_spare(self.growth))
                 self.growth += 1
             self.room = needed
-        return list(plan_meshes(drafts, self.room, arguments))
+        meshes = [
+            StarMesh(*given, room=self.room, draft=draft)
+            for draft, given in zip(drafts, arguments, strict=True)
+        ]
+        self.meshed = arguments[-1], meshes[-1]
+        return list(meshes)
+
+    def _is_meshed(self, arguments: tuple[Any, Any, Any]) -> bool:
+        """Whether the last plan serves these, too: blocks on one graph have it in common."""
+        return self.meshed is not None and all(
+            np.array_equal(*pair) for pair in zip(arguments, self.meshed[0], strict=True)
+        )
 
 
 _MOST_LEVELS = 500

@@ -7,7 +7,6 @@ stored diagonal from which they would have to cancel. Relative accuracy then doe
 apart the conductances lie (the idea of Grassmann, Taksar and Heyman for Markov chains).
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,7 +39,7 @@ class StarMesh(PlannedSolver):
     - `rows`: the rows of the boundary, `(c, n)` or `(R, c, n)`.
     - `terminals`: `(n,)` or `(R, n)`, true for nodes where a task applies forces or reads: all that `respond`
       may use; every node if None. Few of them make it faster.
-    - `room`, `draft`: for `plan_meshes`, whose plans run in one compiled program.
+    - `draft`, `room`: of the same arguments, and what plans share that run in one compiled program.
 
     `jaxphys.choose_solver` makes one for a task. Raises `InputError` where the boundary holds anything but
     nodes, or realizations hold different numbers of them.
@@ -73,8 +72,6 @@ class StarMesh(PlannedSolver):
     ):
         draft = draft_mesh(edges, rows, terminals) if draft is None else draft
         room = draft.room if room is None else room
-        if room.side_by_side and len(draft.edges) == 1:
-            draft = draft_mesh(edges, rows, terminals, side_by_side=True)
         edges, n = draft.edges, draft.num_nodes
         count = len(edges)
         offsets = n * np.arange(count)[:, None]
@@ -199,13 +196,6 @@ def draft_mesh(edges: Any, rows: Any, terminals: Any = None, *, side_by_side: bo
     held, floating = _held_nodes(edges, rows)
     late = [set(np.flatnonzero(row).tolist()) if _are_few(acted) and not floating else set() for row in acted]
     return MeshDraft(edges, held, acted, floating, n, draft_elimination(list(edges), n, held.tolist(), late))
-
-
-def plan_meshes(
-    drafts: Sequence[MeshDraft], room: MeshRoom, arguments: Sequence[tuple[Any, Any, Any]]
-) -> list[StarMesh]:
-    """Plans of one room, one for each draft and the arguments that it was made from."""
-    return [StarMesh(*given, room=room, draft=draft) for draft, given in zip(drafts, arguments, strict=True)]
 
 
 def strain_moment(
