@@ -209,7 +209,7 @@ def _train(parsed: argparse.Namespace) -> int:
     import jax
 
     from jaxphys.config import load_config
-    from jaxphys.parallel import ProcessLost, start_processes
+    from jaxphys.parallel import ProcessLost, RefusedAlone, start_processes
     from jaxphys.waves import Stopped
 
     config = load_config(parsed.config, parsed.set)
@@ -233,6 +233,7 @@ def _train(parsed: argparse.Namespace) -> int:
                 progress=True,
                 stop=interruption.asked,
                 tell=partial(print, flush=True),
+                source=str(parsed.config),
             )
         except Stopped:
             if is_first:
@@ -242,6 +243,9 @@ def _train(parsed: argparse.Namespace) -> int:
             if is_first:
                 print(f"\nInterrupted; go on with: {begun}", file=sys.stderr)
             return 130
+        except RefusedAlone as error:
+            print(f"jaxphys: {error}", file=sys.stderr, flush=True)
+            os._exit(2)
         except ProcessLost:
             print(
                 "\nAnother process is gone; everything here is saved. Go on, all together, with: " + begun,

@@ -29,6 +29,10 @@ class ProcessLost(RuntimeError):
     """Another process of the run does not answer any more."""
 
 
+class RefusedAlone(InputError):
+    """This process alone cannot go on: the others wait for it, so it must not leave in good order."""
+
+
 def start_processes(
     coordinator: str | None = None,
     processes: int | None = None,
@@ -167,10 +171,10 @@ def largest(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
     # As pairs of integers: processes may run in single precision, where numbers of steps would be rounded.
     bits = np.frombuffer(found.tobytes(), np.int32).reshape(-1, 2)
     try:
-        gathered = np.asarray(multihost_utils.process_allgather(bits))
+        heard = np.asarray(multihost_utils.process_allgather(bits))
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         raise ProcessLost(str(error).splitlines()[0]) from None
-    return np.frombuffer(gathered.tobytes(), float).reshape(-1, len(found)).max(axis=0)
+    return np.frombuffer(heard.tobytes(), float).reshape(-1, len(found)).max(axis=0)
 
 
 def gathered(mesh: Mesh, trees: Sequence[Any]) -> list[Any]:

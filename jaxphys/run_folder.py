@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,12 +36,12 @@ from jaxphys.io import (
     write_atomically,
 )
 from jaxphys.io.files import check_own_folder
-from jaxphys.parallel import default_block, largest, leave_processes, own_places
+from jaxphys.parallel import RefusedAlone, default_block, largest, leave_processes, own_places
 from jaxphys.planning import BlockSolvers
 from jaxphys.report import FILES, write_report
 from jaxphys.tasks import accuracy, task_cost
 from jaxphys.train import as_run, make_course
-from jaxphys.waves import Course, Trained, fitting, train_blocks
+from jaxphys.waves import Course, TooLarge, Trained, fitting, train_blocks
 
 # What a run writes besides its report, blocks and checkpoints; `--force` removes all of it, and no more.
 _OUTPUTS = ("config.toml", "run.nc", "network.json")
@@ -66,6 +66,7 @@ def train_into(
     progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = lambda line: None,
+    source: str = "config",
 ) -> Summary:
     """Train what `config` says; write `run.nc`, `network.json`, `figures/` and `report.html` into `folder`.
 
@@ -73,7 +74,7 @@ def train_into(
 
     - `resume`: go on with the run that the folder holds; `force`: replace it.
     - `progress`: show a bar. `stop`: asked about once a second; `waves.Stopped` is raised once all is saved.
-    - `tell`: is told in a line what is going to be trained.
+    - `tell`: is told in a line what is going to be trained. `source`: what refusals call the config.
 
     In a program of many processes each calls it with the same arguments and a folder that all can see. Raises
     `InputError` before anything is written if the config or the folder cannot be used.
@@ -83,22 +84,22 @@ def train_into(
     config, finished = _together(lambda: _settled(folder, config, resume=resume, force=force))
     if finished:
         return _summary(folder, []) if is_first else Summary([], True)
-    network, task, _ = draw(config, 0, 1)
-    arguments = training_arguments(config, network, task)
-    choose = arguments.pop("solver")
-    size = min(config.block or default_block(config.realizations), config.realizations)
-    course = make_course(network, task, size=size, **arguments)
-    if is_first:
-        _start(folder, config, keep=resume)
-    largest([0])  # Nobody writes before the folder is there.
-    (folder / "blocks").mkdir(exist_ok=True)
+    edges, choose, course = _together(lambda: _prepared(config, source))
 
     # What is drawn is kept until its block is done.
     drawn: dict[int, tuple[Any, Any, Any]] = {}
 
     def drawn_from(first: int, last: int) -> tuple[Any, Any]:
-        drawn[first] = draw(config, first, last)
+        with _about(source):
+            drawn[first] = draw(config, first, last)
         return drawn[first][:2]
+
+    def begun(course: Course) -> None:
+        if is_first:
+            # Checkpoints belong to blocks of one size, which must not change when the run goes on.
+            _start(folder, dataclasses.replace(config, block=course.size), keep=resume)
+        largest([0])  # Nobody writes before the folder is there.
+        (folder / "blocks").mkdir(exist_ok=True)
 
     def finish(course: Course, wave: list[int], trained: list[Trained]) -> None:
         for place, each in zip(own_places(course.mesh), trained, strict=True):
@@ -111,13 +112,13 @@ def train_into(
 
     checkpoints = Checkpoints(folder / "checkpoints")
 
-    def run(course: Course) -> tuple[float, float]:
+    def run(course: Course) -> tuple[str, tuple[float, float]]:
         count = course.blocks(config.realizations)
         solvers = BlockSolvers(choose, alone=count == 1)
-        left = [number for number in range(count) if not _block_file(folder, number).exists()]
+        left = [number for number in range(count) if not (resume and _block_file(folder, number).exists())]
         if is_first:
-            tell(_announcement(config, course, network, len(left)))
-        return train_blocks(
+            tell(_announcement(config, course, edges, len(left)))
+        seconds = train_blocks(
             course,
             left,
             drawn_from,
@@ -128,10 +129,16 @@ def train_into(
             resume=resume,
             progress=progress and is_first,
             stop=stop,
-            begun=lambda: _note_block(folder, config, course) if is_first else None,
+            begun=partial(begun, course),
         )
+        return solvers.kind, seconds
 
-    course, (first, rest) = fitting(course, run, adjust=config.block is None)
+    try:
+        course, (solver, (first, rest)) = fitting(course, run, adjust=config.block is None)
+    except InputError as error:
+        if jax.process_count() == 1 or isinstance(error, TooLarge):  # All processes agree on the latter.
+            raise
+        raise RefusedAlone(str(error)) from None
     largest([0])  # All blocks are on disk.
     leave_processes()
     if not is_first:
@@ -142,7 +149,17 @@ def train_into(
     report = time.perf_counter() - begin
     times = f"{setup:.1f} s set-up, {first:.1f} s compile and first call, {rest:.1f} s training, "
     times += f"{report:.1f} s report"
+    times += f" (solver: {solver})" if solver else ""
     return _summary(folder, [times])
+
+
+@contextlib.contextmanager
+def _about(source: str) -> Iterator[None]:
+    """Let every refusal begin with the config that it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
 
 
 def _together(work: Callable[[], Any]) -> Any:
@@ -163,6 +180,9 @@ def _settled(folder: Path, config: RunConfig, *, resume: bool, force: bool) -> t
     """The config that runs, and whether the folder holds all of it; refuses a folder with another run."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: must be a folder, but it is a file")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"--out {folder}: {nearest} must be writable, but it is not")
     found = _earlier_run(folder)
     if not found or force:
         return config, False
@@ -195,6 +215,16 @@ def _earlier_run(folder: Path) -> list[Path]:
     return found
 
 
+def _prepared(config: RunConfig, source: str) -> tuple[int, Any, Course]:
+    """The number of edges, what chooses solvers, and the course, as one realization tells them."""
+    with _about(source):
+        network, task, _ = draw(config, 0, 1)
+        arguments = training_arguments(config, network, task)
+        choose = arguments.pop("solver")
+        size = min(config.block or default_block(config.realizations), config.realizations)
+        return network.k.shape[1], choose, make_course(network, task, size=size, **arguments)
+
+
 def _text(config: RunConfig, **versions: str) -> str:
     return dump_config(dataclasses.replace(config, versions=versions))
 
@@ -209,28 +239,19 @@ def _start(folder: Path, config: RunConfig, *, keep: bool) -> None:
         for name in _FOLDERS:
             with contextlib.suppress(OSError):
                 (folder / name).rmdir()
-    _write_config(folder, config)
-
-
-def _write_config(folder: Path, config: RunConfig) -> None:
     text = _text(config, **provenance())
     write_atomically(folder / "config.toml", lambda to: to.write_text(text, encoding="utf-8"))
 
 
-def _note_block(folder: Path, config: RunConfig, course: Course) -> None:
-    """Checkpoints belong to blocks of one size, which must not change when the run goes on."""
-    _write_config(folder, dataclasses.replace(config, block=course.size))
-
-
-def _announcement(config: RunConfig, course: Course, network: Any, left: int) -> str:
+def _announcement(config: RunConfig, course: Course, edges: int, left: int) -> str:
     blocks, devices = course.blocks(config.realizations), course.mesh.devices.size
     text = (
-        f"{config.realizations} networks with {network.k.shape[1]} learning degrees of freedom, "
+        f"{config.realizations} networks with {edges} learning degrees of freedom, "
         f"{config.steps} steps of {config.rule.kind} on {config.task.kind}"
     )
     if blocks > 1 or devices > 1:
         text += f"; {left} blocks of {course.size} to train on {devices} device{'s' if devices > 1 else ''}"
-    if left < devices:
+    if blocks < devices:
         text += f" (`block` of at most {-(-config.realizations // devices)} would give each of them work)"
     return text
 

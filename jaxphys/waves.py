@@ -95,15 +95,12 @@ def train_blocks(
       its places along the mesh; where there are fewer blocks than devices, the first one stands in for the
       others).
     - `stop`: asked between calls. If any process says so, all save and raise `Stopped`.
-    - `begun`: called before the first step, once it is known that there is memory enough.
+    - `begun`: called before the first step, once it is known that there is memory enough; nothing has been
+      written until then.
 
     Raises `TooLarge` before the first step.
     """
     _check_drawing(course, draw)
-    if checkpoints is not None and not resume:
-        if jax.process_index() == 0:
-            checkpoints.clear()
-        largest([0])  # Nobody writes before what was there is gone.
     begin = time.perf_counter()
     first = empty = None
     waves = _waves(course, blocks, checkpoints if resume else None)
@@ -118,6 +115,10 @@ def train_blocks(
             if first is None:
                 walk.check_memory()
                 begun()
+                if checkpoints is not None and not resume:
+                    if jax.process_index() == 0:
+                        checkpoints.clear()
+                    largest([0])  # Nobody writes before what was there is gone.
             try:
                 while not walk.is_done:
                     before = max(walk.place.step, 0)
@@ -268,7 +269,6 @@ class _Walk:
         self.most_steps, self.overhead = 1, np.inf
         self.saved_at = time.perf_counter()
         self.saved: Place | None = None
-        self.resting = False
 
     @property
     def place(self) -> Place:

@@ -12,7 +12,7 @@ from helpers import interrupt_call
 from test_certificate import forget_compiled_rules
 
 import jaxphys as jp
-from jaxphys import cli
+from jaxphys import cli, waves
 from jaxphys.io import provenance
 
 CONFIG = """
@@ -127,9 +127,26 @@ def test_wrong_input_is_one_line_and_leaves_nothing(override, saying, config, tm
     assert cli.main(["train", str(config), "--out", str(out), "--set", override]) == 2
     printed = capsys.readouterr()
     assert saying in printed.err
+    assert printed.err.startswith((f"jaxphys: {config}: ", "jaxphys: --set"))
     assert printed.err.count("\n") == 1
     assert "Traceback" not in printed.err
     assert not out.exists()
+
+
+def test_a_run_without_memory_leaves_what_was_there(config, tmp_path, monkeypatch, capsys):
+    """Refused once the compiler has said what it needs, and before anything of the run before is touched."""
+    out = tmp_path / "out"
+    train = ["train", str(config), "--out", str(out), "--set", "block=2"]
+    with monkeypatch.context() as patched:
+        patched.setattr(waves, "available_memory", lambda: 20_000)
+        assert cli.main(train) == 2
+        assert "must fit into memory" in capsys.readouterr().err
+        assert not out.exists()
+    assert cli.main(train) == 0
+    before = {name: (out / name).read_bytes() for name in files(out)}
+    monkeypatch.setattr(waves, "available_memory", lambda: 20_000)
+    assert cli.main([*train, "steps=50", "--force"]) == 2
+    assert {name: (out / name).read_bytes() for name in files(out)} == before
 
 
 def test_malformed_toml_and_missing_files(tmp_path, capsys):

@@ -54,8 +54,8 @@ def environment(devices=1, **more):
     return {**kept, "JAX_NUM_CPU_DEVICES": str(devices), "NPROC": "16", **more}
 
 
-def start(config, out, *arguments, **settings):
-    command = [sys.executable, "-m", "jaxphys", "train", str(config), "--out", str(out), *arguments]
+def start(config, out, *arguments, program=("-m", "jaxphys"), **settings):
+    command = [sys.executable, *program, "train", str(config), "--out", str(out), *arguments]
     return subprocess.Popen(
         command,
         env=environment(**settings),
@@ -116,6 +116,30 @@ def test_two_processes_of_two_devices_give_the_same_run(config, alone, tmp_path)
     assert printed[1] == "" or "median" not in printed[1]
     assert_same_file(out, alone)
     assert not (out / "blocks").exists()
+
+
+# The second process draws no realization from some number on.
+REFUSING = """
+import os, sys, jax
+from jaxphys import InputError, cli, run_folder
+draw = run_folder.draw
+def refusing(config, first, last):
+    if jax.process_index() == 1 and last > int(os.environ["LAST_DRAWN"]):
+        raise InputError("No such graph was found.")
+    return draw(config, first, last)
+run_folder.draw = refusing
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("last", "status"), [(0, 2), (4, 75)], ids=["before training", "while training"])
+def test_what_one_of_two_processes_refuses_ends_both(last, status, config, tmp_path):
+    """Nobody waits for the one that is refused: the other is told, or saves and says how to go on."""
+    out = tmp_path / "run"
+    statuses, printed = end(start_two(config, out, program=("-c", REFUSING), LAST_DRAWN=str(last)), 120)
+    assert statuses == [status, 2], printed
+    assert f"{config}: No such graph" in printed[1]
+    assert ("--resume" if status == 75 else "Another process was refused") in printed[0]
 
 
 def test_one_of_two_processes_is_killed(config, tmp_path):
