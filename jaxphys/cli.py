@@ -208,11 +208,12 @@ def _train(parsed: argparse.Namespace) -> int:
     _prepare_devices()
     import jax
 
-    from jaxphys.config import load_config
+    from jaxphys.config import load_config, load_sweep
     from jaxphys.parallel import ProcessLost, RefusedAlone, start_processes
     from jaxphys.waves import Stopped
 
-    config = load_config(parsed.config, parsed.set)
+    sweep = load_sweep(parsed.config, parsed.set)
+    config = load_config(parsed.config, parsed.set) if sweep is None else sweep.points[0].config
     jax.config.update("jax_enable_x64", config.precision == "float64")
     if parsed.force and parsed.config.resolve() == (parsed.out / "config.toml").resolve():
         raise InputError(f"{parsed.config}: lies in the output folder, where --force would replace it")
@@ -220,14 +221,14 @@ def _train(parsed: argparse.Namespace) -> int:
     if parsed.distributed or any(each is not None for each in asked):
         start_processes(*asked)
     from jaxphys.run_folder import train_into
+    from jaxphys.sweep_folder import sweep_into
 
+    run = partial(train_into, parsed.out, config) if sweep is None else partial(sweep_into, parsed.out, sweep)
     is_first = jax.process_index() == 0
     begun = f"jaxphys train {parsed.config} --out {parsed.out} --resume"
     with _Interruption() as interruption:
         try:
-            summary = train_into(
-                parsed.out,
-                config,
+            summary = run(
                 resume=parsed.resume,
                 force=parsed.force,
                 progress=True,

@@ -49,6 +49,8 @@ BLUE, ORANGE, GREY = cm.vik(0.14), cm.vik(0.80), "#8c8c8c"
 STRENGTH = ListedColormap(cm.lapaz_r(np.linspace(0.1, 1.0, 256)), name="strength")
 _MODES = ListedColormap(cm.batlow(np.linspace(0.0, 0.85, 256)), name="modes")
 _BAND = (0.1, 0.5, 0.9)
+# Lines of one panel that have names.
+_MOST_LINES = 8
 # Decades of k that one colour bar resolves; weaker edges share its lowest colour.
 _DECADES = 4
 # What a node does: marker, colour, area relative to a plain node. Big ones are drawn first.
@@ -258,6 +260,79 @@ def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
     return figure
 
 
+@styled
+def swept(dataset: xr.Dataset, name: str, label: str) -> Figure:
+    """A measure `(point, realization)` of a sweep against the key that takes most values, with bands.
+
+    Needs `status` and the coordinates of `point`, which are the swept keys; there is a line for each
+    combination of the other ones (eight at most, evenly chosen). Realizations that failed are left out.
+
+    Raises `InputError` if a variable is missing.
+    """
+    status, values = _variable(dataset, "status"), _variable(dataset, name)
+    values = np.where((status == 0) & np.isfinite(values), values, np.nan)
+    columns = {
+        str(key): np.asarray(dataset[key].values) for key in dataset.coords if dataset[key].dims == ("point",)
+    }
+    along = max(columns, key=lambda key: len(np.unique(columns[key])))
+    places, ticks = _places_along(columns[along])
+    # What follows the key along the axis, as in a list, needs no line of its own.
+    others = [
+        key
+        for key in columns
+        if len(np.unique(columns[key])) > 1 and not _follows(columns[key], columns[along])
+    ]
+    lines = list(dict.fromkeys(zip(*(columns[key].tolist() for key in others), strict=True))) or [()]
+    shown = np.unique(np.linspace(0, len(lines) - 1, min(_MOST_LINES, len(lines))).astype(int))
+    figure = Figure(figsize=(6, 3.6 + 0.1 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    for color, line in zip(
+        cm.batlow(np.linspace(0.0, 0.8, len(shown))), [lines[n] for n in shown], strict=True
+    ):
+        of_line = np.all([columns[key] == value for key, value in zip(others, line, strict=True)], axis=0)
+        points = np.flatnonzero(np.broadcast_to(of_line, places.shape))
+        points = points[np.argsort(places[points], kind="stable")]
+        _draw_band(
+            axes,
+            places[points],
+            values[points].T,
+            color,
+            ", ".join(map(str, line)) or "median",
+            "o",
+            1 / len(shown),
+        )
+    known = values[np.isfinite(values)]
+    _log_if_positive(axes, known if known.size and known.max() > 20 * known.min() else np.zeros(1))
+    if ticks is not None:
+        axes.set_xticks(np.arange(len(ticks)), ticks)
+    elif places.min() > 0 and places.max() > 20 * places.min():
+        axes.set_xscale("log")
+    axes.set(xlabel=along, ylabel=label)
+    failed = int(np.sum(status > 0))
+    axes.set_title(
+        "median and 10–90 % band over realizations" + (f" ({failed} failed, left out)" if failed else "")
+    )
+    axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9)
+    axes.grid(color="#e6e6e6", linewidth=0.7)
+    if others:
+        figure.legend(loc="outside lower center", ncols=4, title=", ".join(others), title_fontsize=9)
+    return figure
+
+
+def _follows(values: np.ndarray, leading: np.ndarray) -> bool:
+    """Whether equal entries of `leading` always come with equal ones of `values`."""
+    pairs = set(zip(values.tolist(), leading.tolist(), strict=True))
+    return len(pairs) == len(np.unique(leading))
+
+
+def _places_along(values: np.ndarray) -> tuple[np.ndarray, list[str] | None]:
+    """Where values stand along an axis: numbers where they are, words side by side with their names."""
+    if values.dtype.kind in "iuf":
+        return values.astype(float), None
+    names = list(dict.fromkeys(map(str, values)))
+    return np.array([names.index(str(value)) for value in values], dtype=float), names
+
+
 def succeeded(dataset: xr.Dataset) -> np.ndarray:
     """Which realizations ended well, `(realization,)` booleans. Raises `InputError` without `status`."""
     return _variable(dataset, "status") == 0
@@ -327,12 +402,18 @@ def _panel(dataset: xr.Dataset, *, height: float = 3.6, band: bool = True) -> tu
 
 
 def _draw_band(
-    axes: Axes, x: np.ndarray, values: np.ndarray, color: Any, label: str, marker: str | None = None
+    axes: Axes,
+    x: np.ndarray,
+    values: np.ndarray,
+    color: Any,
+    label: str,
+    marker: str | None = None,
+    weight: float = 1.0,
 ) -> None:
     """Median over realizations, and the band between the 10 % and 90 % quantiles."""
     low, median, high = quantiles(values)
     if len(values) > 1:
-        axes.fill_between(x, low, high, color=color, alpha=0.25, linewidth=0)
+        axes.fill_between(x, low, high, color=color, alpha=0.25 * weight, linewidth=0)
     axes.plot(x, median, color=color, linewidth=1.8, marker=marker, markersize=3, label=label, zorder=3)
 
 

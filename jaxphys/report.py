@@ -132,6 +132,11 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def as_uri(png: bytes) -> str:
+    """A picture as part of a page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
 def style_sheet() -> Markup:
     """The style that reports share, as CSS text."""
     return Markup(files("jaxphys").joinpath("report.css").read_text("utf-8"))
@@ -153,7 +158,7 @@ def _page(dataset: xr.Dataset, pictures: dict[_Picture, bytes], config: str, tit
                 "heading": picture.heading,
                 "caption": picture.caption,
                 "alt": _alt_text(dataset, picture),
-                "uri": "data:image/png;base64," + base64.b64encode(png).decode(),
+                "uri": as_uri(png),
             }
             for picture, png in pictures.items()
         ],

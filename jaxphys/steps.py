@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import require
 from jaxphys.equilibrium import Status
@@ -70,7 +70,10 @@ class Walker(eqx.Module):
 
 
 class Options(eqx.Module):
-    """Everything of `train` that one compiled step depends on and that realizations share."""
+    """Everything of `train` that one compiled step depends on and that realizations share.
+
+    `rule` is that of realizations which have none of their own.
+    """
 
     rule: AbstractRule
     optimizer: Any
@@ -87,28 +90,48 @@ class Options(eqx.Module):
         return isinstance(self.solver, TrackedInverse) and self.integrator is None
 
 
+class Realizations(eqx.Module):
+    """What an ensemble begins with; every array leads with its realizations.
+
+    `keys` are for random draws while they learn, `rates` multiply their gradients, and `rule` is None where
+    they share one.
+    """
+
+    network: Any
+    task: Any
+    keys: Key[Array, " R"]
+    rates: Float[Any, " R"]
+    rule: Any = None
+
+
 class Block(eqx.Module):
-    """What one device works on: realizations with their tasks and random keys, and a solver planned for them.
+    """What one device works on: realizations, and a solver planned for them.
 
     `samples` are what the rule sees of the tasks. Over many devices every array leads with the realizations
     of all of them, and those of `solver` with the devices.
     """
 
-    network: Any
-    task: Any
+    realizations: Realizations
     samples: Any
-    keys: Any
     solver: Any
+
+    @property
+    def learners(self) -> tuple[Any, Any, Any, Any]:
+        """What a step of each realization is taken with."""
+        return self.realizations.network, self.samples, self.realizations.keys, self.realizations.rule
 
 
 @eqx.filter_jit
 def start(mesh: Mesh, block: Block, options: Options) -> Walker:
     """Walkers before anything is measured; step -1 measures where they stand and leaves them there."""
 
-    def one(options: Options, network: AbstractNetwork, samples: Task) -> Walker:
+    def one(
+        options: Options, network: AbstractNetwork, samples: Task, key: Array, rule: Any, rate: Array
+    ) -> Walker:
+        options = _with_rule(options, rule)
         zero = jnp.zeros((), network.k.dtype)
         unknown = Estimate(jnp.zeros_like(network.k), zero + jnp.inf, zero, jnp.asarray(0, jnp.int32))
-        rate = 1.0 if options.adaptive is None else options.adaptive.initial
+        rate = rate if options.adaptive is None else options.adaptive.initial * rate
         if options.integrator is None:
             state = options.optimizer.init(network.k)
         else:
@@ -120,7 +143,7 @@ def start(mesh: Mesh, block: Block, options: Options) -> Walker:
         )
 
     def own(block: Block, options: Options) -> Walker:
-        return jax.vmap(partial(one, _with_solver(options, block)))(block.network, block.samples)
+        return jax.vmap(partial(one, _with_solver(options, block)))(*block.learners, block.realizations.rates)
 
     return on_each_device(mesh, own, block, options)
 
@@ -143,26 +166,30 @@ def _with_solver(options: Options, block: Block) -> Options:
     return dataclasses.replace(options, solver=solver)
 
 
+def _with_rule(options: Options, own: AbstractRule | None) -> Options:
+    return options if own is None else dataclasses.replace(options, rule=own)
+
+
 def _advance(
     walkers: Walker, block: Block, options: Options, marks: Int[Array, " c"]
 ) -> tuple[Walker, dict[str, Array]]:
     # Realizations run along the last axis of what a step carries, as solvers like to work.
-    step = jax.vmap(partial(_step, options), in_axes=(-1, 0, 0, 0, None), out_axes=-1)
+    step = jax.vmap(partial(_step, options), in_axes=(-1, 0, 0, 0, 0, None), out_axes=-1)
     record = jax.vmap(partial(_record, options))
 
     def segment(walkers: Walker, ends: tuple[Array, Array]) -> tuple[Walker, dict[str, Array]]:
 
         def one_step(index: Array, walkers: Walker) -> Walker:
-            return as_in_shape(step(walkers, block.network, block.samples, block.keys, index))
+            return as_in_shape(step(walkers, *block.learners, index))
 
         if options.integrator is None:
             walkers = as_in_shape(_turned(walkers, 0, -1))
             walkers = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, walkers), -1, 0)
         else:
-            flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, None))
+            flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, 0, 0, None))
             # It knows where it starts: there is nothing to do before step 0.
-            walkers = flow(walkers, block.network, block.samples, ends[1] - jnp.maximum(ends[0], 0))
-        return walkers, record(walkers, block.network, block.task)
+            walkers = flow(walkers, *block.learners, ends[1] - jnp.maximum(ends[0], 0))
+        return walkers, record(walkers, block.realizations.network, block.realizations.task)
 
     walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
     return walkers, jax.tree.map(lambda value: jnp.moveaxis(value, 0, 1), records)
@@ -173,12 +200,19 @@ def _turned(tree: Any, source: int, target: int) -> Any:
 
 
 def _step(
-    options: Options, walker: Walker, network: AbstractNetwork, task: Task, key: Array, index: Array
+    options: Options,
+    walker: Walker,
+    network: AbstractNetwork,
+    task: Task,
+    key: Array,
+    rule: AbstractRule | None,
+    index: Array,
 ) -> Walker:
     """One learning step of one realization; rests where it has failed or is good enough.
 
     Step -1 comes before all others and only measures: every program then holds the rule once.
     """
+    options = _with_rule(options, rule)
     first = index < 0
     updates, optimizer_state = options.optimizer.update(
         walker.rate * walker.estimate.gradient,
@@ -230,8 +264,17 @@ def _step(
     return dataclasses.replace(settled, memory=commit(memory, proposal, moment, accepted))
 
 
-def _flow(options: Options, walker: Walker, network: AbstractNetwork, task: Task, steps: Array) -> Walker:
-    """Many learning steps of one realization at once, as its integrator takes them."""
+def _flow(
+    options: Options,
+    walker: Walker,
+    network: AbstractNetwork,
+    task: Task,
+    key: Array,
+    rule: AbstractRule | None,
+    steps: Array,
+) -> Walker:
+    """Many learning steps of one realization at once, as its integrator takes them; it draws nothing."""
+    options = _with_rule(options, rule)
     integrator = options.integrator
     assert integrator is not None
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -29,7 +29,7 @@ from jaxphys.parallel import default_block, gathered, realization_mesh
 from jaxphys.planning import BlockSolvers, choose_solver
 from jaxphys.rules import AbstractRule, ExactGradient
 from jaxphys.solvers import AbstractSolver
-from jaxphys.steps import AdaptiveStep, Functional, Integrator, Options
+from jaxphys.steps import AdaptiveStep, Functional, Integrator, Options, Realizations
 from jaxphys.waves import Course, Trained, fitting, train_blocks
 
 __all__ = ["AdaptiveStep", "Integrator", "Run", "stack", "train"]
@@ -94,7 +94,8 @@ def train(
     task: Any,
     *,
     steps: int,
-    rule: AbstractRule | None = None,
+    rule: AbstractRule | Sequence[AbstractRule] | None = None,
+    rate: float | Float[Any, " _"] = 1.0,
     optimizer: optax.GradientTransformation | None = None,
     adaptive: AdaptiveStep | None = None,
     integrator: Integrator | None = None,
@@ -118,9 +119,12 @@ def train(
 
     - `network`, `task`: one of each, or ensembles made with `stack` (graphs, tasks and `k` may all
       differ between realizations as long as shapes agree).
-    - `steps`: how many. `rule`: `ExactGradient()` by default. `optimizer`: any optax transformation of
+    - `steps`: how many. `rule`: `ExactGradient()` by default, or a list of one for each realization, which
+      may differ in numbers (the nudge) alone. `optimizer`: any optax transformation of
       the estimate of `∂C/∂k`, plain descent `optax.sgd(1.0)` by default; `transforms.bounds` and
       others chain behind it.
+    - `rate`: multiplies the estimate before the optimizer sees it, one number or one for each realization:
+      behind it plain descent has as many learning rates. Not for integrators.
     - `adaptive`: an `AdaptiveStep`; None for fixed steps.
     - `integrator`: in place of `optimizer` and `adaptive`, for full batches. A `GradientFlow` is the limit of
       small steps, by Runge-Kutta steps as long as accuracy allows; a learning step is then a unit of time.
@@ -175,15 +179,28 @@ def train(
     require(block is None or block > 0, "block", "be positive", f"it is {block}")
     for concern in concerns(network, task):
         warnings.warn(concern, stacklevel=2)
+    if not isinstance(rule, Sequence):
+        shared, own = rule, None
+    else:
+        require(len(rule) == realizations, "rule", f"hold {realizations} rules", f"it holds {len(rule)}")
+        shared, own = None, _stacked_rules(rule)
+    require(
+        integrator is None or (own is None and np.all(rate == 1.0)),
+        "rate",
+        "be 1, and `rule` one for all, beside `integrator`",
+        "they are not",
+    )
+    # The kind of key is fixed, so that draws do not depend on shards.
+    key = jax.random.key(0, impl="threefry2x32") if key is None else key
+    everything = Realizations(network, task, own_keys(key, range(realizations)), _rates(rate, network.k), own)
     course = make_course(
         network,
         task,
         steps=steps,
-        rule=rule,
+        rule=shared,
         optimizer=optimizer,
         adaptive=adaptive,
         integrator=integrator,
-        key=key,
         record_every=record_every,
         record_steps=record_steps,
         functionals=functionals,
@@ -201,8 +218,8 @@ def train(
     choice = partial(choose_solver, optimizer=optimizer) if solver is None else solver
     found: dict[int, Trained] = {}
 
-    def draw(first: int, last: int) -> tuple[Any, Any]:
-        return jax.tree.map(lambda leaf: leaf[first:last] if eqx.is_array(leaf) else leaf, (network, task))
+    def draw(first: int, last: int) -> Realizations:
+        return jax.tree.map(lambda leaf: leaf[first:last] if eqx.is_array(leaf) else leaf, everything)
 
     def finish(wave: list[int], trained: list[Trained]) -> None:
         found.update(zip(wave, gathered(course.mesh, trained), strict=False))
@@ -226,6 +243,38 @@ def train(
         *(found[number] for number in range(course.blocks(realizations))),
     )
     return as_run(network, task, whole, course.schedule, seconds)
+
+
+def own_keys(key: Key[Array, ""], numbers: Sequence[int]) -> Key[Array, " R"]:
+    """Of a realization's number alone, so that it draws the same in any block, and among any others."""
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(numbers, jnp.uint32))
+
+
+def _rates(rate: float | Float[Any, " _"], k: Float[Array, "R M"]) -> Float[np.ndarray, " R"]:
+    given = np.asarray(rate, k.dtype)
+    require(
+        given.shape in ((), k.shape[:1]),
+        "rate",
+        f"be a number or {len(k)} of them",
+        f"it has shape {given.shape}",
+    )
+    require(
+        bool(np.all((given > 0) & np.isfinite(given))),
+        "rate",
+        "be positive and finite",
+        f"it reaches {given.min()}",
+    )
+    return np.broadcast_to(given, len(k))
+
+
+def _stacked_rules(rules: Sequence[AbstractRule]) -> AbstractRule:
+    """Rules of one kind as one, whose numbers lead with them."""
+    try:
+        return cast(AbstractRule, stack(rules))
+    except InputError:
+        raise InputError(
+            "Argument `rule` must hold rules that differ in numbers alone, but these do not."
+        ) from None
 
 
 def as_run(
@@ -256,7 +305,6 @@ def make_course(
     optimizer: optax.GradientTransformation | None = None,
     adaptive: AdaptiveStep | None = None,
     integrator: Integrator | None = None,
-    key: Key[Array, ""] | None = None,
     record_every: int | None = None,
     record_steps: Sequence[int] | None = None,
     functionals: Mapping[str, Functional] | None = None,
@@ -264,7 +312,7 @@ def make_course(
     stop_cost: float | None = None,
     mesh: Mesh | None = None,
 ) -> Course:
-    """The arguments of `train`, checked against stacked networks and tasks (some of them are enough)."""
+    """What realizations share, checked against stacked networks and tasks (some of them are enough)."""
     schedule = record_schedule(steps, record_every, record_steps)
     check_batches(task, batch_size, adaptive, stop_cost)
     _check_integrator(integrator, rule, optimizer, adaptive, batch_size, network.k)
@@ -279,9 +327,7 @@ def make_course(
         np.asarray(-np.inf if stop_cost is None else stop_cost, network.k.dtype),
         integrator,
     )
-    # The kind of key is fixed, so that draws do not depend on shards.
-    seed = jax.random.key(0, impl="threefry2x32") if key is None else key
-    return Course(options, schedule, seed, realization_mesh() if mesh is None else mesh, size)
+    return Course(options, schedule, realization_mesh() if mesh is None else mesh, size)
 
 
 def record_schedule(

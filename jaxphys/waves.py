@@ -8,22 +8,20 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, Key
+from jaxtyping import Int
 from tqdm import tqdm
 
 from jaxphys._checks import InputError
 from jaxphys.checkpoints import Checkpoints, Place
 from jaxphys.parallel import ProcessLost, available_memory, largest, own_parts, own_places, spread
 from jaxphys.planning import BlockSolvers
-from jaxphys.steps import Block, Options, Walker, advance, is_active, start
+from jaxphys.steps import Block, Options, Realizations, Walker, advance, is_active, start
 
 # A run in this many calls at least shows progress often enough, and costs nothing next to them.
 _CALLS = 50
@@ -36,7 +34,6 @@ class Course(NamedTuple):
 
     options: Options
     schedule: Int[np.ndarray, " T"]
-    key: Key[Array, ""]
     mesh: Mesh
     size: int
 
@@ -70,8 +67,8 @@ class Stopped(KeyboardInterrupt):
     """A run was asked to stop, and has saved where it is."""
 
 
-Draw = Callable[[int, int], tuple[Any, Any]]
-"""Networks and tasks of realizations, from the first to before the last, stacked."""
+Draw = Callable[[int, int], Realizations]
+"""Realizations from the first to before the last; of the last block there may be fewer than asked for."""
 
 
 def train_blocks(
@@ -90,7 +87,6 @@ def train_blocks(
 ) -> tuple[float, float]:
     """Train `blocks`, a wave at a time; returns seconds until the first call ended, and after it.
 
-    - `draw`: networks and tasks; of the last block there may be fewer than asked for.
     - `finish`: is handed the blocks of each wave and what became of those of this process (in the order of
       its places along the mesh; where there are fewer blocks than devices, the first one stands in for the
       others).
@@ -209,27 +205,33 @@ def _waves(
     return waves
 
 
-def _drawn(course: Course, number: int, draw: Draw) -> tuple[Any, Any]:
-    """A block's network and task; a last one that is short is filled up with its first realization."""
-
-    def filled(array: Any) -> np.ndarray:
-        array = np.asarray(array)
-        return np.concatenate([array, np.repeat(array[:1], course.size - len(array), axis=0)])
-
+def _drawn(course: Course, number: int, draw: Draw) -> Realizations:
+    """A block's realizations; a last one that is short is filled up with its first realization."""
     drawn = draw(number * course.size, (number + 1) * course.size)
-    if drawn[0].k.shape[0] == course.size:
+    count = drawn.network.k.shape[0]
+    if count == course.size:
         return drawn
-    return jax.tree.map(lambda leaf: filled(leaf) if eqx.is_array(leaf) else leaf, drawn)
+    order = np.where(np.arange(course.size) < count, np.arange(course.size), 0)
+
+    def filled(leaf: Any) -> Any:
+        if not eqx.is_array(leaf):
+            return leaf
+        return (
+            leaf[order] if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf)[order]
+        )
+
+    return jax.tree.map(filled, drawn)
 
 
-def _identity(course: Course, number: int, network: Any, task: Any) -> str:
+def _identity(course: Course, number: int, drawn: Realizations) -> str:
     """A digest of what a block starts from; a checkpoint of another run has another."""
     options = course.options
     digest = hashlib.sha256(course.schedule.tobytes())
-    arrays = (network, task, jax.random.key_data(course.key), options.integrator, options.stop_cost)
+    arrays = (drawn, options.integrator, options.stop_cost)
     for leaf in jax.tree.leaves(eqx.filter(arrays, eqx.is_array)):
-        digest.update(np.asarray(leaf).tobytes())
-    shared = (number, options.rule, options.adaptive, options.batch_size, options.integrator)
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
+    shared = (number, options.rule, drawn.rule, options.adaptive, options.batch_size, options.integrator)
     digest.update(repr(shared).encode())
     return digest.hexdigest()
 
@@ -252,12 +254,9 @@ class _Walk:
         own = [wave[place] if place < len(wave) else wave[0] for place in own_places(course.mesh)]
         drawn = {number: _drawn(course, number, draw) for number in own}
         self.numbers = own
-        self.identities = [_identity(course, number, *drawn[number]) for number in own] if checkpoints else []
-        planned = solvers([drawn[number] for number in own])
-        blocks = [
-            _block(course, number, *drawn[number], solver)
-            for number, solver in zip(own, planned, strict=True)
-        ]
+        self.identities = [_identity(course, number, drawn[number]) for number in own] if checkpoints else []
+        planned = solvers([(drawn[number].network, drawn[number].task) for number in own])
+        blocks = [_block(course, drawn[number], solver) for number, solver in zip(own, planned, strict=True)]
         self.block = spread(course.mesh, blocks)
         walkers = start(course.mesh, self.block, self.course.options)
         self.like = own_parts(course.mesh, walkers)
@@ -437,13 +436,10 @@ def _condensed(task: Any) -> Any:
     return jax.vmap(lambda one: one.condensed())(task)
 
 
-def _block(course: Course, number: int, network: Any, task: Any, solver: Any) -> Block:
-    samples = task if course.options.batch_size is not None else _condensed(task)
-    realizations = jnp.arange(number * course.size, (number + 1) * course.size, dtype=jnp.uint32)
-    # Of its number alone, so that a realization draws the same in any block, and among any others.
-    keys = jax.vmap(partial(jax.random.fold_in, course.key))(realizations)
+def _block(course: Course, drawn: Realizations, solver: Any) -> Block:
+    samples = drawn.task if course.options.batch_size is not None else _condensed(drawn.task)
     solver = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, solver)
-    return Block(network, task, samples, keys, solver)
+    return Block(drawn, samples, solver)
 
 
 def _as_keys(like: Any, tree: Any) -> Any:

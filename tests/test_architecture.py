@@ -46,7 +46,9 @@ ORDER = [
     "certificate",
     "benchmark",
     "config",
+    "block_folder",
     "run_folder",
+    "sweep_folder",
     "cli",
     "__main__",
 ]

@@ -121,13 +121,14 @@ def test_two_processes_of_two_devices_give_the_same_run(config, alone, tmp_path)
 # The second process draws no realization from some number on.
 REFUSING = """
 import os, sys, jax
-from jaxphys import InputError, cli, run_folder
-draw = run_folder.draw
-def refusing(config, first, last):
+from jaxphys import InputError, cli
+from jaxphys.config import Batch
+draw = Batch.draw
+def refusing(self, first, last):
     if jax.process_index() == 1 and last > int(os.environ["LAST_DRAWN"]):
         raise InputError("No such graph was found.")
-    return draw(config, first, last)
-run_folder.draw = refusing
+    return draw(self, first, last)
+Batch.draw = refusing
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -93,7 +93,6 @@ def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, 
 
     `solver` is a function of the networks and tasks of a block.
     """
-    root = jax.random.key(config.seed, impl="threefry2x32")
     one, its_task = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (network, task))
     optimizer, adaptive = _optimizer(config.optimizer, one)
     integrator = _integrator(config, one, task)
@@ -106,12 +105,11 @@ def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, 
         jax.eval_shape(functional, one, its_task)  # Refuses what this network does not have.
     return {
         "steps": config.steps,
-        "rule": _rule(config.rule),
+        "rule": make_rule(config.rule),
         "optimizer": optimizer,
         "adaptive": adaptive,
         "integrator": integrator,
-        # No realization has this number.
-        "key": jax.random.fold_in(root, _OF_TRAINING),
+        "key": key_of_training(config),
         "record_every": config.record_every,
         "functionals": functionals,
         "batch_size": config.batch_size,
@@ -120,7 +118,10 @@ def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, 
     }
 
 
-_OF_TRAINING = 2**32 - 1
+def key_of_training(config: RunConfig) -> Key[Array, ""]:
+    """For what is drawn at random while networks learn."""
+    # No realization has this number.
+    return jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), 2**32 - 1)
 
 
 # More than a run can need; beyond, memory or patience would end before there was anything to complain of.
@@ -177,9 +178,10 @@ def _tracked(network: Any, task: Any) -> solvers.TrackedInverse:
     return solvers.TrackedInverse()
 
 
-def _rule(
+def make_rule(
     config: schema.ExactGradient | schema.EquilibriumPropagation | schema.CoupledLearning,
 ) -> rules.AbstractRule:
+    """The rule of a config's table `[rule]`."""
     match config:
         case schema.ExactGradient():
             return rules.ExactGradient()
@@ -302,7 +304,7 @@ def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[To
             return network.topology, network.k
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=16)
 def _packed(graph: schema.JammedPacking) -> Topology:
     """Packed once for all realizations."""
     return jammed_packing(

@@ -21,6 +21,11 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises `InputError`, one sentence with file, key and what was expected.
     """
+    return parse_config(read_table(path, overrides), str(path))
+
+
+def read_table(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A TOML file with its overrides as nested dictionaries, keys unchecked."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -31,11 +36,15 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
         raise InputError(f"{path}: not valid TOML ({error})") from None
     for override in overrides:
         _override(table, override)
-    return parse_config(table, str(path))
+    return table
 
 
 def parse_config(table: Mapping[str, Any], source: str = "config") -> RunConfig:
     """A `RunConfig` from nested dictionaries; raises `InputError` that names `source` and the key."""
+    if "sweep" in table:
+        raise InputError(
+            f"{source}: has a table [sweep], which makes many configs of it; read it with load_sweep"
+        )
     config = _parse(RunConfig, table, source, "")
     for name in config.record:
         if name not in FUNCTIONALS:
@@ -66,12 +75,18 @@ def _override(table: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text.strip()
-    for key in keys[:-1]:
+    set_key(table, name.strip(), value, f"--set {said}")
+
+
+def set_key(table: dict[str, Any], name: str, value: Any, source: str) -> None:
+    """Set a dotted key of nested dictionaries; raises `InputError` where it leads through a value."""
+    *tables, last = name.split(".")
+    for key in tables:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise InputError(f"--set {said}: `{key}` is a value, not a table")
+            raise InputError(f"{source}: `{key}` is a value, not a table")
         table = inner
-    table[keys[-1]] = value
+    table[last] = value
 
 
 def _parse(cls: Any, table: Any, source: str, prefix: str) -> Any:

@@ -1,6 +1,5 @@
 """The report on experiments: one HTML page, every picture beside its claims, nothing from elsewhere."""
 
-import base64
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from jaxphys.experiments.claims import Claim, Number
 from jaxphys.plots import number_text
-from jaxphys.report import style_sheet
+from jaxphys.report import as_uri, style_sheet
 
 _VERDICTS = ("holds", "conditional", "does not hold")
 
@@ -82,7 +81,6 @@ def value_text(value: Number) -> str:
 
 
 def _section(entry: Entry) -> dict[str, Any]:
-    encoded = base64.b64encode(entry.picture.read_bytes()).decode()
     told = [f"{key} {value}" for key, value in entry.facts.get("settings", {}).items()]
     if "seconds" in entry.facts:
         told.append(f"{float(entry.facts['seconds']):.0f} s")
@@ -90,7 +88,7 @@ def _section(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "title": entry.title,
         "caption": entry.caption,
-        "uri": "data:image/png;base64," + encoded,
+        "uri": as_uri(entry.picture.read_bytes()),
         "alt": f"{entry.title}. {entry.caption}",
         "rows": table_rows(entry.claims),
         "facts": ", ".join(told),

@@ -124,11 +124,14 @@ def write_netcdf(dataset: xr.Dataset, path: Path | str) -> None:
     write_atomically(path, lambda to: to.write_bytes(content))
 
 
-def join_runs(parts: Sequence[Path], path: Path | str) -> None:
+def join_runs(
+    parts: Sequence[Path], path: Path | str, attributes: Mapping[str, str | int] | None = None
+) -> None:
     """Datasets of `run_dataset`, one after another along the realization axis, as one file.
 
     One part is in memory at a time. What all parts share (a graph, say) is kept once; what only some of them
-    share is written out for every realization. The file is written whole or not at all.
+    share is written out for every realization. `attributes` come to those of the first part. The file is
+    written whole or not at all.
     """
     sizes, shared = [], {}
     for number, part in enumerate(parts):
@@ -149,7 +152,7 @@ def join_runs(parts: Sequence[Path], path: Path | str) -> None:
             for part, size in zip(parts, sizes, strict=True):
                 with xr.open_dataset(part, engine="h5netcdf") as run:
                     if begin == 0:
-                        _declare(file, run, sum(sizes), shared)
+                        _declare(file, run.assign_attrs(attributes or {}), sum(sizes), shared)
                     for name in set(run.variables) - set(shared):
                         values = run[name].values
                         if "realization" not in run[name].dims:
@@ -233,6 +236,7 @@ class RunNetwork(NamedTuple):
     k: np.ndarray
     positions: np.ndarray | None
     box: np.ndarray | None
+    realization: int
 
 
 def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
@@ -281,7 +285,14 @@ def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
     if found["edges"].shape != (shape[1], 2) or found["edges"].dtype.kind not in "iu":
         raise InputError("variable `edges` must hold two nodes for every entry of `k`.")
     return RunNetwork(
-        kind, law, num_nodes, found["edges"], found["k"], found.get("positions"), found.get("box")
+        kind,
+        law,
+        num_nodes,
+        found["edges"],
+        found["k"],
+        found.get("positions"),
+        found.get("box"),
+        realization,
     )
 
 
