@@ -1,9 +1,9 @@
 """Weak scaling over processes, and what checkpoints cost: `python benchmarks/processes.py`.
 
-One process trains R realizations on one core; two processes train 2 R on two cores. Both are started in turn,
-several times, so that what else the machine does meets both. The ratio of realization-steps per second is 2
-at best. For checkpoints, the same training is timed with one every `--interval` seconds and with none, in
-turn.
+One process trains R realizations on one core; two processes train 2 R on two cores; and two that know nothing
+of one another train R each, which is the best that two cores allow. They are started in turn, several times,
+so that what else the machine does meets all. For checkpoints, the same training is timed with one every
+`--interval` seconds and with none, in turn.
 """
 
 import argparse
@@ -55,24 +55,25 @@ def parser() -> argparse.ArgumentParser:
 def scaling(name: str, parsed: argparse.Namespace) -> dict[str, Any]:
     """Realization-steps per second of one process and of two, and their ratio in every round."""
     settings = {"name": name, "realizations": parsed.realizations, "seconds": parsed.seconds}
-    rounds = [[together(count, settings) for count in (1, 2)] for _ in range(parsed.rounds)]
-    ratios = [two / one for one, two in rounds]
+    ways = {"one": (1, True), "two": (2, True), "two apart": (2, False)}
+    rounds = [{way: together(*ways[way], settings) for way in ways} for _ in range(parsed.rounds)]
+    ratios = {way: [each[way] / each["one"] for each in rounds] for way in ("two", "two apart")}
     return {
         "realizations_per_process": parsed.realizations,
-        "realization_steps_per_second": {"1": [one for one, _ in rounds], "2": [two for _, two in rounds]},
+        "realization_steps_per_second": {way: [each[way] for each in rounds] for way in ways},
         "ratios": ratios,
-        "ratio": float(np.median(ratios)),
+        "ratio": {way: float(np.median(each)) for way, each in ratios.items()},
     }
 
 
-def together(count: int, settings: dict[str, Any]) -> float:
-    """Realization-steps per second of so many processes, each on a core of its own."""
+def together(count: int, joined: bool, settings: dict[str, Any]) -> float:
+    """Realization-steps per second of so many processes, each on a core of its own, joined or apart."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
     processes = []
     for i in range(count):
-        given = json.dumps({**settings, "place": [address, count, i]})
+        given = json.dumps({**settings, "place": [address, count, i], "joined": joined})
         command = [sys.executable, __file__, "--child", given]
         # A thread pool wider than the core that a process has would split small kernels for nothing.
         environment = {
@@ -88,6 +89,7 @@ def child(
     realizations: int,
     seconds: float,
     place: list[Any] | None = None,
+    joined: bool = True,
     interval: float | None = None,
     rounds: int = 1,
 ) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def child(
     from jaxphys.benchmark import workload
     from jaxphys.parallel import largest
 
-    count = 1 if place is None else place[1]
+    count = 1 if place is None or not joined else place[1]
     if place is not None and count > 1:
         jp.start_processes(*place)
     given = workload(name, realizations=realizations * count)
