@@ -16,7 +16,16 @@ from jaxphys.config import dump_config, load_config, parse_config
 from jaxphys.config.build import _table
 from jaxphys.data import ubiquitin
 from jaxphys.experiments import Claim, load_claims, save_claims
-from jaxphys.io import load_run, read_network, read_responses, run_dataset, save_network, save_run
+from jaxphys.io import (
+    load_run,
+    make_circuit,
+    read_network,
+    read_responses,
+    run_dataset,
+    save_netlist,
+    save_network,
+    save_run,
+)
 from jaxphys.proteins import read_structure
 
 pytestmark = pytest.mark.float64
@@ -93,6 +102,11 @@ KINDS = {
     "network.graphml": (text(graphml), read_network, True),
     "network.csv": (
         text(lambda: "\n".join(["source,target,k", *(f"{a},{b},{k}" for a, b, k in edge_rows()), ""])),
+        read_network,
+        False,
+    ),
+    "network.cir": (
+        lambda path: save_netlist(make_circuit(network(), held={0: 1.0}, ground=[1]), path),
         read_network,
         False,
     ),

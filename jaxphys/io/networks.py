@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxphys._checks import InputError, require
+from jaxphys.io.circuits import NETLISTS, parse_netlist
 from jaxphys.io.files import (
     MOST_EDGES,
     MOST_ENTRIES,
@@ -93,7 +94,7 @@ def load_network(path: Path | str) -> AbstractNetwork:
 
 
 def read_network(path: Path | str, *, kind: str | None = None, realization: int | None = None) -> NetworkFile:
-    """Read a network that anyone made: CSV edge list, node-link JSON, GraphML, `.npz`, or a run (`.nc`).
+    """Read a network that anyone made: CSV edge list, JSON, GraphML, `.npz`, netlist or run (`.nc`).
 
     `docs/files.md` describes the formats. A regular file of bounded size is read as data: nothing in it is
     executed or followed.
@@ -130,8 +131,13 @@ def read_network(path: Path | str, *, kind: str | None = None, realization: int 
             return network_from_arrays(read_archive(path, NETWORK_ARRAYS), kind)
         if suffix == ".nc":
             return _network(_from_run(path, realization), kind)
+        if suffix in NETLISTS:
+            require(kind in (None, "flow"), "kind", "be flow for a netlist", f"it is {kind}")
+            circuit = parse_netlist(read_text(path))
+            return NetworkFile(circuit.network, circuit.labels)
         raise InputError(
-            f"it must end in .csv, .tsv, .json, .graphml, .npz or .nc, but it ends in {shown(suffix)}."
+            "it must end in .csv, .tsv, .json, .graphml, .npz, .nc or, for a netlist, "
+            f"{', '.join(NETLISTS)}, but it ends in {shown(suffix)}."
         )
 
 

@@ -23,6 +23,7 @@ from jaxphys.io.files import (
     about,
     check_regular,
     shown,
+    to_numbers,
     write_atomically,
 )
 from jaxphys.networks import NodeNetwork, SpringNetwork
@@ -294,6 +295,23 @@ def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
         found.get("box"),
         realization,
     )
+
+
+def read_run_task(path: Path | str, realization: int) -> dict[str, np.ndarray]:
+    """What drives the networks of one realization: its task's `boundary`, `force`, `values` and `inputs`.
+
+    Raises `InputError` without the name of the file.
+    """
+    found = {}
+    with _opened(path) as file:
+        for name in ("boundary", "force", "values", "inputs"):
+            variable = _plain(file, f"task_{name}")
+            if variable.ndim != 3 or realization >= variable.shape[0]:
+                raise InputError(f"variable `task_{name}` must have an entry for realization {realization}.")
+            if math.prod(variable.shape[1:]) > MOST_ENTRIES:
+                raise InputError(f"variable `task_{name}` is larger than allowed.")
+            found[name] = to_numbers(_read(variable, (realization,)), f"variable `task_{name}`", 2)
+    return found
 
 
 _KINDS = {"FlowNetwork": "flow", "SpringNetwork": "spring", "NodeNetwork": "node"}

@@ -1,0 +1,186 @@
+"""Networks on their way to other programs."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import networkx as nx
+import numpy as np
+
+from jaxphys._checks import InputError
+from jaxphys.equilibrium import Boundary
+from jaxphys.io.circuits import NETLISTS, Circuit, make_circuit, read_netlist, read_rows, save_netlist
+from jaxphys.io.files import about, shown, write_atomically
+from jaxphys.io.networks import read_network, save_network
+from jaxphys.io.runs import read_run_network, read_run_task
+from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+
+_NAMES = {FlowNetwork: "conductance", SpringNetwork: "stiffness", NodeNetwork: "k"}
+
+
+def export_file(
+    path: Path | str,
+    out: Path | str,
+    *,
+    as_netlist: bool = False,
+    kind: str | None = None,
+    realization: int | None = None,
+    sample: int = 0,
+    held: Mapping[str, float] | None = None,
+    currents: Mapping[str, float] | None = None,
+    ground: Sequence[str] = (),
+) -> None:
+    """Write the network of a file in another format: that of `out`'s suffix, or a netlist.
+
+    A netlist of a run has the sources of one `sample` of its task, that of a netlist its own; any other file
+    needs what is `held` (volts) and grounded, and `currents` (amperes), by the names of nodes.
+
+    Raises `InputError` that names the file, the node or what is missing.
+    """
+    suffix, has_sources = Path(path).suffix.lower(), bool(held or currents or ground)
+    if not as_netlist:
+        network, labels = read_network(path, kind=kind, realization=realization)
+        export_network(network, out, labels)
+        return
+    if not has_sources and suffix == ".nc":
+        save_netlist(read_run_circuit(path, realization=realization, sample=sample), out)
+        return
+    if not has_sources and suffix in NETLISTS:
+        save_netlist(read_netlist(path), out)
+        return
+    network, labels = read_network(path, kind=kind, realization=realization)
+    with about(path):
+        if not isinstance(network, FlowNetwork):
+            raise InputError(f"a circuit is a flow network, but it holds a {type(network).__name__}.")
+        if not held and not ground:
+            raise InputError("a netlist needs a node that is held or grounded, but none is named.")
+        number = {label: i for i, label in enumerate(labels)}
+        for node in (*(held or ()), *(currents or ()), *ground):
+            if node not in number:
+                raise InputError(f"it has no node {shown(node)}; its first ones are {', '.join(labels[:5])}.")
+        circuit = make_circuit(
+            network,
+            held={number[node]: value for node, value in (held or {}).items()},
+            currents={number[node]: value for node, value in (currents or {}).items()},
+            ground=[number[node] for node in ground],
+            labels=labels,
+        )
+    save_netlist(circuit, out)
+
+
+def export_network(network: AbstractNetwork, path: Path | str, labels: Sequence[str] | None = None) -> None:
+    """Write a network as `.json`, `.graphml`, `.csv` or `.npz`, told by the suffix; exact in float64.
+
+    `read_network` reads all of them back. Only JSON and `.npz` hold a periodic box, and an edge list (`.csv`)
+    has no nodes without edges and does not say that a network is one of nodes or that springs are vectors.
+    JSON calls nodes by their numbers. Raises `InputError` where the format cannot hold the network.
+    """
+    suffix = Path(path).suffix.lower()
+    edges, k, positions, box = _parts(network)
+    names = list(labels) if labels is not None else [str(i) for i in range(network.num_nodes)]
+    if suffix == ".json":
+        save_network(network, path)
+        return
+    if suffix == ".npz":
+        arrays: dict[str, Any] = {"edges": edges, _NAMES[type(network)]: k}
+        if isinstance(network, NodeNetwork):
+            arrays = {"matrix": np.asarray(network.hessian())}
+        arrays |= {} if positions is None else {"positions": positions}
+        arrays |= {} if box is None else {"box": box}
+        content = io.BytesIO()
+        np.savez(content, labels=np.array(names), **arrays)
+        write_atomically(path, lambda to: to.write_bytes(content.getvalue()))
+        return
+    if box is not None and suffix in (".csv", ".graphml"):
+        raise InputError(f"File {path}: {suffix} cannot hold a periodic box; use .json or .npz.")
+    if suffix == ".csv":
+        text = _edge_list(network, edges, k, positions, names)
+    elif suffix == ".graphml":
+        text = _graphml(network, edges, k, positions, names)
+    else:
+        raise InputError(
+            f"File {path}: it must end in .json, .graphml, .csv or .npz, but ends in {suffix!r}."
+        )
+    write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def read_run_circuit(path: Path | str, *, realization: int | None = None, sample: int = 0) -> Circuit:
+    """The trained flow network of one realization of a run between the sources of one sample of its task.
+
+    Raises `InputError` that names the file.
+    """
+    with about(path):
+        realization = read_run_network(path, realization).realization
+    network, labels = read_network(path, realization=realization)
+    with about(path):
+        if not isinstance(network, FlowNetwork):
+            raise InputError(f"a circuit is a flow network, but it holds a {type(network).__name__}.")
+        task = read_run_task(path, realization)
+        inputs, rows = task["inputs"], task["boundary"]
+        if not 0 <= sample < len(inputs):
+            raise InputError(f"its task has samples from 0 to {len(inputs) - 1}, but {sample} is asked for.")
+        for name, size in (("force", network.num_nodes), ("boundary", network.num_nodes), ("values", None)):
+            shape = (inputs.shape[1] if name != "boundary" else len(rows), size or task[name].shape[1])
+            if task[name].shape != shape:
+                raise InputError(f"variable `task_{name}` does not fit the others of its task.")
+        force = inputs[sample] @ task["force"]
+        values = inputs[sample] @ task["values"]
+        nodes, pairs, ground, floating = read_rows(rows, len(values))
+    boundary = Boundary(
+        network,
+        held_nodes=nodes,
+        held_drops=pairs,
+        ground=ground,
+        free_modes="project" if floating else "forbid",
+    )
+    dtype = network.k.dtype
+    return Circuit(network, boundary, jnp.asarray(force, dtype), jnp.asarray(values, dtype), labels)
+
+
+def _parts(
+    network: AbstractNetwork,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Edges that there are, their values, positions and periodic box."""
+    k = np.asarray(network.k, dtype=float)
+    if not isinstance(network, FlowNetwork | SpringNetwork):
+        return np.stack(np.triu_indices(network.num_nodes), axis=1), k, None, None
+    topology, kept = network.topology, np.asarray(network.topology.edge_mask)
+    places = None if topology.positions is None else np.asarray(topology.positions, dtype=float)
+    box = None if topology.box is None else np.asarray(topology.box, dtype=float)
+    return np.asarray(topology.edges)[kept], k[kept], places, box
+
+
+def _edge_list(
+    network: AbstractNetwork, edges: np.ndarray, k: np.ndarray, positions: np.ndarray | None, names: list[str]
+) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    axes = "" if positions is None or positions.shape[1] < 2 else "xyz"[: positions.shape[1]]
+    places = [f"{end}_{axis}" for end in ("source", "target") for axis in axes]
+    table.writerow(["source", "target", _NAMES[type(network)], *places])
+    for (a, b), value in zip(edges.tolist(), k.tolist(), strict=True):
+        coordinates = [] if positions is None or not axes else positions[[a, b]].ravel().tolist()
+        table.writerow([names[a], names[b], repr(value), *map(repr, coordinates)])
+    return text.getvalue()
+
+
+def _graphml(
+    network: AbstractNetwork, edges: np.ndarray, k: np.ndarray, positions: np.ndarray | None, names: list[str]
+) -> str:
+    kind = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}[type(network)]
+    graph = nx.MultiGraph(kind=kind) if _are_parallel(edges) else nx.Graph(kind=kind)
+    if isinstance(network, SpringNetwork):
+        graph.graph["law"] = network.law
+    for node, name in enumerate(names):
+        place = {} if positions is None else dict(zip("xyz", positions[node].tolist(), strict=False))
+        graph.add_node(name, **place)
+    for (a, b), value in zip(edges.tolist(), k.tolist(), strict=True):
+        graph.add_edge(names[a], names[b], **{_NAMES[type(network)]: value})
+    return "\n".join(nx.generate_graphml(graph)) + "\n"
+
+
+def _are_parallel(edges: np.ndarray) -> bool:
+    return len(np.unique(np.sort(edges, axis=1), axis=0)) < len(edges)
