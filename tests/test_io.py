@@ -25,6 +25,7 @@ from jaxphys.io import (
     typical_realization,
     write_atomically,
 )
+from jaxphys.io.runs import _Rows
 
 PACKAGE = Path(jp.__file__).parent
 
@@ -220,6 +221,22 @@ def test_blocks_join_to_the_run_that_they_are(in_memory, tmp_path, monkeypatch):
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
 
 
+def test_rows_are_written_by_whole_chunks():
+    class Variable:
+        chunks, written = (4, 2), []
+
+        def __setitem__(self, where, values):
+            assert len(values) == where.stop - where.start
+            self.written.append((where.start, values))
+
+    rows, expected = _Rows(Variable()), np.arange(22.0).reshape(11, 2)
+    for part in np.split(expected, [3, 4, 9]):
+        rows.append(part)
+    rows.flush()
+    assert [start for start, _ in Variable.written] == [0, 4, 8]
+    assert_identical(np.concatenate([values for _, values in Variable.written]), expected)
+
+
 @pytest.mark.float64
 def test_runs_are_not_joined_where_a_disk_has_no_room(tmp_path, monkeypatch):
     save_run(run_dataset(small_run()), tmp_path / "part.nc")
@@ -234,6 +251,11 @@ def test_runs_are_not_joined_where_a_disk_has_no_room(tmp_path, monkeypatch):
 def test_of_a_large_run_some_are_shown(tmp_path):
     save_run(run_dataset(small_run()), tmp_path / "run.nc")
     assert "realizations" not in sampled_run(tmp_path / "run.nc", 3).attrs
+    # A task that holds nothing has no values.
+    dataset = load_run(tmp_path / "run.nc").isel(held_row=slice(0, 0))
+    save_run(dataset, tmp_path / "run.nc")
     sample = sampled_run(tmp_path / "run.nc", 2)
+    assert sample["task_values"].shape[0] == 2
+    assert sample["task_values"].size == 0
     assert sample.attrs["realizations"] == 3
     assert_identical(sample["k"].values, load_run(tmp_path / "run.nc")["k"].values[[0, 2]])

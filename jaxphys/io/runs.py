@@ -240,7 +240,11 @@ def sampled_run(path: Path | str, most: int) -> xr.Dataset:
         if realizations <= most:
             return run.load()
         chosen = np.linspace(0, realizations - 1, most).round().astype(int)
-        return run.isel(realization=chosen).load().assign_attrs(realizations=realizations)
+        # HDF5 cannot choose from nothing.
+        empty = [name for name in run.data_vars if not run[name].size]
+        nothing = run[empty].isel(realization=slice(most)).load()
+        found = run.drop_vars(empty).isel(realization=chosen).load().assign(nothing)
+        return found.assign_attrs(realizations=realizations)
 
 
 def load_run(path: Path | str) -> xr.Dataset:
