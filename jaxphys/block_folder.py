@@ -86,10 +86,9 @@ def train_batch(
         for place, each in zip(own_places(course.mesh), trained, strict=True):
             if place < len(wave):
                 number = wave[place]
-                run = _run_dataset(batch, *drawn[number * course.size], each, course.schedule)
+                run = _run_dataset(batch, *drawn.pop(number * course.size), each, course.schedule)
                 save_run(run, _block_file(folder, number))
                 checkpoints.remove(number)
-        drawn.clear()
 
     def run(course: Course) -> Outcome:
         count = course.blocks(batch.realizations)

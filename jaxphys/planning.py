@@ -1,6 +1,6 @@
 """Which solver for which task, and one for every block of an ensemble."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxphys.parallel import largest
 from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.solvers.elimination import Room
-from jaxphys.solvers.star_mesh import MeshRoom, draft_mesh
+from jaxphys.solvers.star_mesh import MeshDraft, MeshRoom, draft_mesh
 from jaxphys.tasks import holds_nodes
 from jaxphys.tracking import check_trackable
 
@@ -144,6 +144,7 @@ class BlockSolvers:
         self.needed: MeshRoom | None = None
         self.room: MeshRoom | None = None
         self.growth = 0
+        self.all_foreseen = False
         self.meshed: tuple[tuple[Any, Any, Any], StarMesh] | None = None
         self.alone = alone
         if isinstance(choice, AbstractSolver):
@@ -162,8 +163,7 @@ class BlockSolvers:
 
         Raises `InputError` where a `TrackedInverse` cannot follow a block.
         """
-        if self.same is None and self.by_blocks is None:
-            self._settle(self.choose(*blocks[0]))
+        self._settle(blocks[0])
         if isinstance(self.same, TrackedInverse):
             for block in blocks:
                 check_trackable(*block)
@@ -174,13 +174,31 @@ class BlockSolvers:
         assert self.same is not None
         return [self.same] * len(blocks)
 
+    def foresee(self, blocks: Iterable[tuple[Any, Any]], *, all_of_them: bool) -> None:
+        """Look at blocks to come, if there is something to plan for them; all processes do so together.
+
+        Plans that are made to measure are faster than those with room to spare, which take their place where
+        these are not `all_of_them`.
+        """
+        arguments = []
+        for block in blocks:
+            self._settle(block)
+            if self.by_blocks is not StarMesh:
+                return
+            arguments.append(_mesh_arguments(*block))
+        self._drafts(arguments)
+        self.all_foreseen = all_of_them
+
     @property
     def kind(self) -> str:
         """The name of the solver, once there is one; else nothing."""
         kind = self.by_blocks or (None if self.same is None else type(self.same))
         return "" if kind is None else kind.__name__
 
-    def _settle(self, chosen: AbstractSolver) -> None:
+    def _settle(self, block: tuple[Any, Any]) -> None:
+        if self.same is not None or self.by_blocks is not None:
+            return
+        chosen = self.choose(*block)
         if self.alone or not isinstance(chosen, PlannedSolver):
             self.same = chosen
         elif isinstance(chosen, SparseCholesky) and not chosen.shared:
@@ -193,6 +211,24 @@ class BlockSolvers:
         if not largest([any(not self._is_meshed(given) for given in arguments)])[0]:
             assert self.meshed is not None
             return [self.meshed[1]] * len(blocks)
+        drafts = self._drafts(arguments)
+        needed = self.needed
+        assert needed is not None
+        if self.room is None or (_sizes(needed) > _sizes(self.room)).any():
+            # Blocks to come differ: with room to spare, and more each time, few of them compile anew.
+            if needed.side_by_side and not self.all_foreseen:
+                needed = needed._replace(elimination=needed.elimination.with_spare(self.growth))
+                self.growth += 1
+            self.room = needed
+        meshes = [
+            StarMesh(*given, room=self.room, draft=draft)
+            for draft, given in zip(drafts, arguments, strict=True)
+        ]
+        self.meshed = arguments[-1], meshes[-1]
+        return list(meshes)
+
+    def _drafts(self, arguments: Sequence[tuple[Any, Any, Any]]) -> list[MeshDraft]:
+        """Drafts of plans, for which all processes know how much room they need, with all before them."""
         drafts = [draft_mesh(*given) for given in arguments]
         needed = reduce(MeshRoom.joined, (draft.room for draft in drafts))
         needed = _agreed(needed if self.needed is None else needed.joined(self.needed))
@@ -203,18 +239,7 @@ class BlockSolvers:
             ]
             needed = _agreed(reduce(MeshRoom.joined, (draft.room for draft in drafts), needed))
         self.needed = needed
-        if self.room is None or (_sizes(needed) > _sizes(self.room)).any():
-            # Blocks to come differ: with room to spare, and more each time, few of them compile anew.
-            if needed.side_by_side:
-                needed = needed._replace(elimination=needed.elimination.with_spare(self.growth))
-                self.growth += 1
-            self.room = needed
-        meshes = [
-            StarMesh(*given, room=self.room, draft=draft)
-            for draft, given in zip(drafts, arguments, strict=True)
-        ]
-        self.meshed = arguments[-1], meshes[-1]
-        return list(meshes)
+        return drafts
 
     def _is_meshed(self, arguments: tuple[Any, Any, Any]) -> bool:
         """Whether the last plan serves these, too: blocks on one graph have it in common."""

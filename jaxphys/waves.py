@@ -7,7 +7,7 @@ checkpoints are saved, and whoever waits for an interruption is heard.
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -96,14 +96,27 @@ def train_blocks(
 
     Raises `TooLarge` before the first step.
     """
-    _check_drawing(course, draw)
     begin = time.perf_counter()
     first = empty = None
     waves = _waves(course, blocks, checkpoints if resume else None)
+    _check_drawing(course, draw, min(len(waves), _FORESEEN))
+    drawn: dict[int, Realizations] = {}
+
+    def ahead() -> Iterator[tuple[Any, Any]]:
+        for wave, _ in waves[:_FORESEEN]:
+            for number in _own_blocks(course, wave):
+                if number not in drawn:
+                    drawn[number] = _drawn(course, number, draw)
+                yield drawn[number].network, drawn[number].task
+
+    solvers.foresee(ahead(), all_of_them=len(waves) <= _FORESEEN)
     total = int(course.schedule[-1])
     with tqdm(total=total * len(waves), unit="step", disable=not progress) as bar:
         for wave, place in waves:
-            walk = _Walk(course, wave, draw, solvers, checkpoints, empty)
+            for number in _own_blocks(course, wave):
+                if number not in drawn:
+                    drawn[number] = _drawn(course, number, draw)
+            walk = _Walk(course, wave, drawn, solvers, checkpoints, empty)
             empty = walk.empty
             if place is not None:
                 walk.restore()
@@ -129,6 +142,8 @@ def train_blocks(
             bar.update(total - max(walk.place.step, 0))
             walk.save()
             finish(wave, walk.trained())
+            for number in set(walk.numbers):
+                del drawn[number]
     end = time.perf_counter()
     first = end if first is None else first
     return first - begin, end - first
@@ -138,9 +153,13 @@ def train_blocks(
 _SHARE = 0.8
 
 
-def _check_drawing(course: Course, draw: Draw) -> None:
+# Waves whose networks are drawn before the first one starts, where they have plans to be made.
+_FORESEEN = 4
+
+
+def _check_drawing(course: Course, draw: Draw, waves: int) -> None:
     """Raise `TooLarge` if networks and tasks alone would fill the memory, before they are all drawn."""
-    one = _bytes(draw(0, 1)) * _COPIES
+    one = _bytes(draw(0, 1)) * (_COPIES + waves - 1)
     _check_room(one * course.size * len(own_places(course.mesh)), course.size)
 
 
@@ -205,6 +224,11 @@ def _waves(
     return waves
 
 
+def _own_blocks(course: Course, wave: Sequence[int]) -> list[int]:
+    """Blocks of a wave at this process's places; where there are too few, the first stands in for others."""
+    return [wave[place] if place < len(wave) else wave[0] for place in own_places(course.mesh)]
+
+
 def _drawn(course: Course, number: int, draw: Draw) -> Realizations:
     """A block's realizations; a last one that is short is filled up with its first realization."""
     drawn = draw(number * course.size, (number + 1) * course.size)
@@ -243,17 +267,15 @@ class _Walk:
         self,
         course: Course,
         wave: Sequence[int],
-        draw: Draw,
+        drawn: Mapping[int, Realizations],
         solvers: BlockSolvers,
         checkpoints: Checkpoints | None,
         empty: dict[str, np.ndarray] | None = None,
     ):
         self.course, self.checkpoints = course, checkpoints
-        # Fewer blocks than devices: the first one stands in for the others, and is kept once.
+        # What stands in for others is kept once.
         self.is_own = [place < len(wave) for place in own_places(course.mesh)]
-        own = [wave[place] if place < len(wave) else wave[0] for place in own_places(course.mesh)]
-        drawn = {number: _drawn(course, number, draw) for number in own}
-        self.numbers = own
+        self.numbers = own = _own_blocks(course, wave)
         self.identities = [_identity(course, number, drawn[number]) for number in own] if checkpoints else []
         planned = solvers([(drawn[number].network, drawn[number].task) for number in own])
         blocks = [_block(course, drawn[number], solver) for number, solver in zip(own, planned, strict=True)]

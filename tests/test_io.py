@@ -252,10 +252,11 @@ def test_of_a_large_run_some_are_shown(tmp_path):
     save_run(run_dataset(small_run()), tmp_path / "run.nc")
     assert "realizations" not in sampled_run(tmp_path / "run.nc", 3).attrs
     # A task that holds nothing has no values.
-    dataset = load_run(tmp_path / "run.nc").isel(held_row=slice(0, 0))
+    dataset = load_run(tmp_path / "run.nc").isel(held_row=slice(0, 0), realization=[0, 1, 2, 0, 1])
     save_run(dataset, tmp_path / "run.nc")
-    sample = sampled_run(tmp_path / "run.nc", 2)
-    assert sample["task_values"].shape[0] == 2
+    # These do not lie at equal distances.
+    sample = sampled_run(tmp_path / "run.nc", 4)
+    assert sample["task_values"].shape[0] == 4
     assert sample["task_values"].size == 0
-    assert sample.attrs["realizations"] == 3
-    assert_identical(sample["k"].values, load_run(tmp_path / "run.nc")["k"].values[[0, 2]])
+    assert sample.attrs["realizations"] == 5
+    assert_identical(sample["k"].values, dataset["k"].values[[0, 1, 3, 4]])

@@ -1,5 +1,6 @@
 """Many devices and many processes: the same results, and nobody waits for the dead."""
 
+import functools
 import os
 import signal
 import socket
@@ -16,8 +17,8 @@ from helpers import assert_identical, assert_refused
 
 import jaxphys as jp
 from jaxphys import parallel
-from jaxphys.planning import BlockSolvers
-from jaxphys.solvers.star_mesh import StarMesh, draft_mesh
+from jaxphys.planning import BlockSolvers, _mesh_arguments
+from jaxphys.solvers.star_mesh import MeshRoom, StarMesh, draft_mesh
 
 # Processes of their own, each in double precision.
 pytestmark = pytest.mark.float64
@@ -325,6 +326,23 @@ def test_plans_of_one_run_have_one_shape():
     assert shapes(first[0]) == shapes(first[1])
     assert shapes(later[0]) == shapes(later[1]) == shapes(later[2])
     assert shapes(solvers([planned(seed=i) for i in range(5)])[0]) == shapes(later[0])
+
+
+def test_plans_of_foreseen_blocks_are_made_to_measure():
+    """Room to spare costs time; there is none where all blocks are known, and little where some are."""
+    blocks = [planned(seed=i) for i in range(4)]
+
+    def entries(all_of_them, foreseen):
+        solvers = BlockSolvers(lambda network, task: jp.star_mesh(network, task), alone=False)
+        solvers.foresee(foreseen, all_of_them=all_of_them)
+        return sum(leaf.size for leaf in jax.tree.leaves(solvers(blocks[:1])[0].plan.stages))
+
+    exact = entries(True, blocks)
+    given = [_mesh_arguments(*block) for block in blocks]
+    room = functools.reduce(MeshRoom.joined, (draft_mesh(*each).room for each in given))
+    fitted = StarMesh(*given[0], room=room)
+    assert exact == sum(leaf.size for leaf in jax.tree.leaves(fitted.plan.stages))
+    assert exact < entries(False, blocks) < 2 * exact
 
 
 def test_a_plan_for_one_ensemble_serves_no_blocks():

@@ -80,15 +80,15 @@ class Room(NamedTuple):
 
     def with_spare(self, growth: int) -> "Room":
         """With more of all that differs from one set of graphs to the next, the more the larger `growth`."""
-        levels = [
-            np.concatenate([sizes, np.repeat(sizes[-1:], growth + 1, axis=0)])
-            for sizes in (self.quiet, self.late)
-        ]
-        pairs, *levels = (
-            np.ceil(np.asarray(sizes) * (1 + 0.125 * 2**growth)).astype(int) + growth + 1
-            for sizes in (self.pairs, *levels)
-        )
-        return Room(int(pairs), *levels)
+        factor, more = 1 + 0.02 * 2**growth, growth + 1
+        levels = []
+        for sizes in (self.quiet, self.late):
+            wider = np.concatenate([sizes, np.repeat(sizes[-1:], more, axis=0)])
+            # Neighbours and earlier pivots multiply the work of a level, and hardly differ.
+            wider[:, [0, 3]] = np.ceil(wider[:, [0, 3]] * factor) + more
+            wider[:, [1, 2]] += growth
+            levels.append(wider)
+        return Room(int(np.ceil(self.pairs * factor)) + more, *levels)
 
 
 def _largest(one: np.ndarray, other: np.ndarray) -> np.ndarray:
