@@ -17,7 +17,7 @@ from helpers import assert_identical, assert_refused
 
 import jaxphys as jp
 from jaxphys import parallel
-from jaxphys.planning import BlockSolvers, _mesh_arguments
+from jaxphys.planning import BlockSolvers, _mesh_arguments, _sizes
 from jaxphys.solvers.star_mesh import MeshRoom, StarMesh, draft_mesh
 
 # Processes of their own, each in double precision.
@@ -332,17 +332,20 @@ def test_plans_of_foreseen_blocks_are_made_to_measure():
     """Room to spare costs time; there is none where all blocks are known, and little where some are."""
     blocks = [planned(seed=i) for i in range(4)]
 
-    def entries(all_of_them, foreseen):
+    def room(all_of_them):
         solvers = BlockSolvers(lambda network, task: jp.star_mesh(network, task), alone=False)
-        solvers.foresee(foreseen, all_of_them=all_of_them)
-        return sum(leaf.size for leaf in jax.tree.leaves(solvers(blocks[:1])[0].plan.stages))
+        solvers.foresee(blocks, all_of_them=all_of_them)
+        solvers(blocks[:1])
+        return _sizes(solvers.room)
 
-    exact = entries(True, blocks)
-    given = [_mesh_arguments(*block) for block in blocks]
-    room = functools.reduce(MeshRoom.joined, (draft_mesh(*each).room for each in given))
-    fitted = StarMesh(*given[0], room=room)
-    assert exact == sum(leaf.size for leaf in jax.tree.leaves(fitted.plan.stages))
-    assert exact < entries(False, blocks) < 2 * exact
+    drafts = [draft_mesh(*_mesh_arguments(*block)) for block in blocks]
+    exact = _sizes(functools.reduce(MeshRoom.joined, (draft.room for draft in drafts)))
+    assert_identical(room(True), exact)
+    assert (room(False) >= exact).all()
+    # Of the widths of a level, which multiply its work, nothing is spare.
+    widths = np.arange(len(exact) - 4) % 4
+    grown = (room(False) > exact)[4:][exact[4:] > 0]
+    assert not grown[np.isin(widths[exact[4:] > 0], (1, 2))].any()
 
 
 def test_a_plan_for_one_ensemble_serves_no_blocks():
