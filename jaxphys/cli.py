@@ -92,7 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "config", metavar="CONFIG.toml", type=Path, nargs="?", help="what to train; see docs/configuration.md"
     )
-    train.add_argument("--out", metavar="DIR", type=_output, required=True, help="output folder")
+    train.add_argument("--out", metavar="DIR", type=_output, help="output folder")
+    train.add_argument(
+        "--print-config", action="store_true", help="print the config with every key spelt out, and stop"
+    )
     train.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -204,6 +207,25 @@ def _parser() -> argparse.ArgumentParser:
         export.add_argument(name, metavar=metavar, nargs="+", action="extend", default=[], help=text)
     export.add_argument("--force", action="store_true", help="replace a file that is there")
     export.set_defaults(run=_export)
+    examples = commands.add_parser(
+        "examples",
+        help="configs to start from",
+        description="List the example configs that come with jaxphys, or copy one to work on.",
+        epilog="example: jaxphys examples copy iris",
+    )
+    examples.add_argument("action", choices=("list", "copy"), nargs="?", default="list", help="default: list")
+    examples.add_argument("name", metavar="NAME", nargs="?", help="which one to copy")
+    examples.add_argument("--out", metavar="FILE", type=_output, help="where to (default: NAME.toml here)")
+    examples.set_defaults(run=_examples)
+    completion = commands.add_parser(
+        "completion",
+        help="let the shell complete commands",
+        description="Print what makes a shell complete jaxphys commands. Needs shtab (pip install "
+        "'jaxphys[completion]').",
+        epilog='example: eval "$(jaxphys completion bash)"',
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+    completion.set_defaults(run=_completion)
     verify = commands.add_parser(
         "verify",
         help="certify gradients on this machine",
@@ -236,12 +258,17 @@ def _train(parsed: argparse.Namespace) -> int:
     _prepare_devices()
     import jax
 
-    from jaxphys.config import load_config, load_sweep
+    from jaxphys.config import dump_config, load_config, load_sweep
     from jaxphys.parallel import ProcessLost, RefusedAlone, start_processes
     from jaxphys.waves import Stopped
 
     sweep = load_sweep(parsed.config, parsed.set)
     config = load_config(parsed.config, parsed.set) if sweep is None else sweep.points[0].config
+    if parsed.print_config:
+        print(dump_config(config) if sweep is None else sweep.text(), end="")
+        return 0
+    if parsed.out is None:
+        raise InputError("--out: must name an output folder")
     jax.config.update("jax_enable_x64", config.precision == "float64")
     if parsed.force and parsed.config.resolve() == (parsed.out / "config.toml").resolve():
         raise InputError(f"{parsed.config}: lies in the output folder, where --force would replace it")
@@ -251,6 +278,8 @@ def _train(parsed: argparse.Namespace) -> int:
     from jaxphys.run_folder import train_into
     from jaxphys.sweep_folder import sweep_into
 
+    if jax.process_index() == 0:
+        _warn_of_idle_gpu()
     run = partial(train_into, parsed.out, config) if sweep is None else partial(sweep_into, parsed.out, sweep)
     is_first = jax.process_index() == 0
     begun = f"jaxphys train {parsed.config} --out {parsed.out} --resume"
@@ -294,6 +323,20 @@ def _prepare_devices() -> None:
         "XLA_FLAGS", ""
     ):
         os.environ.setdefault("NPROC", "16")
+
+
+def _warn_of_idle_gpu() -> None:
+    """Say so where a run would take the CPU of a machine that has a GPU, unless that was asked for."""
+    import jax
+
+    drivers = ("/proc/driver/nvidia/version", "/dev/kfd")
+    is_asked_for = bool(os.environ.get("JAX_PLATFORMS"))
+    if jax.default_backend() == "cpu" and not is_asked_for and any(map(os.path.exists, drivers)):
+        warnings.warn(
+            "this machine has a GPU that JAX does not see, so the CPU works: pip install 'jaxphys[cuda12]', "
+            "or set JAX_PLATFORMS=cpu to say that it shall",
+            stacklevel=1,
+        )
 
 
 class _Interruption:
@@ -406,6 +449,39 @@ def _export(parsed: argparse.Namespace) -> int:
         ground=parsed.ground,
     )
     print(f"wrote {out}")
+    return 0
+
+
+def _examples(parsed: argparse.Namespace) -> int:
+    from importlib.resources import files
+
+    # Beside the package in a checkout, within it once installed.
+    inside = Path(str(files("jaxphys"))) / "examples"
+    folder = inside if inside.is_dir() else inside.parents[1] / "examples"
+    known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    if parsed.action == "list":
+        if parsed.name is not None:
+            raise InputError(f"examples list takes no name; to copy it: jaxphys examples copy {parsed.name}")
+        for name, path in known.items():
+            comment = [line[2:] for line in path.read_text("utf-8").splitlines() if line.startswith("# ")]
+            print(f"{name}\n    {' '.join(comment)}")
+        return 0
+    if parsed.name not in known:
+        raise InputError(f"examples copy {parsed.name or 'NAME'}: must name one of {', '.join(known)}")
+    out = parsed.out or Path(f"{parsed.name}.toml")
+    if out.exists():
+        raise InputError(f"--out {out}: is there already; remove it or give another name")
+    out.write_text(known[parsed.name].read_text("utf-8"), encoding="utf-8")
+    print(f"wrote {out}; now: jaxphys train {out} --out runs/{parsed.name}")
+    return 0
+
+
+def _completion(parsed: argparse.Namespace) -> int:
+    try:
+        import shtab
+    except ImportError:
+        raise InputError("completion needs shtab: pip install 'jaxphys[completion]'") from None
+    print(shtab.complete(_parser(), shell=parsed.shell))
     return 0
 
 

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,6 +16,8 @@ from test_certificate import forget_compiled_rules
 import jaxphys as jp
 from jaxphys import cli, waves
 from jaxphys.io import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = """
 seed = 1
@@ -147,6 +151,55 @@ def test_a_run_without_memory_leaves_what_was_there(config, tmp_path, monkeypatc
     monkeypatch.setattr(waves, "available_memory", lambda: 20_000)
     assert cli.main([*train, "steps=50", "--force"]) == 2
     assert {name: (out / name).read_bytes() for name in files(out)} == before
+
+
+def test_the_config_is_printed_as_it_would_run(config, tmp_path, capsys):
+    assert cli.main(["train", str(config), "--print-config", "--set", "steps=7"]) == 0
+    printed = tomllib.loads(capsys.readouterr().out)
+    assert (printed["steps"], printed["seed"], printed["rule"]["kind"]) == (7, 1, "exact_gradient")
+    assert cli.main(["train", str(config)]) == 2
+    assert capsys.readouterr().err == "jaxphys: --out: must name an output folder\n"
+
+
+def test_examples_are_listed_and_copied(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shipped = {path.stem: path.read_text() for path in (ROOT / "examples").glob("*.toml")}
+    assert cli.main(["examples"]) == 0
+    printed = capsys.readouterr().out
+    # Each is told by its first lines.
+    assert [line for line in printed.splitlines() if not line.startswith(" ")] == sorted(shipped)
+    for name, text in shipped.items():
+        assert cli.main(["examples", "copy", name]) == 0
+        assert (tmp_path / f"{name}.toml").read_text() == text
+        assert cli.main(["train", f"{name}.toml", "--print-config"]) == 0
+        assert f"examples/{name}.toml" in (ROOT / "pyproject.toml").read_text()
+    assert cli.main(["examples", "copy", "iris"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert cli.main(["examples", "copy", "irs"]) == 2
+    assert "must name one of allostery, iris" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_shells_complete_commands(shell, capsys):
+    assert cli.main(["completion", shell]) == 0
+    printed = capsys.readouterr().out
+    assert "jaxphys" in printed
+    assert "reproduce" in printed
+    if shell == "bash":
+        ask = "COMP_WORDS=(jaxphys exp); COMP_CWORD=1; _shtab_jaxphys; echo ${COMPREPLY[@]}"
+        found = subprocess.run(["bash", "-c", f"{printed}\n{ask}"], capture_output=True, text=True)
+        assert found.stdout.split() == ["export"]
+
+
+def test_an_idle_gpu_is_told(monkeypatch):
+    exists = cli.os.path.exists
+    monkeypatch.setattr(cli.os.path, "exists", lambda path: path == "/dev/kfd" or exists(path))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    if jax.default_backend() == "cpu":
+        with pytest.warns(UserWarning, match="has a GPU that JAX does not see"):
+            cli._warn_of_idle_gpu()
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    cli._warn_of_idle_gpu()  # A warning would fail the test.
 
 
 def test_malformed_toml_and_missing_files(tmp_path, capsys):

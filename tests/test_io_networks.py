@@ -694,6 +694,9 @@ def valid_files(tmp_path):
     arrays = {"edges": np.array(EDGES), "k": np.array(K), "labels": np.array(NAMES)}
     written(tmp_path, "e.npz", arrays)
     written(tmp_path, "f.npz", {"matrix": np.eye(3), "labels": np.array(NAMES[:3])})
+    written(
+        tmp_path, "g.cir", "a divider\nV1 top 0 DC 5\nR1 top out 3k\nR2 out 0 2k\nI1 0 out 1m\n.op\n.end\n"
+    )
     return sorted(tmp_path.iterdir())
 
 
