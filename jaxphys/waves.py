@@ -25,6 +25,8 @@ from jaxphys.steps import Block, Options, Realizations, Walker, advance, is_acti
 
 # A run in this many calls at least shows progress often enough, and costs nothing next to them.
 _CALLS = 50
+# Several processes hear one another after so many calls, or after so many seconds if calls are long.
+_QUIET_CALLS, _QUIET_SECONDS = 5, 5.0
 # Seconds that a call should take: nobody waits much longer for Ctrl-C.
 _CALL_SECONDS = 1.0
 
@@ -287,7 +289,8 @@ class _Walk:
         self.records = [{name: value.copy() for name, value in self.empty.items()} for _ in own]
         self.state: tuple[Walker, Place] = walkers, Place(-1, 0)
         # The first call measures where networks stand, and compiles.
-        self.most_steps, self.overhead = 1, np.inf
+        self.most_steps = self.wanted = 1
+        self.overhead, self.seconds, self.quiet_until = np.inf, 0.0, 0
         self.saved_at = time.perf_counter()
         self.saved: Place | None = None
 
@@ -329,7 +332,8 @@ class _Walk:
                 records[name][:, place.records : reached] = value[:, :count]
         steps = int(ends[-1]) - place.step
         if place.step >= 0:
-            self._find_pace(steps, time.perf_counter() - begin)
+            self.seconds = time.perf_counter() - begin
+            self._find_pace(steps, self.seconds)
         self.state = walkers, Place(int(ends[-1]), int(reached))
 
     def _rest(self) -> None:
@@ -348,9 +352,9 @@ class _Walk:
         if steps > 1:
             pace = steps / max(seconds - self.overhead, 1e-6)
             wanted = int(pace * max(_CALL_SECONDS, self.overhead))
-            self.most_steps = min(max(wanted, 1), 8 * self.most_steps)
+            self.wanted = min(max(wanted, 1), 8 * self.most_steps)
         else:
-            self.most_steps = max(self.most_steps, 8)
+            self.wanted = max(self.most_steps, 8)
 
     def _ends(self, length: int) -> np.ndarray:
         """Where the segments of the next call end: at records, the last one perhaps between two."""
@@ -367,15 +371,22 @@ class _Walk:
 
     def look_up(self, stop: bool, checkpoint_seconds: float) -> None:
         """Between calls: hear the other processes, save, and see whether everything is at rest."""
+        if self.place.step < self.quiet_until:
+            return
         due = time.perf_counter() - self.saved_at > checkpoint_seconds
         status, cost = self.state[0].status, self.state[0].estimate.cost
         active = any(
             bool(np.any(is_active(status, cost, self.course.options.stop_cost)))
             for status, cost in own_parts(self.course.mesh, (status, cost))
         )
-        heard = largest([stop, due, active, -self.most_steps])
-        stop, due, active = (bool(each) for each in heard[:3])
-        self.most_steps = -int(heard[3])
+        is_growing = self.wanted > 2 * self.most_steps
+        heard = largest([stop, due, active, is_growing, -self.wanted, self.seconds])
+        stop, due, active, is_growing = (bool(each) for each in heard[:4])
+        self.most_steps = -int(heard[4])
+        if jax.process_count() > 1 and not is_growing:
+            # Whoever waits for the others after every call waits for the slowest each time.
+            calls = min(_QUIET_CALLS, int(_QUIET_SECONDS / max(heard[5], 1e-3)))
+            self.quiet_until = self.place.step + max(calls - 1, 0) * self.most_steps
         if not active and not self.is_done:
             self._rest()
         if stop and not self.is_done:
