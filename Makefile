@@ -22,7 +22,7 @@ demo: $(READY)
 	$(RUN) -m jaxphys train examples/iris.toml --out $(OUT) --force
 
 test: lint
-	$(RUN) -m pytest -q -n 2
+	$(RUN) -m pytest -q -n 2 --durations=15
 	JAXPHYS_TEST_FLOAT32=1 $(RUN) -m pytest -q -n 2
 
 lint: $(READY)

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -38,6 +39,21 @@ def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
         exec(compile(block, str(page), "exec"), namespace)
     assert "Error" not in capsys.readouterr().err
+
+
+def test_the_speed_table_is_what_was_measured():
+    """The README's numbers are those of the results, to the digits shown."""
+    report = json.loads((ROOT / "benchmarks" / "results" / "workloads.json").read_text(encoding="utf-8"))
+    rows = re.findall(
+        r"^\| 50 .* \| ([\d.]+) µs \| ([\d.]+) ms \| (\d+) × \|$",
+        (ROOT / "README.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    assert len(rows) == 3
+    for workload, row in zip(report["workloads"].values(), rows, strict=True):
+        measured = workload["us_per_step"], workload["us_per_step_numpy_loop"] / 1e3, workload["ratio"]
+        for text, value in zip(row, measured, strict=True):
+            assert abs(float(text) - value) <= 0.51 * 10 ** -len(text.partition(".")[2])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
