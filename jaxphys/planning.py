@@ -186,7 +186,8 @@ class BlockSolvers:
             if self.by_blocks is not StarMesh:
                 return
             arguments.append(_mesh_arguments(*block))
-        self._drafts(arguments)
+        if arguments:
+            self._drafts(arguments)
         self.all_foreseen = all_of_them
 
     @property

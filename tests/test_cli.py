@@ -14,7 +14,7 @@ from helpers import interrupt_call
 from test_certificate import forget_compiled_rules
 
 import jaxphys as jp
-from jaxphys import cli, waves
+from jaxphys import cli, run_folder, waves
 from jaxphys.io import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,6 +91,19 @@ def test_an_interrupted_run_goes_on_bit_for_bit(config, tmp_path, monkeypatch, c
     with xr.open_dataset(whole / "run.nc") as a, xr.open_dataset(broken / "run.nc") as b:
         for name in ("k", "cost", "eigenvalues", "status"):
             np.testing.assert_array_equal(a[name].values, b[name].values)
+
+
+@pytest.mark.parametrize("last", ["join_blocks", "write_typical", "write_report", "remove_blocks"])
+def test_a_run_that_is_trained_but_not_shown_goes_on(last, config, tmp_path, monkeypatch):
+    """All blocks are on disk, and nothing is left to train."""
+    out, train = tmp_path / "out", ["train", str(config), "--set", "steps=4", "block=2", "--out"]
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, last, lambda *_, **__: (_ for _ in ()).throw(OSError("lost")))
+        assert cli.main([*train, str(out)]) == 2
+    assert len(list((out / "blocks").iterdir())) == 2
+    assert cli.main([*train, str(out), "--resume"]) == 0
+    assert not (out / "blocks").exists()
+    assert {"run.nc", "network.json", "report.html"} <= set(files(out))
 
 
 def test_folders_with_a_run_are_not_overwritten(config, tmp_path, capsys):
