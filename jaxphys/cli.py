@@ -481,7 +481,7 @@ def _completion(parsed: argparse.Namespace) -> int:
         import shtab
     except ImportError:
         raise InputError("completion needs shtab: pip install 'jaxphys[completion]'") from None
-    print(shtab.complete(_parser(), shell=parsed.shell))
+    print(shtab.complete(_parser(), parsed.shell))
     return 0
 
 

@@ -339,6 +339,8 @@ def small_tables() -> list[dict[str, Any]]:
     tables = []
     for path in sorted(EXAMPLES.glob("*.toml")):
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+        # What is swept is many configs.
+        table.pop("sweep", None)
         if "nodes" in table["network"]:
             table["network"]["nodes"] = 8
         elif table["network"]["graph"]["kind"] == "erdos_renyi":

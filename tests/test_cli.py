@@ -276,7 +276,6 @@ def test_help_names_the_commands(capsys):
     ("arguments", "saying"),
     [
         (["trian"], "invalid choice: 'trian'"),
-        (["train", "run.toml"], "required: --out"),
         (["train", "run.toml", "--out", ""], "--out: must name where to write, but it is empty"),
         (["reproduce", "--out", " "], "--out: must name where to write, but it is empty"),
         (["inspect", "net.csv", "--out", ""], "--out: must name where to write, but it is empty"),

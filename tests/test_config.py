@@ -9,19 +9,36 @@ import numpy as np
 import pytest
 
 import jaxphys as jp
-from jaxphys.config import RunConfig, build, describe, dump_config, load_config, parse_config, schema
+from jaxphys.config import (
+    RunConfig,
+    build,
+    describe,
+    dump_config,
+    load_config,
+    load_sweep,
+    parse_config,
+    parse_sweep,
+    schema,
+)
 
 # Nothing here computes in the precision of the networks.
 pytestmark = pytest.mark.float64
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+SWEEP = ROOT / "examples" / "sweep.toml"
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.toml")) - {SWEEP})
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_survive_a_round_trip(path):
     config = load_config(path)
     assert parse_config(tomllib.loads(dump_config(config))) == config
+
+
+def test_the_example_of_a_sweep_survives_a_round_trip():
+    sweep = load_sweep(SWEEP)
+    assert len(sweep.points) == 6
+    assert parse_sweep(tomllib.loads(sweep.text(jax="1.0"))) == sweep
 
 
 def test_examples_are_there():
