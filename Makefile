@@ -17,7 +17,7 @@ export NPROC ?= 16
 # Threads of BLAS that wait for one another cost more than they save where test processes share the cores.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 demo: $(READY)
 	$(RUN) -m jaxphys train examples/iris.toml --out $(OUT) --force
 
@@ -30,8 +30,12 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# Warnings (links that lead nowhere, names that are gone) are errors. Then open build/docs/index.html.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build/docs
 
 $(VENV)/.ready: pyproject.toml
 	@$(PY) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "jaxphys needs Python 3.11 or newer; try: make PY=python3.12 demo")'
