@@ -39,7 +39,6 @@ NOT_RUN = {
     "make test": "is what runs this",
     "pip install": "would change the environment that runs this",
     "srun": "needs a cluster; test_parallel.py runs two processes",
-    "sbatch": "needs a cluster",
     "JAX_NUM_CPU_DEVICES=4": "must be set before JAX starts; test_parallel.py does so",
     "jaxphys train examples/allostery.toml --out /shared/a --coordinator": "takes two hosts; as above",
     "jaxphys reproduce physical-effects --out": "eight minutes; test_experiments.py runs every figure small",
@@ -50,7 +49,6 @@ NOT_RUN = {
     "python benchmarks/": "takes an hour; test_inspection.py runs some of it",
     "nvidia-smi": "needs a GPU",
     "JAX_PLATFORMS=cpu": "must be set before JAX starts; it is where tests run",
-    "XLA_PYTHON_CLIENT_PREALLOCATE=false": "must be set before JAX starts, for a GPU",
 }
 # Commands by how they begin → arguments that cut them short. What they print is then not compared.
 SHORTER = {
