@@ -1,7 +1,7 @@
 """How many digits a solver keeps when conductances spread over decades, against exact rational arithmetic.
 
 Small flow networks are solved exactly (Python fractions) from the very numbers that a solver was handed.
-Writes a table to docs/precision.md, the numbers as JSON, and a plot.
+Writes tables into docs/precision.md, between markers, the numbers as JSON, and a plot.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from jaxphys.io import write_atomically
 ROOT = Path(__file__).parent.parent
 DISTRIBUTIONS = ("log-uniform", "bimodal")
 DTYPES = ("float64", "float32")
+# Between these lines of the page are the tables.
+BEGIN, END = "<!-- begin: precision.py -->", "<!-- end: precision.py -->"
 
 
 def main() -> int:
@@ -51,7 +53,14 @@ def main() -> int:
     text = json.dumps(report, indent=1) + "\n"
     write_atomically(parsed.out / "precision.json", lambda to: to.write_text(text))
     write_atomically(parsed.out / "precision.png", lambda to: plot(report).savefig(to, format="png", dpi=150))
-    write_atomically(parsed.page, lambda to: to.write_text(page(report, parsed), encoding="utf-8"))
+    written = f"{BEGIN}\n{page(report, parsed)}{END}"
+    if parsed.page.exists():  # What stands around the tables stays.
+        before, _, rest = parsed.page.read_text(encoding="utf-8").partition(BEGIN)
+        _, found, after = rest.partition(END)
+        if not found:
+            sys.exit(f"{parsed.page} lacks the markers of the tables")
+        written = before + written + after
+    write_atomically(parsed.page, lambda to: to.write_text(written, encoding="utf-8"))
     return 0
 
 
@@ -159,8 +168,6 @@ def worst(report: dict, **chosen: object) -> tuple[float | None, int, int]:
 def page(report: dict, parsed: argparse.Namespace) -> str:
     sizes, versions = ", ".join(map(str, parsed.nodes)), report["versions"]
     lines = [
-        "# Precision",
-        "",
         "How many digits of a flow network's potentials are right when its conductances spread over decades.",
         "Entries are the largest relative error of any node's potential, the worst of "
         f"{len(parsed.nodes) * parsed.seeds} random",
@@ -179,7 +186,7 @@ def page(report: dict, parsed: argparse.Namespace) -> str:
         meaning = (
             "uniform in log k" if distribution == "log-uniform" else "half of them 1, half of them largest"
         )
-        lines += [f"## Conductances {distribution}: {meaning}", ""]
+        lines += [f"### Conductances {distribution}: {meaning}", ""]
         lines += ["| decades | " + " | ".join(f"{s}, {d}" for s, d in columns) + " |"]
         lines += ["|--:|" + "--:|" * len(columns)]
         for decades in parsed.decades:
