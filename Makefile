@@ -32,7 +32,7 @@ lint: $(READY)
 
 # Warnings (links that lead nowhere, names that are gone) are errors. Then open build/docs/index.html.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) runs build/docs

@@ -36,7 +36,8 @@ def site(tmp_path_factory):
     if importlib.util.find_spec("mkdocs") is None and os.environ.get("JAXPHYS_TEST_DOCS") != "1":
         pytest.skip("the extra `docs` is not installed")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    # With --quiet warnings would be neither shown nor counted.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
