@@ -35,24 +35,24 @@ NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 # Commands by how they begin → why they do not run here.
 NOT_RUN = {
-    "make demo": "makes an environment and trains in full; the CLI's tests train the same example",
+    "make demo": "makes an environment, and trains fifty networks in full",
     "make test": "is what runs this",
     "pip install": "would change the environment that runs this",
     "srun": "needs a cluster; test_parallel.py runs two processes",
     "JAX_NUM_CPU_DEVICES=4": "must be set before JAX starts; test_parallel.py does so",
     "jaxphys train examples/allostery.toml --out /shared/a --coordinator": "takes two hosts; as above",
-    "jaxphys reproduce physical-effects --out": "eight minutes; test_experiments.py runs every figure small",
+    "jaxphys inspect network.csv": "the reader's own file; the tutorial inspects one",
+    "jaxphys reproduce physical-effects --out": "eight minutes; test_experiments.py runs figures of both small",
     "jaxphys reproduce microscopic-imprints --out": "as above",
     "jaxphys reproduce physical-effects.fig4 --out": "the block of Python on the page runs that figure",
     "jaxphys verify": "half a minute; test_certificate.py runs it",
     "jaxphys bench": "a timing; test_benchmark.py runs it",
-    "python benchmarks/": "takes an hour; test_inspection.py runs some of it",
+    "python benchmarks/": "takes an hour",
     "nvidia-smi": "needs a GPU",
     "JAX_PLATFORMS=cpu": "must be set before JAX starts; it is where tests run",
 }
 # Commands by how they begin → arguments that cut them short. What they print is then not compared.
 SHORTER = {
-    "jaxphys inspect network.csv --out findings": ["--draws", "19"],
     "jaxphys inspect responses.csv": ["--draws", "19"],
     "jaxphys inspect jaxphys/data/ubiquitin.pdb": ["--draws", "19"],
 }
@@ -72,7 +72,9 @@ class Block(NamedTuple):
 
 def blocks(text):
     """The fenced blocks of a page, in order."""
-    found = re.finditer(r"^```(\S*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    found = list(re.finditer(r"^```(\S*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE))
+    # A fence that is indented, or of another kind, would be passed over.
+    assert len(re.findall(r"^\s*(?:```|~~~)", text, flags=re.MULTILINE)) == 2 * len(found)
     return [Block(each[1], each[2], text.count("\n", 0, each.start()) + 1) for each in found]
 
 
@@ -91,8 +93,7 @@ def given(page):
     if page == "docs/inspect.md":
         Path("jaxphys/data").mkdir(parents=True)
         shutil.copy(ROOT / "jaxphys/data/ubiquitin.pdb", "jaxphys/data")
-        random = np.random.default_rng(0)
-        network = jaxphys.FlowNetwork(jaxphys.square_lattice((4, 4)), k=random.uniform(0.5, 2.0, 24))
+        network = jaxphys.FlowNetwork(jaxphys.square_lattice((4, 4)), k=np.linspace(0.5, 2.0, 24))
         responses = jaxphys.greens_function(network, jaxphys.Boundary(network, free_modes="project"))
         jaxphys.io.export_network(network, "network.csv")
         np.savetxt("responses.csv", responses, delimiter=",")
@@ -212,6 +213,8 @@ def test_what_was_printed_is_compared():
 def test_no_block_is_passed_over():
     with pytest.raises(AssertionError, match="neither run nor"):
         run_command("curl somewhere")
+    with pytest.raises(AssertionError):
+        blocks("1. item\n\n    ```sh\n    rm a\n    ```\n")
     with pytest.raises(AssertionError, match="nobody runs"):
         read_block(Block("ruby", "puts 1", 1))
 
