@@ -42,7 +42,7 @@ NOT_RUN = {
     "JAX_NUM_CPU_DEVICES=4": "must be set before JAX starts; test_parallel.py does so",
     "jaxphys train examples/allostery.toml --out /shared/a --coordinator": "takes two hosts; as above",
     "jaxphys inspect network.csv": "the reader's own file; the tutorial inspects one",
-    "jaxphys reproduce physical-effects --out": "eight minutes; test_experiments.py runs figures of both small",
+    "jaxphys reproduce physical-effects --out": "eight minutes; test_experiments.py runs some small",
     "jaxphys reproduce microscopic-imprints --out": "as above",
     "jaxphys reproduce physical-effects.fig4 --out": "the block of Python on the page runs that figure",
     "jaxphys verify": "half a minute; test_certificate.py runs it",
