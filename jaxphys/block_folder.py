@@ -21,12 +21,12 @@ from jaxphys.checkpoints import Checkpoints
 from jaxphys.config import Batch
 from jaxphys.equilibrium import Status
 from jaxphys.io import join_runs, provenance, run_dataset, save_run
-from jaxphys.parallel import RefusedAlone, default_block, largest, own_places
+from jaxphys.parallel import RefusedAlone, RefusedTogether, default_block, largest, own_places
 from jaxphys.planning import BlockSolvers
 from jaxphys.steps import Realizations
 from jaxphys.tasks import accuracy, task_cost
 from jaxphys.train import as_run, make_course
-from jaxphys.waves import Course, TooLarge, Trained, fitting, train_blocks
+from jaxphys.waves import Course, Trained, fitting, train_blocks
 
 # What a folder of blocks may hold, by folders within it.
 FILES = {"blocks": "[0-9]*.nc", "checkpoints": "block-*.ckpt"}
@@ -77,9 +77,8 @@ def train_batch(
         return drawn[first][0]
 
     def begun(course: Course) -> None:
-        if is_first:
-            begin(course.size)
-        largest([0])  # Nobody writes before the folder is there.
+        # Nobody writes before the folder is there.
+        together(lambda: begin(course.size) if is_first else None)
         (folder / "blocks").mkdir(exist_ok=True)
 
     def finish(course: Course, wave: list[int], trained: list[Trained]) -> None:
@@ -114,7 +113,7 @@ def train_batch(
     try:
         _, outcome = fitting(course, run, adjust=block is None)
     except InputError as error:
-        if jax.process_count() == 1 or isinstance(error, TooLarge):  # All processes agree on the latter.
+        if jax.process_count() == 1 or isinstance(error, RefusedTogether):
             raise
         raise RefusedAlone(str(error)) from None
     largest([0])  # All blocks are on disk.
@@ -136,16 +135,14 @@ def remove_blocks(folder: Path) -> None:
 
 
 def together(work: Callable[[], Any]) -> Any:
-    """What `work` returns; if it refuses on any process, it is refused on all."""
-    refusal, result = None, None
+    """What `work` returns; if it refuses on any process, or the disk does, it is refused on all."""
+    refusal, result = "", None
     try:
         result = work()
-    except InputError as error:
-        refusal = error
-    if largest([refusal is not None])[0] and refusal is None:
-        raise InputError("Another process was refused; see what it says.")
-    if refusal is not None:
-        raise refusal
+    except (InputError, OSError) as error:
+        refusal = str(error) or type(error).__name__
+    if largest([bool(refusal)])[0]:
+        raise RefusedTogether(refusal or "Another process was refused; see what it says.") from None
     return result
 
 
@@ -153,7 +150,7 @@ def _prepared(batch: Batch, block: int | None, source: str) -> tuple[int, Any, C
     """The number of edges, what chooses solvers, and the course, as one realization tells them."""
     with _about(source):
         drawn, _ = batch.draw(0, 1)
-        arguments = batch.arguments()
+        arguments = batch.arguments(drawn)
         choose = arguments.pop("solver")
         size = min(block or default_block(batch.realizations), batch.realizations)
         course = make_course(drawn.network, drawn.task, size=size, **arguments)

@@ -258,12 +258,13 @@ def _train(parsed: argparse.Namespace) -> int:
     _prepare_devices()
     import jax
 
-    from jaxphys.config import dump_config, load_config, load_sweep
+    from jaxphys.config import dump_config, parse_config, parse_sweep, read_table
     from jaxphys.parallel import ProcessLost, RefusedAlone, start_processes
     from jaxphys.waves import Stopped
 
-    sweep = load_sweep(parsed.config, parsed.set)
-    config = load_config(parsed.config, parsed.set) if sweep is None else sweep.points[0].config
+    table, source = read_table(parsed.config, parsed.set), str(parsed.config)
+    sweep = parse_sweep(table, source) if "sweep" in table else None
+    config = parse_config(table, source) if sweep is None else sweep.points[0].config
     if parsed.print_config:
         print(dump_config(config) if sweep is None else sweep.text(), end="")
         return 0
@@ -291,7 +292,7 @@ def _train(parsed: argparse.Namespace) -> int:
                 progress=True,
                 stop=interruption.asked,
                 tell=partial(print, flush=True),
-                source=str(parsed.config),
+                source=source,
             )
         except Stopped:
             if is_first:

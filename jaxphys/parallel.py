@@ -29,6 +29,10 @@ class ProcessLost(RuntimeError):
     """Another process of the run does not answer any more."""
 
 
+class RefusedTogether(InputError):
+    """All processes know that they cannot go on, so that they may leave in good order."""
+
+
 class RefusedAlone(InputError):
     """This process alone cannot go on: the others wait for it, so it must not leave in good order."""
 

@@ -72,9 +72,10 @@ def sweep_into(
     for number, members in enumerate(groups):
         # One process looks; what another finds while files come and go might differ.
         is_done = is_first and begun and all(_is_whole(_point(folder, point)) for point in members)
+        group = folder / "groups" / f"{number:03d}"
         if not largest([is_done])[0]:
             outcome = _train_group(
-                folder / "groups" / f"{number:03d}",
+                group,
                 [sweep.points[point].config for point in members],
                 start,
                 resume=begun,
@@ -85,8 +86,10 @@ def sweep_into(
             )
             times += outcome[1:]
             if is_first:
-                _split(folder, number, members, sweep, outcome[0])
+                _split(folder, group, members, sweep, outcome[0])
             begun = True
+        if is_first:
+            _remove_group(group)  # Of a group that was done, too: a process may have died over this.
     largest([0])
     leave_processes()
     if not is_first:
@@ -145,9 +148,8 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "network.json").exists()
 
 
-def _split(folder: Path, number: int, members: Sequence[int], sweep: Sweep, blocks: int) -> None:
-    """Give each point of a group the run that is its own; the group is no longer needed."""
-    group = folder / "groups" / f"{number:03d}"
+def _split(folder: Path, group: Path, members: Sequence[int], sweep: Sweep, blocks: int) -> None:
+    """Give each point of a group the run that is its own."""
     batch = Batch([sweep.points[point].config for point in members])
     join_blocks(group, blocks, group / "run.nc")
     for member, first, last in zip(members, batch.begins[:-1], batch.begins[1:], strict=True):
@@ -161,10 +163,15 @@ def _split(folder: Path, number: int, members: Sequence[int], sweep: Sweep, bloc
                 own / "run.nc",
             )
         write_typical(own, config)
+
+
+def _remove_group(group: Path) -> None:
+    """Remove what a group was trained with, or what is left of it."""
     remove_blocks(group)
     for name in ("run.nc", "config.toml"):
-        (group / name).unlink()
-    group.rmdir()
+        (group / name).unlink(missing_ok=True)
+    if group.exists():
+        group.rmdir()
 
 
 def _finish(folder: Path, sweep: Sweep) -> None:

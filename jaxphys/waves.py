@@ -17,9 +17,16 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 from tqdm import tqdm
 
-from jaxphys._checks import InputError
 from jaxphys.checkpoints import Checkpoints, Place
-from jaxphys.parallel import ProcessLost, available_memory, largest, own_parts, own_places, spread
+from jaxphys.parallel import (
+    ProcessLost,
+    RefusedTogether,
+    available_memory,
+    largest,
+    own_parts,
+    own_places,
+    spread,
+)
 from jaxphys.planning import BlockSolvers
 from jaxphys.steps import Block, Options, Realizations, Walker, advance, is_active, start
 
@@ -53,7 +60,7 @@ class Trained(NamedTuple):
     evaluations: np.ndarray
 
 
-class TooLarge(InputError):
+class TooLarge(RefusedTogether):
     """A wave does not fit into memory; blocks of `size` realizations would (none does if it is 0)."""
 
     def __init__(self, needed: float | int, room: float | int, asked: int):

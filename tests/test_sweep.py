@@ -11,7 +11,7 @@ from helpers import assert_close, assert_identical, assert_refused, interrupt_ca
 from test_parallel import end, start, start_two
 
 import jaxphys as jp
-from jaxphys import InputError, cli
+from jaxphys import InputError, cli, sweep_folder
 from jaxphys.config import Batch, likeness, load_sweep, parse_config, parse_sweep
 
 pytestmark = pytest.mark.float64
@@ -89,8 +89,10 @@ def test_a_config_without_a_sweep_has_none(tmp_path):
         ({"grid": {"seed": 3}}, "`seed` is 3"),
         ({"grid": {"seed": []}}, "`seed` is []"),
         ({"grid": {"stepz": [1]}}, "nearest known: 'steps'"),
-        ({"grid": {"seed": [1, "two"]}}, "at seed = two: key `seed` must be an integer"),
+        ({"grid": {"seed": [1, "two"]}}, "at seed = 'two': key `seed` must be an integer"),
         ({"grid": {"steps.many": [1]}}, "`steps` is a value"),
+        ({"grid": {"a\nb": [1]}}, "names 'a\\nb'"),
+        ({"grid": {"seed": ["x\n" * 1000]}}, "..."),
         ({"list": {"seed": [1, 2], "steps": [1]}}, "equally long"),
         ({"grid": {"seed": [1]}, "list": {"seed": [1]}}, "in both"),
         ({"grid": {"precision": ["float32"]}}, "cannot be swept"),
@@ -104,6 +106,7 @@ def test_wrong_sweeps_are_refused(sweep, saying):
         parse_sweep({"steps": 3, "sweep": sweep})
     assert saying in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 def test_one_point_that_cannot_be_keeps_all_from_starting(config, tmp_path, capsys):
@@ -242,6 +245,23 @@ def test_an_interrupted_sweep_goes_on_bit_for_bit(call, config, swept, tmp_path,
     one, other = opened(out / "sweep.nc"), opened(swept / "sweep.nc")
     for name in other.variables:
         assert_identical(one[name].values, other[name].values)
+
+
+def test_a_sweep_that_died_while_it_tidied_up_can_be_finished(config, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    remove = sweep_folder.remove_blocks
+
+    def die(folder):
+        (folder / "run.nc").rename(folder / "blocks" / "000000.nc")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_folder, "remove_blocks", die)
+    assert cli.main(["train", str(config), "--out", str(out), "--set", "sweep.grid={}"]) == 130
+    assert (out / "points" / "002" / "network.json").exists()
+    monkeypatch.setattr(sweep_folder, "remove_blocks", remove)
+    assert cli.main(["train", str(config), "--out", str(out), "--set", "sweep.grid={}", "--resume"]) == 0
+    assert not (out / "groups").exists()
+    assert opened(out / "sweep.nc").sizes["point"] == 3
 
 
 def test_a_folder_with_a_sweep_is_not_overwritten(config, swept, tmp_path, capsys):

@@ -4,7 +4,7 @@ from jaxphys.config.batch import Batch, likeness
 from jaxphys.config.build import Ensemble, build, draw, training_arguments
 from jaxphys.config.schema import RunConfig
 from jaxphys.config.sweep import Point, Sweep, load_sweep, parse_sweep
-from jaxphys.config.toml import describe, dump_config, load_config, parse_config
+from jaxphys.config.toml import describe, dump_config, load_config, parse_config, read_table
 
 __all__ = [
     "Batch",
@@ -21,5 +21,6 @@ __all__ = [
     "load_sweep",
     "parse_config",
     "parse_sweep",
+    "read_table",
     "training_arguments",
 ]

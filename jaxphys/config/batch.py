@@ -48,12 +48,13 @@ class Batch:
                 found.append(self._draw_of(config, numbers))
         return jax.tree.map(_joined, *found)
 
-    def arguments(self) -> dict[str, Any]:
-        """What all share: keyword arguments of `make_course`, and `solver` as in `training_arguments`."""
+    def arguments(self, drawn: Realizations) -> dict[str, Any]:
+        """What all share with what was `drawn`: keyword arguments of `make_course`, and `solver` as in
+        `training_arguments`.
+        """
         config = self.configs[0]
         if self._own_rates:
             config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, rate=1.0))
-        drawn, _ = self.draw(0, 1)
         arguments = training_arguments(config, drawn.network, drawn.task)
         arguments.pop("key")
         return arguments

@@ -10,7 +10,7 @@ import tomli_w
 
 from jaxphys._checks import InputError
 from jaxphys.config.schema import RunConfig
-from jaxphys.config.toml import parse_config, read_table, set_key
+from jaxphys.config.toml import LONGEST_SHOWN, parse_config, read_table, set_key, shown
 
 _MOST_POINTS = 10_000
 _TABLES = ("grid", "list")
@@ -86,7 +86,7 @@ def parse_sweep(table: Mapping[str, Any], source: str = "config") -> Sweep:
 
 def told(values: Mapping[str, Any]) -> str:
     """The values of a point in a line."""
-    return ", ".join(f"{key} = {value}" for key, value in values.items())
+    return ", ".join(f"{key} = {shown(value)}" for key, value in values.items())
 
 
 def _columns(table: Any, where: str) -> dict[str, list[Any]]:
@@ -95,12 +95,14 @@ def _columns(table: Any, where: str) -> dict[str, list[Any]]:
         raise InputError(f"{where} must be a table of keys and lists of values")
     columns: dict[str, list[Any]] = {}
     for key, values in table.items():
+        if not key.isprintable() or len(key) > LONGEST_SHOWN:
+            raise InputError(f"{where} must name keys of a config, but it names {shown(key)}")
         if isinstance(values, dict):
             columns |= {f"{key}.{inner}": found for inner, found in _columns(values, where).items()}
         elif isinstance(values, list) and values:
             columns[key] = values
         else:
-            raise InputError(f"{where} must hold lists of values, but `{key}` is {values!r}")
+            raise InputError(f"{where} must hold lists of values, but `{key}` is {shown(values)}")
     return columns
 
 
