@@ -148,7 +148,7 @@ def write_typical(folder: Path, config: RunConfig) -> None:
         typical = typical_realization(run)
         k = run["k"][typical].values
     network = jax.tree.map(lambda leaf: leaf[0], draw(config, typical, typical + 1)[0])
-    facts = {"realization": typical, "seed": config.seed, "versions": provenance()}
+    facts: dict[str, Any] = {"realization": typical, "seed": config.seed, "versions": provenance()}
     save_network(network.with_k(jnp.asarray(k)), folder / "network.json", **facts)
 
 

@@ -15,6 +15,7 @@ from helpers import assert_close, assert_identical
 import jaxphys as jp
 from jaxphys import InputError, cli
 from jaxphys.io import (
+    Circuit,
     export_network,
     make_circuit,
     netlist,
@@ -25,6 +26,7 @@ from jaxphys.io import (
     save_netlist,
     save_run,
 )
+from jaxphys.io.circuits import parse_netlist
 
 pytestmark = pytest.mark.float64
 
@@ -63,6 +65,19 @@ def test_ngspice_agrees_on_every_voltage(seed, tmp_path):
     theirs = simulated(netlist(circuit), tmp_path)
     assert len(theirs) == circuit.network.num_nodes
     assert_close([theirs[f"n{i}"] for i in range(len(ours))], ours, relative=1e-9)
+
+
+@needs_ngspice
+def test_ngspice_agrees_on_a_network_that_floats_with_a_drop_held(tmp_path):
+    network = jp.FlowNetwork(jp.erdos_renyi(10, 16, jax.random.key(2)), k=np.geomspace(0.1, 10, 16))
+    boundary = jp.Boundary(network, held_drops=[(2, 7)], free_modes="project")
+    force = jnp.zeros(10).at[4].set(0.3)
+    circuit = Circuit(network, boundary, force, jnp.array([0.5]), tuple(map(str, range(10))))
+    ours = np.asarray(circuit.equilibrate().x)
+    assert_close(ours[2] - ours[7], 0.5, relative=1e-12)
+    theirs = simulated(netlist(circuit), tmp_path)
+    found = np.array([theirs[f"n{i}"] for i in range(10)])
+    assert_close(found, ours - ours[0], relative=1e-9)
 
 
 @needs_ngspice
@@ -105,8 +120,8 @@ def test_a_bridge_by_hand(tmp_path):
         "R9 is the title, no element\n"
         "* a comment\n"
         "Vin TOP gnd DC 10 ; the source\n"
-        "R1 top left 1K\n"
-        "R2 top right 2kOhm\n"
+        "R1 (top left) 1K\n"
+        "R2 top,right 2kOhm\n"
         "R3 left 0 3e3\n"
         "R4 right 0\n"
         "+ 1000\n"
@@ -124,6 +139,23 @@ def test_a_bridge_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "siemens"),
+    [
+        ("2meg", 0.5e-6),
+        ("2MegOhm", 0.5e-6),
+        ("4mil", 1 / 101.6e-6),
+        ("4m", 250.0),
+        ("5Ω", 0.2),
+        ("1e3k", 1e-6),
+    ],
+)
+def test_scales_are_those_of_spice(text, siemens):
+    assert_close(
+        parse_netlist(f"title\nR1 a b {text}\nV1 a 0 1\nR2 b 0 1\n").network.k[0], siemens, relative=1e-15
+    )
+
+
+@pytest.mark.parametrize(
     ("line", "saying"),
     [
         ("D1 a 0 model", "line 3 is 'd1', but only resistors"),
@@ -131,6 +163,7 @@ def test_a_bridge_by_hand(tmp_path):
         (".param r=3", "line 3 is '.param'"),
         ("R2 a 0", "line 3 must be a name, two nodes and one value"),
         ("R2 a 0 {r}", "value in line 3 must be a number"),
+        ("R2 a 0 5a", "value in line 3 must be a number"),
         ("R2 a 0 -5", "resistance in line 3 must be positive"),
         ("R2 a 0 0", "resistance in line 3 must be positive"),
         ("V1 a 0 SIN(0 1 1k)", "line 3 must be a name"),
@@ -164,12 +197,11 @@ def networks():
 @pytest.mark.parametrize("kind", ["flow", "spring", "solid", "node"])
 def test_formats_come_back_as_they_were(kind, suffix, tmp_path):
     network, path = networks()[kind], tmp_path / f"net.{suffix}"
-    labels = [f"node {i}" for i in range(network.num_nodes)] if suffix != "json" else None
-    export_network(network, path, labels)
+    names = [f"node {i}" for i in range(network.num_nodes)]
+    export_network(network, path, names)
     told = "node" if (kind, suffix) == ("node", "csv") else None
     again = read_network(path, kind=told)
     assert type(again.network) is type(network)
-    names = labels or [str(i) for i in range(network.num_nodes)]
     # An edge list numbers nodes in the order in which they come.
     place = [again.labels.index(name) for name in names]
     size = network.dimension

@@ -75,11 +75,13 @@ def make_circuit(
 
 
 def save_netlist(circuit: Circuit, path: Path | str, *, title: str = "jaxphys") -> None:
-    """Write a circuit as a SPICE netlist, exact in float64: R, V and I elements and an operating point.
+    """Write a circuit as a SPICE netlist: R, V and I elements and an operating point.
+
+    Every number is written with all digits of its float64, resistances as 1/k.
 
     A node is called `n` and its number, and a comment says what it is called here. Grounds are sources of no
     voltage, whose currents can be read. A circuit that floats is balanced, its currents less their mean, and
-    tied to ground at its first node: its voltages are ours less that node's.
+    tied to ground at its first node: its voltages are ours less that node's. So it is with held drops, too.
     """
     text = netlist(circuit, title=title)
     write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
@@ -112,8 +114,8 @@ def read_netlist(path: Path | str) -> Circuit:
     """Read a netlist of resistors and independent direct sources (R, V and I elements).
 
     The first line is a title. Elements are `R1 a b 4.7k`, `V1 a b DC 5` and `I1 a b 1m` with the scale
-    letters of SPICE (`t g meg k m u n p f`); node `0` (or `gnd`) is ground. Comments and directives that ask
-    for output or settings are passed over; all else (other elements, subcircuits, parameters, files to
+    letters of SPICE (`t g meg k m mil u n p f`); node `0` (or `gnd`) is ground. Comments and directives that
+    ask for output or settings are passed over; all else (other elements, subcircuits, parameters, files to
     include) is refused with its line.
 
     Raises `InputError` that names the file, the line and what is wrong.
@@ -147,8 +149,12 @@ _PASSED_OVER = (
     *(".title", ".temp", ".width", ".meas", ".measure", ".nodeset", ".ic"),
 )
 _SCALES = {"t": 1e12, "g": 1e9, "meg": 1e6, "k": 1e3, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
-# Letters behind the scale are units, which SPICE passes over; MIL is no scale of a resistor.
-_VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(meg|[tgkmunpf])?[a-zΩ]*", re.ASCII)
+_SCALES["mil"] = 25.4e-6
+# Letters behind the scale are units, which SPICE passes over. What begins with an a is refused: to some
+# programs it is a unit (ampere), to others a scale (atto).
+_VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(meg|mil|[tgkmunpf])?(?!a)[a-zω]*", re.ASCII)
+# What stands between the words of a line.
+_BETWEEN = re.compile(r"[\s(),=]+")
 _MOST_ELEMENTS = 2 * MOST_EDGES
 
 
@@ -157,7 +163,8 @@ def _elements(text: str) -> list[_Element]:
     elements: list[_Element] = []
     in_control = False
     for number, line in _cards(text):
-        word = line.split()[0].lower()
+        words = [word for word in _BETWEEN.split(line) if word]
+        word = words[0].lower() if words else line
         if word == ".end":
             break
         if word in (".control", ".endc"):
@@ -173,7 +180,7 @@ def _elements(text: str) -> list[_Element]:
                 f"line {number} is {shown(word)}, but only resistors (R) and sources (V, I) are read."
             )
         else:
-            elements.append(_element(number, line.split()))
+            elements.append(_element(number, words))
             if len(elements) > _MOST_ELEMENTS:
                 raise InputError(f"it has more than the {_MOST_ELEMENTS} elements allowed.")
     return elements
@@ -193,7 +200,7 @@ def _cards(text: str) -> list[tuple[int, str]]:
 
 def _element(number: int, words: Sequence[str]) -> _Element:
     name, rest = words[0], list(words[3:])
-    if name[0].lower() in "vi" and rest and rest[0].lower() in ("dc", "dc="):
+    if name[0].lower() in "vi" and rest and rest[0].lower() == "dc":
         rest = rest[1:]
     if len(words) < 4 or len(rest) != 1:
         raise InputError(
@@ -293,8 +300,8 @@ def read_rows(rows: np.ndarray, num_held: int) -> tuple[list[int], list[tuple[in
             floating = True
         else:
             raise InputError("Its boundary must hold nodes or drops, or let the whole network float.")
-    if floating and len(rows) > 1:
-        raise InputError("Its boundary must not hold anything where it lets the network float.")
+    if floating and (nodes or ground):
+        raise InputError("Its boundary must not hold nodes where it lets the network float.")
     return nodes, pairs, ground, floating
 
 

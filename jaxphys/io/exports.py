@@ -14,7 +14,7 @@ from jaxphys._checks import InputError
 from jaxphys.equilibrium import Boundary
 from jaxphys.io.circuits import NETLISTS, Circuit, make_circuit, read_netlist, read_rows, save_netlist
 from jaxphys.io.files import about, shown, write_atomically
-from jaxphys.io.networks import read_network, save_network
+from jaxphys.io.networks import KINDS, read_network, save_network
 from jaxphys.io.runs import read_run_network, read_run_task
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 
@@ -76,13 +76,13 @@ def export_network(network: AbstractNetwork, path: Path | str, labels: Sequence[
 
     `read_network` reads all of them back. Only JSON and `.npz` hold a periodic box, and an edge list (`.csv`)
     has no nodes without edges and does not say that a network is one of nodes or that springs are vectors.
-    JSON calls nodes by their numbers. Raises `InputError` where the format cannot hold the network.
+    Raises `InputError` where the format cannot hold the network.
     """
     suffix = Path(path).suffix.lower()
     edges, k, positions, box = _parts(network)
     names = list(labels) if labels is not None else [str(i) for i in range(network.num_nodes)]
     if suffix == ".json":
-        save_network(network, path)
+        save_network(network, path, labels=labels)
         return
     if suffix == ".npz":
         arrays: dict[str, Any] = {"edges": edges, _NAMES[type(network)]: k}
@@ -170,7 +170,7 @@ def _edge_list(
 def _graphml(
     network: AbstractNetwork, edges: np.ndarray, k: np.ndarray, positions: np.ndarray | None, names: list[str]
 ) -> str:
-    kind = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}[type(network)]
+    kind = KINDS[type(network)]
     graph = nx.MultiGraph(kind=kind) if _are_parallel(edges) else nx.Graph(kind=kind)
     if isinstance(network, SpringNetwork):
         graph.graph["law"] = network.law

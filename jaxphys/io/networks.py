@@ -39,7 +39,7 @@ from jaxphys.topology import Topology, from_edges
 
 Kind = Literal["flow", "spring", "node"]
 
-_KINDS: dict[type, Kind] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}
+KINDS: dict[type, Kind] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}
 _VALUES = ("k", "conductance", "resistance", "stiffness")
 # networkx calls whatever an edge carries its weight; a table may mean anything by it.
 _GRAPH_VALUES = (*_VALUES, "weight")
@@ -59,14 +59,17 @@ class NetworkFile(NamedTuple):
     labels: tuple[str, ...]
 
 
-def save_network(network: AbstractNetwork, path: Path | str, **facts: Any) -> None:
+def save_network(
+    network: AbstractNetwork, path: Path | str, *, labels: Sequence[str] | None = None, **facts: Any
+) -> None:
     """Write one network as node-link JSON, exact in float64; networkx reads it too.
 
-    Nodes have `id` and, where known, `pos`; edges `source`, `target`, `k`, in the order of `k`.
-    A node network's diagonal entries are self-loops. `graph` holds `kind`, and any `facts`.
+    Nodes have `id` (their number, or their label) and, where known, `pos`; edges `source`, `target`, `k`, in
+    the order of `k`. A node network's diagonal entries are self-loops. `graph` holds `kind`, and any `facts`.
     """
-    graph: dict[str, Any] = {"kind": _KINDS[type(network)], **facts}
-    nodes: list[dict[str, Any]] = [{"id": i} for i in range(network.num_nodes)]
+    graph: dict[str, Any] = {"kind": KINDS[type(network)], **facts}
+    names: Sequence[str | int] = range(network.num_nodes) if labels is None else labels
+    nodes: list[dict[str, Any]] = [{"id": name} for name in names]
     if isinstance(network, NodeNetwork):
         pairs = np.stack(np.triu_indices(network.num_nodes), axis=1).tolist()
         kept = np.ones(len(pairs), bool)
@@ -82,7 +85,7 @@ def save_network(network: AbstractNetwork, path: Path | str, **facts: Any) -> No
         if isinstance(network, SpringNetwork):
             graph["law"] = network.law
     k = np.asarray(network.k).tolist()
-    edges = [{"source": a, "target": b, "k": k[i]} for i, (a, b) in enumerate(pairs) if kept[i]]
+    edges = [{"source": names[a], "target": names[b], "k": k[i]} for i, (a, b) in enumerate(pairs) if kept[i]]
     parallel = len({frozenset((e["source"], e["target"])) for e in edges}) < len(edges)
     content = {"directed": False, "multigraph": parallel, "graph": graph, "nodes": nodes, "edges": edges}
     write_atomically(path, lambda to: to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
@@ -143,7 +146,7 @@ def read_network(path: Path | str, *, kind: str | None = None, realization: int 
 
 def check_kind(kind: str | None) -> None:
     """Require a kind of network, or None."""
-    require(kind in (None, *_KINDS.values()), "kind", "be flow, spring or node", f"it is {shown(kind)}")
+    require(kind in (None, *KINDS.values()), "kind", "be flow, spring or node", f"it is {shown(kind)}")
 
 
 def is_edge_list(header: Sequence[str]) -> bool:
@@ -196,7 +199,7 @@ def _network(draft: _Draft, kind: str | None) -> NetworkFile:
         kind = draft.kind
     if kind is None:
         kind = "spring" if draft.quantity == "stiffness" else "flow"
-    if kind not in _KINDS.values():
+    if kind not in KINDS.values():
         raise InputError(f"its kind must be flow, spring or node, but it is {shown(kind)}.")
     labels = tuple(draft.labels)
     if len(labels) > MOST_NODES:
