@@ -20,81 +20,91 @@ from oracles import explicit_hessian, solve_bordered, solve_exactly
 from strategies import Equilibrium, File, Learning, Table
 
 import jaxphys as jp
-from jaxphys.config import build, dump_config, parse_config
+from jaxphys.config import build, dump_config, parse_config, parse_sweep
 
 pytestmark = pytest.mark.float64
 
 TABLES = tuple(tomllib.loads(dump_config(parse_config(table))) for table in strategies.small_tables())
+SWEEP = {
+    "steps": 3,
+    "seed": 0,
+    "sweep": {
+        "grid": {"seed": [1, 2], "network": {"nodes": [5, 6]}},
+        "list": {"steps": [3, 4], "rule.nudge": [0.1, 1.0]},
+    },
+}
 TRIANGLE = Equilibrium("flow", 3, ((0, 1), (1, 2), (2, 0)), (1.0, 2.0, 3.0), ground=(0,))
 LEARNS = Learning(TRIANGLE, "allostery", (1,), (2,), (0.3, 1.0))
 
 
-def drawn(cases, count):
-    """Run a test on `count` cases, the same each time."""
+def endings(cases, count, ending=ended):
+    """How `count` cases end, the same ones each time."""
+    found = Counter()
 
-    def decorate(test):
-        chosen = settings(
-            max_examples=count,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            # Shrinking compiles more programs than it is worth: a case says by its repr what it is.
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        return chosen(given(cases)(test))
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        # Shrinking compiles more programs than it is worth: a case says by its repr what it is.
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases)
+    def end(case):
+        found[ending(case)] += 1
 
-    return decorate
-
-
-@pytest.fixture(scope="module")
-def endings():
-    """How the cases of each kind ended."""
-    return {}
+    end()
+    return found
 
 
-def noted(endings, kind, ending):
-    endings.setdefault(kind, Counter())[ending] += 1
+def test_equilibria():
+    found = endings(strategies.equilibria(planned=False, sizes=(6,)), 100)
+    assert found.keys() == {"right", "refused", "marked"}
 
 
-@drawn(strategies.equilibria(planned=False, sizes=(6,)), 100)
-def test_equilibria(endings, case):
-    noted(endings, "equilibria", ended(case))
+def test_equilibria_of_planned_solvers():
+    found = endings(strategies.equilibria().filter(lambda case: case.solver in strategies.PLANNED), 12)
+    assert found.keys() >= {"right", "refused"}
 
 
-@drawn(strategies.equilibria().filter(lambda case: case.solver in strategies.PLANNED), 12)
-def test_equilibria_of_planned_solvers(endings, case):
-    noted(endings, "planned", ended(case))
+def test_tasks():
+    found = endings(strategies.learnings(planned=False), 40)
+    assert found.keys() >= {"right", "refused"}
 
 
-@drawn(strategies.learnings(planned=False), 40)
-def test_tasks(endings, case):
-    noted(endings, "tasks", ended(case))
+def test_configs():
+    assert endings(strategies.tables(TABLES[:4]), 10).keys() >= {"right", "refused"}
 
 
-@drawn(strategies.tables(TABLES[:4]), 10)
-def test_configs(endings, case):
-    noted(endings, "configs", ended(case))
-
-
-@drawn(strategies.tables(TABLES), 120)
-def test_configs_are_built_or_refused(endings, case):
+def built_or_refused(case):
     try:
         build(parse_config(case.table))
     except jp.InputError as error:
         assert str(error).isprintable()
         assert "`" in str(error) or "unknown name" in str(error)
-        noted(endings, "built", "refused")
-    else:
-        noted(endings, "built", "right")
+        return "refused"
+    return "right"
 
 
-def test_cases_of_every_kind_end_in_every_way(endings):
-    """Or nothing would have been tested."""
-    for kind in ("equilibria", "planned", "tasks", "configs", "built"):
-        assert endings[kind].keys() >= {"right", "refused"}, endings
-    assert endings["equilibria"]["marked"]
-    assert endings["tasks"]["marked"]
+def test_configs_are_built_or_refused():
+    assert endings(strategies.tables(TABLES), 120, built_or_refused).keys() == {"right", "refused"}
+
+
+def parsed_or_refused(case):
+    try:
+        sweep = parse_sweep(case.table) if "sweep" in case.table else None
+    except jp.InputError as error:
+        assert str(error).isprintable()
+        assert len(str(error)) < 400
+        assert str(error).startswith("config")
+        return "refused"
+    assert sweep is None or sweep.points
+    return "right"
+
+
+def test_sweeps_are_parsed_or_refused():
+    assert endings(strategies.tables((SWEEP,)), 120, parsed_or_refused).keys() == {"right", "refused"}
 
 
 def test_sane_cases_end_right():
