@@ -4,7 +4,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from cmcrameri import cm
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, LogNorm, Normalize
@@ -20,6 +19,7 @@ from jaxphys.plots import (
     GREY,
     INK,
     ORANGE,
+    SIGNED,
     STRENGTH,
     color_bar,
     layout,
@@ -349,7 +349,7 @@ def _draw_matrix(findings: Findings) -> Figure:
     largest = float(between.max(initial=0)) or 1.0
     figure = Figure(figsize=(6.2, 5.2), layout="constrained")
     axes = figure.subplots()
-    image = _draw_square(axes, findings, matrix, Normalize(-largest, largest), cm.vik)
+    image = _draw_square(axes, findings, matrix, Normalize(-largest, largest), SIGNED)
     over = np.diagonal(matrix)
     extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get(
         (bool((over > largest).any()), bool((over < -largest).any())), "neither"
@@ -537,7 +537,7 @@ def _draw_node_values(findings: Findings, drawing: _Drawing, values: np.ndarray)
     axes.set_axis_off()
     largest = float(np.abs(values).max()) or 1.0
     size = float(np.clip(5000 / len(values), 6, 70))
-    look: dict[str, Any] = {"cmap": cm.vik, "vmin": -largest, "vmax": largest, "edgecolors": "#808080"}
+    look: dict[str, Any] = {"cmap": SIGNED, "vmin": -largest, "vmax": largest, "edgecolors": "#808080"}
     dots = axes.scatter(
         drawing.places[:, 0],
         drawing.places[:, 1],

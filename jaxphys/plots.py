@@ -13,7 +13,7 @@ import matplotlib
 import networkx as nx
 import numpy as np
 import xarray as xr
-from cmcrameri import cm
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
@@ -44,10 +44,11 @@ _STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-BLUE, ORANGE, GREY = cm.vik(0.14), cm.vik(0.80), "#8c8c8c"
+BLUE, ORANGE, GREY = "#034984", "#b75a26", "#8c8c8c"
 # Light enough to recede and dark enough to be seen on white.
-STRENGTH = ListedColormap(cm.lapaz_r(np.linspace(0.1, 1.0, 256)), name="strength")
-_MODES = ListedColormap(cm.batlow(np.linspace(0.0, 0.85, 256)), name="modes")
+STRENGTH = ListedColormap(colormaps["YlGnBu"](np.linspace(0.2, 1.0, 256)), name="strength")
+SIGNED = colormaps["RdBu_r"]
+_MODES = ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.9, 256)), name="modes")
 _BAND = (0.1, 0.5, 0.9)
 # Lines of one panel that have names.
 _MOST_LINES = 8
@@ -239,13 +240,13 @@ def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
     ends = _of_realization(dataset, "edges", chosen, rank=2)
     real = np.flatnonzero(ends[:, 0] != ends[:, 1])
     before, after = (_variable(dataset, name)[chosen][real] for name in ("k_initial", "k"))
-    places = _node_places(dataset, chosen, ends[real])
+    places = node_places(dataset, chosen, ends[real])
     box = _of_realization(dataset, "box", chosen, rank=1) if "box" in dataset else None
     segments, owners = line_pieces(ends[real], places, box)
     segments, places = in_plane(segments), in_plane(places)
-    scale = _Scale(before, after, signed=dataset.attrs.get("network") == "NodeNetwork")
-    widest = _widest(segments, scale.strength(np.maximum(np.abs(before), np.abs(after)))[owners])
-    roles = _node_roles(dataset, chosen, len(places))
+    scale = Scale(before, after, signed=dataset.attrs.get("network") == "NodeNetwork")
+    widest = widest_line(segments, scale.strength(np.maximum(np.abs(before), np.abs(after)))[owners])
+    roles = node_roles(dataset, chosen, len(places))
 
     figure = _map_figure(places)
     panels = figure.subplots(1, 2)
@@ -254,7 +255,7 @@ def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
         _draw_nodes(axes, places, roles)
         axes.set_title(title, loc="center")
     figure.suptitle(f"realization {chosen}", fontsize=10)
-    color_bar(figure, lines, panels, _strength_label(dataset), extend=scale.extend)
+    color_bar(figure, lines, panels, strength_label(dataset), extend=scale.extend)
     if handles := _role_handles(roles):
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
@@ -286,9 +287,7 @@ def swept(dataset: xr.Dataset, name: str, label: str) -> Figure:
     shown = np.unique(np.linspace(0, len(lines) - 1, min(_MOST_LINES, len(lines))).astype(int))
     figure = Figure(figsize=(6, 3.6 + 0.1 * len(shown)), layout="constrained")
     axes = figure.subplots()
-    for color, line in zip(
-        cm.batlow(np.linspace(0.0, 0.8, len(shown))), [lines[n] for n in shown], strict=True
-    ):
+    for color, line in zip(_MODES(np.linspace(0.0, 1.0, len(shown))), [lines[n] for n in shown], strict=True):
         of_line = np.all([columns[key] == value for key, value in zip(others, line, strict=True)], axis=0)
         points = np.flatnonzero(np.broadcast_to(of_line, places.shape))
         points = points[np.argsort(places[points], kind="stable")]
@@ -440,19 +439,25 @@ def _step_axis(axes: Axes, dataset: xr.Dataset) -> None:
     step = _variable(dataset, "step")
     axes.set_xlabel("learning step")
     axes.set_xlim(step[0], max(step[-1], step[0] + 1))
-    early = step <= step[-1] / 10
-    if len(step) < 3 or early.sum() < 2:
-        return
-    soon_over = False
-    if "cost" in dataset:
-        median = quantiles(successful(dataset, "cost"))[1]
-        soon_over = median[early][-1] <= max(10 * median[-1], 1e-12 * median[0]) < median[0]
-    if early.mean() > 0.5 or soon_over:
+    if is_soon_over(dataset):
         axes.set_xscale("symlog", linthresh=step[1], linscale=0.3)
         decades = 10.0 ** np.arange(np.ceil(np.log10(step[1])), np.log10(step[-1]) + 1e-9)
         axes.set_xticks([0, *decades], ["0", *(f"{decade:.0f}" for decade in decades)])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("learning step (logarithmic)")
+
+
+def is_soon_over(dataset: xr.Dataset) -> bool:
+    """Whether a tenth of the steps tells the whole story, so that they belong on a logarithmic axis."""
+    step = _variable(dataset, "step")
+    early = step <= step[-1] / 10
+    if len(step) < 3 or early.sum() < 2:
+        return False
+    soon_over = False
+    if "cost" in dataset:
+        median = quantiles(successful(dataset, "cost"))[1]
+        soon_over = bool(median[early][-1] <= max(10 * median[-1], 1e-12 * median[0]) < median[0])
+    return soon_over or bool(early.mean() > 0.5)
 
 
 def _stacked(values: np.ndarray) -> np.ndarray:
@@ -475,7 +480,7 @@ def _of_realization(dataset: xr.Dataset, name: str, realization: int, *, rank: i
     return values[realization] if values.ndim > rank else values
 
 
-def _node_places(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> np.ndarray:
+def node_places(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> np.ndarray:
     """Where to draw the nodes, `(N, d)`."""
     nodes = int(dataset.attrs.get("num_nodes", ends.max(initial=0) + 1))
     if "positions" in dataset:
@@ -520,14 +525,14 @@ def in_plane(points: np.ndarray) -> np.ndarray:
     return points
 
 
-class _Scale:
+class Scale:
     """How `k` turns into colour and width: one scale for a network before and after learning."""
 
     def __init__(self, before: np.ndarray, after: np.ndarray, *, signed: bool):
         k = np.concatenate([before, after])
         largest = float(np.abs(k).max(initial=0.0)) or 1.0
         self.signed = signed or bool((k < 0).any())
-        self.colors: Colormap = cm.vik if self.signed else STRENGTH
+        self.colors: Colormap = SIGNED if self.signed else STRENGTH
         self.extend = "neither"
         self.norm = Normalize(-largest if self.signed else 0, largest)
         positive = after[after > 0]
@@ -555,7 +560,7 @@ def _map_figure(places: np.ndarray) -> Figure:
     return Figure(figsize=(9, 1.2 + 3.9 * shape), layout="constrained")
 
 
-def _widest(segments: np.ndarray, strength: np.ndarray) -> float:
+def widest_line(segments: np.ndarray, strength: np.ndarray) -> float:
     """Line width in points with which the edges cover no more than about a fifth of a panel."""
     side = max(float(np.ptp(segments.reshape(-1, 2), axis=0).max()), 1e-12)
     lengths = np.linalg.norm(segments[:, 1] - segments[:, 0], axis=1) / side
@@ -564,7 +569,7 @@ def _widest(segments: np.ndarray, strength: np.ndarray) -> float:
 
 
 def _draw_edges(
-    axes: Axes, segments: np.ndarray, k: np.ndarray, scale: _Scale, widest: float
+    axes: Axes, segments: np.ndarray, k: np.ndarray, scale: Scale, widest: float
 ) -> LineCollection:
     """All edges as one collection, strong ones on top."""
     order = np.argsort(np.abs(k), kind="stable")
@@ -616,12 +621,12 @@ def _stage_titles(dataset: xr.Dataset, realization: int) -> list[str]:
     return [f"{title}, cost {number_text(value)}" for title, value in zip(titles, cost, strict=True)]
 
 
-def _strength_label(dataset: xr.Dataset) -> str:
+def strength_label(dataset: xr.Dataset) -> str:
     names = {"SpringNetwork": "spring constant k", "NodeNetwork": "coupling W"}
     return names.get(dataset.attrs.get("network", ""), "conductance k") + " (simulation units)"
 
 
-def _node_roles(dataset: xr.Dataset, realization: int, nodes: int) -> dict[str, np.ndarray]:
+def node_roles(dataset: xr.Dataset, realization: int, nodes: int) -> dict[str, np.ndarray]:
     """Role → which nodes have it, `(N,)` booleans; none where the dataset says nothing."""
 
     def touched(name: str) -> np.ndarray:

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from cmcrameri import cm
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.tri import Triangulation
 
-from jaxphys.plots import INK
+from jaxphys.plots import INK, SIGNED, STRENGTH
 
 # As the paper has them: inputs red, targets blue, grounds white squares.
 _ROLES: dict[str, dict[str, Any]] = {
@@ -20,7 +20,7 @@ _ROLES: dict[str, dict[str, Any]] = {
 }
 
 # Blended with white, so that terminals and bars stand out.
-_PALE = LinearSegmentedColormap.from_list("pale vik", 0.3 + 0.7 * cm.vik(np.linspace(0, 1, 64)))
+_PALE = LinearSegmentedColormap.from_list("pale", 0.3 + 0.7 * SIGNED(np.linspace(0, 1, 64)))
 
 
 def bare(axes: Axes, positions: np.ndarray) -> None:
@@ -58,7 +58,7 @@ def draw_field(axes: Axes, one: xr.Dataset, values: np.ndarray, label: str = "",
     lines = LineCollection(
         list(segments(one)[order]),
         array=np.maximum(finite, norm.vmin or 0)[order],
-        cmap=options.pop("cmap", cm.lapaz_r),
+        cmap=options.pop("cmap", STRENGTH),
         norm=norm,
         linewidths=0.4 + 2.6 * share[order],
         capstyle="round",
@@ -97,7 +97,8 @@ def draw_sectors(axes: Axes, one: xr.Dataset, labels: np.ndarray) -> None:
     within = labels[edges[:, 0]] == labels[edges[:, 1]]
     # The largest sectors take the colours that differ most.
     ranks = np.argsort(np.argsort(-np.bincount(labels), kind="stable"), kind="stable")
-    colors = np.asarray(cm.batlowS.colors)[1:][ranks[labels] % 90]
+    # By golden ratios along the map, neighbours in rank lie far apart.
+    colors = colormaps["viridis"](ranks[labels] * 0.618034 % 1)
     axes.add_collection(
         LineCollection(
             list(segments(one)[within]), colors=colors[edges[within, 0]], linewidths=1.2, alpha=0.6
