@@ -31,7 +31,7 @@ from jaxphys.io.runs import write_netcdf
 from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.plots import number_text
 from jaxphys.proteins import elastic_network, read_structure
-from jaxphys.report import png, style_sheet
+from jaxphys.report import page_frame, png
 from jaxphys.topology import Topology, from_edges
 
 FILES = ("findings.json", "findings.nc", *(f"figures/{name}.png" for name in PICTURES), "report.html")
@@ -218,7 +218,7 @@ def _page(findings: Findings, pictures: list[Picture], images: dict[str, bytes],
     )
     template = environment.from_string(files("jaxphys").joinpath("findings.html.jinja").read_text("utf-8"))
     return template.render(
-        style=style_sheet(),
+        **page_frame(),
         source=source,
         headline=_HEADLINES[findings.verdict],
         words=_in_words(findings),

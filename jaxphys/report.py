@@ -1,6 +1,7 @@
 """The report of a run: pictures as files, and one HTML page that holds all of them and needs nothing else."""
 
 import base64
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from jaxphys import plots
+from jaxphys import interactive, plots
 from jaxphys._checks import InputError
 from jaxphys.equilibrium import Status
 from jaxphys.io import typical_realization, write_atomically
@@ -53,7 +54,7 @@ _PICTURES = (
         ("k",),
         "A network before and after learning",
         "The realization whose final cost is the median. Width and colour of an edge tell its learning "
-        "degree of freedom, on one scale for both panels; node networks are drawn without self-couplings. "
+        "degree of freedom, on one scale for all steps; node networks are drawn without self-couplings. "
         "Where nodes have no positions, their places mean nothing.",
     ),
     _Picture(
@@ -137,9 +138,21 @@ def as_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def style_sheet() -> Markup:
-    """The style that reports share, as CSS text."""
-    return Markup(files("jaxphys").joinpath("report.css").read_text("utf-8"))
+def page_frame(*, pictures: bool = False) -> dict[str, Any]:
+    """What all reports have: `style`, `scripts` and the `policy` that lets a browser run these and no other.
+
+    Scripts sort tables, choose light or dark, and draw `interactive.page_data` if there are `pictures`.
+    """
+    scripts = [
+        Markup(each) for each in ([interactive.library()] if pictures else []) + [interactive.script()]
+    ]
+    digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return {
+        "style": Markup(files("jaxphys").joinpath("report.css").read_text("utf-8")),
+        "scripts": scripts,
+        "policy": f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}",
+    }
 
 
 def _page(dataset: xr.Dataset, pictures: dict[_Picture, bytes], config: str, title: str) -> str:
@@ -148,7 +161,8 @@ def _page(dataset: xr.Dataset, pictures: dict[_Picture, bytes], config: str, tit
     )
     template = environment.from_string(files("jaxphys").joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
-        style=style_sheet(),
+        **page_frame(pictures=bool(pictures)),
+        data=Markup(interactive.as_json(interactive.page_data(dataset))) if pictures else "",
         title=title,
         trained=_what_was_trained(dataset),
         results=_results(dataset),

@@ -22,7 +22,7 @@ from jaxphys.io import provenance, save_run, write_atomically
 from jaxphys.io.runs import write_netcdf
 from jaxphys.parallel import largest, leave_processes
 from jaxphys.plots import number_text, quantiles, swept
-from jaxphys.report import as_uri, png, style_sheet
+from jaxphys.report import as_uri, page_frame, png
 from jaxphys.run_folder import Summary, check_folder, refuse_other, run_facts, start_folder, write_typical
 
 # What belongs to a point's own networks; it stays in the run.nc of that point.
@@ -190,7 +190,7 @@ def _finish(folder: Path, sweep: Sweep) -> None:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(files("jaxphys").joinpath("sweep.html.jinja").read_text("utf-8")).render(
-        style=style_sheet(),
+        **page_frame(),
         keys=sweep.keys,
         pictures=[
             {"uri": as_uri(content), "heading": heading, "alt": f"{heading} against {', '.join(sweep.keys)}"}

@@ -39,6 +39,8 @@ ORDER = [
     "data",
     "io",
     "plots",
+    "replay",
+    "interactive",
     "report",
     "findings_plots",
     "findings_report",

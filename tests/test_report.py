@@ -1,6 +1,7 @@
 """The report says what the dataset holds, shows strangers' text as text, and loads nothing."""
 
 import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ import pytest
 
 import jaxphys as jp
 from jaxphys.diagnostics import FUNCTIONALS
+from jaxphys.interactive import library, script
 from jaxphys.io import load_run, run_dataset, save_run
 from jaxphys.report import write_report
 
@@ -78,14 +80,14 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "link", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.text += data
 
     def all(self, tag):
@@ -120,16 +122,25 @@ def test_report_holds_every_picture_with_a_description(full):
     assert written == set(paths), "no temporary file may stay behind"
 
 
-def test_report_loads_nothing_and_runs_nothing(full):
+def test_report_loads_nothing_and_runs_nothing_but_its_own_scripts(full):
     page, paths = full
-    html = paths[-1].read_text("utf-8")
+    html = paths[-1].read_text("utf-8").replace(library(), "").replace(script(), "")
     assert "http:" not in html
     assert "https:" not in html
     assert "url(" not in html
-    assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
+    assert not {"iframe", "object", "base"} & {tag for tag, _ in page.tags}
+    assert page.all("link") == [{"rel": "icon", "href": "data:,"}]
+    assert page.all("script") == [{"type": "application/json", "id": "data"}, {}, {}]
     for _, attrs in page.tags:
         assert attrs.get("src", "data:").startswith("data:")
-        assert not any(name.startswith("on") or name == "href" for name in attrs)
+        assert not any(name.startswith("on") for name in attrs)
+    policy = next(attrs["content"] for attrs in page.all("meta") if "http-equiv" in attrs)
+    for code in (library(), script()):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'" in policy
+    assert "default-src 'none'" in policy
+    assert "script-src 'sha256-" in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1]
+    assert paths[-1].stat().st_size < 8e6
 
 
 def test_report_shows_hostile_text_as_text(bare, tmp_path):
@@ -137,7 +148,7 @@ def test_report_shows_hostile_text_as_text(bare, tmp_path):
     page, _ = report(bare.assign_attrs(note=HOSTILE), tmp_path, title=HOSTILE, config=HOSTILE)
     # Beside one more row of provenance the page has the elements that it always has.
     assert len(page.tags) == len(plain.tags) + 3
-    assert not page.all("script")
+    assert page.all("script") == plain.all("script")
     # In the tab, in the heading, in the config and among the attributes.
     assert page.text.count(HOSTILE) == 4
 

@@ -286,7 +286,7 @@ class RunConfig:
     record_every: int | None = _key(None, "steps between records; about a hundred records if left out")
     record: tuple[str, ...] = _key(
         ("eigenvalues", "effective_conductance", "effective_dimension"),
-        f"what to record: {', '.join(FUNCTIONALS)}",
+        f"what to record: {', '.join(FUNCTIONALS)}; with `k` the report shows how every edge learned",
     )
     batch_size: int | None = _key(None, "samples per step; all if left out")
     stop_cost: float | None = _key(None, "rest once the cost is this low (full batches only)")

@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from jaxphys.experiments.claims import Claim, Number
 from jaxphys.plots import number_text
-from jaxphys.report import as_uri, style_sheet
+from jaxphys.report import as_uri, page_frame
 
 _VERDICTS = ("holds", "conditional", "does not hold")
 
@@ -36,7 +36,7 @@ def page(entries: Sequence[Entry]) -> str:
     template = environment.from_string(files("jaxphys").joinpath("experiments.html.jinja").read_text("utf-8"))
     claims = [claim for entry in entries for claim in entry.claims]
     return template.render(
-        style=style_sheet(),
+        **page_frame(),
         counts=[(verdict, sum(c.verdict == verdict for c in claims)) for verdict in _VERDICTS],
         total=len(claims),
         sections=[_section(entry) for entry in entries],
