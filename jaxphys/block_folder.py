@@ -19,7 +19,6 @@ import xarray as xr
 from jaxphys._checks import InputError
 from jaxphys.checkpoints import Checkpoints
 from jaxphys.config import Batch
-from jaxphys.equilibrium import Status
 from jaxphys.io import join_runs, provenance, run_dataset, save_run
 from jaxphys.parallel import RefusedAlone, RefusedTogether, default_block, largest, own_places
 from jaxphys.planning import BlockSolvers
@@ -201,9 +200,3 @@ def _run_dataset(batch: Batch, drawn: Realizations, test: Any, trained: Trained,
 @eqx.filter_jit
 def _measured(measure: Callable[..., Any], networks: Any, tasks: Any) -> Any:
     return jax.vmap(measure)(networks, tasks)
-
-
-def told_failures(status: Any) -> str:
-    """How many realizations failed, by status, in words; nothing if none did."""
-    failed = {code: int((status == code).sum()) for code in Status if code != Status.OK}
-    return ", ".join(f"{count} {code.name.lower()}" for code, count in failed.items() if count)

@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -87,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         help="train an ensemble of networks",
         description="Train an ensemble described by a TOML file. Writes config.toml (as resolved), run.nc, "
         "network.json, figures/, report.html and a checkpoint into the output folder.",
-        epilog="example: jaxphys train examples/iris.toml --out runs/iris --set steps=1000 network.nodes=30",
+        epilog="examples: jaxphys train examples/iris.toml --out runs/iris --set steps=1000 "
+        "network.nodes=30; jaxphys train examples/iris.toml --out runs/iris --resume",
     )
     train.add_argument(
         "config", metavar="CONFIG.toml", type=Path, nargs="?", help="what to train; see docs/configuration.md"
@@ -103,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         help="override keys of the config, dotted for tables; may be given again",
+    )
+    train.add_argument(
+        "--json", action="store_true", help="print what came out as JSON, and all else to standard error"
     )
     existing = train.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on from the output folder's checkpoint")
@@ -291,7 +296,7 @@ def _train(parsed: argparse.Namespace) -> int:
                 force=parsed.force,
                 progress=True,
                 stop=interruption.asked,
-                tell=partial(print, flush=True),
+                tell=partial(print, flush=True, file=sys.stderr if parsed.json else sys.stdout),
                 source=source,
             )
         except Stopped:
@@ -313,9 +318,37 @@ def _train(parsed: argparse.Namespace) -> int:
             )
             # A process that leaves in good order waits for all others.
             os._exit(_PREEMPTED)
-    for line in summary.lines:
-        print(line)
+    if parsed.json and is_first:
+        print(json.dumps(_finite(summary.facts), indent=1, allow_nan=False))
+    else:
+        for line in summary.lines:
+            print(line)
     return 0 if summary.succeeded else 1
+
+
+def _finite(value: Any) -> Any:
+    """What JSON can hold: null for numbers that are none."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# Words of a verdict, and what a terminal shows them in: green, yellow, red.
+_PAINT = (
+    (r"\bok$|\b\d+ hold\b|^trained\b", 32),
+    (r"\b\d+ conditional\b|^unusual\b", 33),
+    (r"\bFAILED$|^failed\b|\b\d+ do not hold\b", 31),
+)
+
+
+def _say(text: str) -> None:
+    """Print, with the words of verdicts in colour where a person looks at a terminal."""
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+        for words, color in _PAINT:
+            text = re.sub(words, rf"\033[{color}m\g<0>\033[0m", text, flags=re.MULTILINE)
+    print(text, flush=True)
 
 
 def _prepare_devices() -> None:
@@ -375,9 +408,8 @@ def _reproduce(parsed: argparse.Namespace) -> int:
     from jaxphys.experiments import Settings, reproduce
 
     settings = Settings(scale=0.1 if parsed.quick else 1.0, seed=parsed.seed)
-    tell = partial(print, flush=True)
     try:
-        reproduce(parsed.names, parsed.out, settings, force=parsed.force, jobs=parsed.jobs, tell=tell)
+        reproduce(parsed.names, parsed.out, settings, force=parsed.force, jobs=parsed.jobs, tell=_say)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with the figures that are not done.", file=sys.stderr)
         return 130
@@ -418,7 +450,7 @@ def _inspect(parsed: argparse.Namespace) -> int:
         print(findings_json(findings, source=source), end="")
         return 0
     first, second = (findings.labels[node] for node in findings.terminals)
-    print(f"{findings.verdict} (p = {findings.p_value:.3g}): {' '.join(findings.reasons)}")
+    _say(f"{findings.verdict} (p = {findings.p_value:.3g}): {' '.join(findings.reasons)}")
     if first != second:
         trace = "suspected" if findings.verdict == "trained" else "strongest trace, for what it is worth"
         print(f"{trace}: {first} and {second}")
@@ -515,7 +547,7 @@ def _verify(parsed: argparse.Namespace) -> int:
     from jaxphys.io import provenance, write_atomically
 
     checks = certify(networks=parsed.network, progress=True)
-    print(format_table(checks))
+    _say(format_table(checks))
     if parsed.json is not None:
         content = {"provenance": provenance(), "checks": [dataclasses.asdict(check) for check in checks]}
         write_atomically(parsed.json, lambda to: to.write_text(json.dumps(content, indent=1) + "\n"))

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
@@ -78,7 +79,10 @@ _PICTURES = (
         "many modes share the answer. Both are divided by their value at step 0 in the same realization.",
     ),
 )
-FILES = (*(f"figures/{picture.draw.__name__}.png" for picture in _PICTURES), "report.html")
+FILES = (
+    *(f"figures/{picture.draw.__name__}.{form}" for picture in _PICTURES for form in ("png", "svg")),
+    "report.html",
+)
 """All that `write_report` may write into a folder."""
 _NETWORKS = {
     "FlowNetwork": "flow network",
@@ -90,13 +94,15 @@ _NETWORKS = {
 def write_report(
     dataset: xr.Dataset, folder: Path | str, *, config: str = "", title: str = "A network that learned"
 ) -> list[Path]:
-    """Write `figures/*.png` and a self-contained `report.html` into `folder`, made if it is missing.
+    """Write `figures/*.png`, the same as `.svg`, and a self-contained `report.html` into `folder`.
 
-    Shows a summary in words, the pictures of `jaxphys.plots` for which `dataset` (from
-    `jaxphys.io.run_dataset`) holds the variables, a table of numbers, `config` as it stands, and the
-    attributes of the dataset. Nothing in the page is loaded from elsewhere, and titles,
-    configs and attributes are shown as text, whatever they hold. Realizations that failed are
-    counted by status and left out; if all did, there are no pictures.
+    The folder is made if it is missing. The page shows a summary in words, the pictures of `jaxphys.plots`
+    for which `dataset` (from `jaxphys.io.run_dataset`) holds the variables, a table of numbers, `config` as
+    it stands, and the attributes of the dataset. A browser that runs scripts makes the pictures interactive:
+    numbers under the pointer, and a slider through the steps that also moves the network if the dataset holds
+    `k_history`. Nothing in the page is loaded from elsewhere, and titles, configs and attributes are shown as
+    text, whatever they hold. Realizations that failed are counted by status and left out; if all did, there
+    are no pictures.
 
     Needs `cost`, `step`, `k`, `k_initial`, `edges` and `status`; raises `InputError` if one is missing, or if
     `figures` is a link to another place, before anything is written. Returns the paths of the files, the
@@ -107,14 +113,21 @@ def write_report(
         raise InputError(f"Dataset must hold `{missing[0]}` for a report, but it does not.")
     folder = Path(folder)
     check_own_folder(folder / "figures")
-    pictures = {}
+    figures, pictures = {}, {}
     if succeeded(dataset).any():
         wanted = [picture for picture in _PICTURES if any(name in dataset for name in picture.needs)]
-        pictures = {picture: png(picture.draw(dataset)) for picture in wanted}
+        figures = {picture: picture.draw(dataset) for picture in wanted}
+        pictures = {picture: png(figure) for picture, figure in figures.items()}
     page = _page(dataset, pictures, config, title)
 
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    contents = {folder / "figures" / f"{picture.draw.__name__}.png": png for picture, png in pictures.items()}
+    names = {picture: picture.draw.__name__ for picture in pictures}
+    contents = {
+        folder / "figures" / f"{names[picture]}.png": content for picture, content in pictures.items()
+    }
+    contents |= {
+        folder / "figures" / f"{names[picture]}.svg": svg(figure) for picture, figure in figures.items()
+    }
     contents[folder / "report.html"] = page.encode()
     for path, content in contents.items():
         _write(path, content)
@@ -130,6 +143,14 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # Without the line that matplotlib signs with, equal runs give equal files whatever its version.
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    """A picture as an SVG file, for papers; equal runs give equal files."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "jaxphys"}):
+        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 

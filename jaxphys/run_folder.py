@@ -18,12 +18,13 @@ import xarray as xr
 
 from jaxphys import block_folder
 from jaxphys._checks import InputError
-from jaxphys.block_folder import join_blocks, remove_blocks, together, told_failures, train_batch
+from jaxphys.block_folder import join_blocks, remove_blocks, together, train_batch
 from jaxphys.config import Batch, RunConfig, draw, dump_config, load_config
 from jaxphys.equilibrium import Status
 from jaxphys.io import provenance, sampled_run, save_network, typical_realization, write_atomically
 from jaxphys.io.files import check_own_folder
 from jaxphys.parallel import leave_processes
+from jaxphys.plots import quantiles
 from jaxphys.report import FILES, write_report
 
 # What runs and sweeps write besides their reports, and folders that they fill; `--force` removes all of it,
@@ -32,7 +33,7 @@ _OUTPUTS = ("config.toml", "run.nc", "network.json", "sweep.nc")
 _OF_POINTS = ("config.toml", "run.nc", "network.json")
 _OF_GROUPS = ("config.toml", "run.nc", *(f"{name}/{each}" for name, each in block_folder.FILES.items()))
 _FOLDERS: dict[str, tuple[str, ...]] = {
-    "figures": ("*.png",),
+    "figures": ("*.png", "*.svg"),
     **{name: (each,) for name, each in block_folder.FILES.items()},
     "points": tuple(f"[0-9]*/{name}" for name in _OF_POINTS),
     "groups": tuple(f"[0-9]*/{name}" for name in _OF_GROUPS),
@@ -42,10 +43,13 @@ _SHOWN = 1000
 
 
 class Summary(NamedTuple):
-    """What a run says of itself at its end: lines for a reader, and whether any realization did not fail."""
+    """What a run says of itself at its end: `lines` for a reader, `facts` for a program (as JSON), and
+    whether any realization did not fail.
+    """
 
     lines: list[str]
     succeeded: bool
+    facts: dict[str, Any] | None = None
 
 
 def train_into(
@@ -74,7 +78,7 @@ def train_into(
     is_first = jax.process_index() == 0
     config, finished = together(lambda: _settled(folder, config, resume=resume, force=force))
     if finished:
-        return _summary(folder, []) if is_first else Summary([], True)
+        return _summary(folder) if is_first else Summary([], True)
     outcome = train_batch(
         folder,
         Batch([config]),
@@ -95,12 +99,8 @@ def train_into(
     begin = time.perf_counter()
     _finish(folder, outcome.blocks)
     report = time.perf_counter() - begin
-    times = (
-        f"{setup:.1f} s set-up, {outcome.first:.1f} s compile and first call, {outcome.rest:.1f} s training, "
-    )
-    times += f"{report:.1f} s report"
-    times += f" (solver: {outcome.solver})" if outcome.solver else ""
-    return _summary(folder, [times])
+    seconds = {"set_up": setup, "compile": outcome.first, "training": outcome.rest, "report": report}
+    return _summary(folder, seconds, outcome.solver)
 
 
 def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
@@ -209,23 +209,53 @@ def _finish(folder: Path, blocks: int) -> None:
     remove_blocks(folder)
 
 
-def _summary(folder: Path, times: list[str]) -> Summary:
+def failures(status: np.ndarray) -> dict[str, int]:
+    """How many realizations failed, by the name of their status."""
+    counts = {code.name.lower(): int((status == code).sum()) for code in Status if code != Status.OK}
+    return {name: count for name, count in counts.items() if count}
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """The median over realizations, and the 10 % and 90 % quantiles."""
+    low, median, high = quantiles(np.asarray(values, dtype=float))
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def _summary(folder: Path, seconds: dict[str, float] | None = None, solver: str = "") -> Summary:
     """What came of a run, from its dataset."""
-    lines = []
+    facts: dict[str, Any] = {}
     with xr.open_dataset(folder / "run.nc", engine="h5netcdf") as run:
-        cost, status = run["cost"][:, [0, -1]].values, run["status"].values
-        first, last = np.median(cost, axis=0)
-        lines.append(f"median cost {first:.3g} -> {last:.3g}")
+        status = run["status"].values
+        facts |= {"realizations": len(status), "failed": failures(status)}
+        stages = {"before": 0, "after": -1}
+        facts["cost"] = {stage: spread(run["cost"][:, at].values) for stage, at in stages.items()}
         for name in ("train_accuracy", "test_accuracy", "train_cost", "test_cost"):
             if name in run:
                 values = run[name].values
-                lines.append(
-                    f"{name.replace('_', ' ')} {values.mean():.3g} ± {values.std():.2g} over networks"
-                )
+                facts[name] = {"mean": float(values.mean()), "standard_deviation": float(values.std())}
         if "eigenvalues" in run:
-            before, after = np.median(run["eigenvalues"][:, [0, -1], 0].values, axis=0)
-            lines.append(f"lowest Hessian eigenvalue, median {before:.3g} -> {after:.3g}")
-    failed = told_failures(status)
-    if failed:
-        lines.append(f"failed realizations, kept at their last good state: {failed}")
-    return Summary([*lines, *times, f"open {folder / 'report.html'}"], bool((status == Status.OK).any()))
+            lowest = run["eigenvalues"][:, :, 0].values
+            facts["lowest_eigenvalue"] = {stage: spread(lowest[:, at]) for stage, at in stages.items()}
+    facts |= {"seconds": seconds, "solver": solver or None, "folder": str(folder)}
+    return Summary(_lines(facts, folder), bool((status == Status.OK).any()), facts)
+
+
+def _lines(facts: dict[str, Any], folder: Path) -> list[str]:
+    """A summary in words."""
+    words = {"cost": "median cost", "lowest_eigenvalue": "lowest Hessian eigenvalue, median"}
+    lines = []
+    for name, fact in facts.items():
+        if name in words:
+            before, after = (fact[stage]["median"] for stage in ("before", "after"))
+            lines.append(f"{words[name]} {before:.3g} -> {after:.3g}")
+        elif name.endswith(("_accuracy", "_cost")):
+            mean, deviation = fact["mean"], fact["standard_deviation"]
+            lines.append(f"{name.replace('_', ' ')} {mean:.3g} ± {deviation:.2g} over networks")
+    if facts["failed"]:
+        told = ", ".join(f"{count} {name}" for name, count in facts["failed"].items())
+        lines.append(f"failed realizations, kept at their last good state: {told}")
+    if facts["seconds"]:
+        names = {"set_up": "set-up", "compile": "compile and first call"}
+        times = ", ".join(f"{each:.1f} s {names.get(name, name)}" for name, each in facts["seconds"].items())
+        lines.append(times + (f" (solver: {facts['solver']})" if facts["solver"] else ""))
+    return [*lines, f"open {folder / 'report.html'}"]

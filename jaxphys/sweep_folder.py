@@ -14,7 +14,7 @@ import xarray as xr
 from jinja2 import Environment, StrictUndefined
 
 from jaxphys._checks import InputError
-from jaxphys.block_folder import join_blocks, remove_blocks, together, told_failures, train_batch
+from jaxphys.block_folder import join_blocks, remove_blocks, together, train_batch
 from jaxphys.config import Batch, RunConfig, Sweep, dump_config, likeness, load_config
 from jaxphys.config.sweep import load_sweep, told
 from jaxphys.equilibrium import Status
@@ -23,7 +23,16 @@ from jaxphys.io.runs import write_netcdf
 from jaxphys.parallel import largest, leave_processes
 from jaxphys.plots import number_text, quantiles, swept
 from jaxphys.report import as_uri, page_frame, png
-from jaxphys.run_folder import Summary, check_folder, refuse_other, run_facts, start_folder, write_typical
+from jaxphys.run_folder import (
+    Summary,
+    check_folder,
+    failures,
+    refuse_other,
+    run_facts,
+    spread,
+    start_folder,
+    write_typical,
+)
 
 # What belongs to a point's own networks; it stays in the run.nc of that point.
 _OF_POINTS = ("edges", "positions", "box")
@@ -57,7 +66,7 @@ def sweep_into(
     begin = time.perf_counter()
     is_first = jax.process_index() == 0
     if together(lambda: _is_finished(folder, sweep, resume=resume, force=force)):
-        return _summary(folder, sweep, []) if is_first else Summary([], True)
+        return _summary(folder, sweep) if is_first else Summary([], True)
     groups = together(lambda: _groups(sweep, source))
     begun = resume
 
@@ -96,8 +105,8 @@ def sweep_into(
         return Summary([], True)
     trained = time.perf_counter() - begin
     _finish(folder, sweep)
-    spent = f"{times[0]:.1f} s compile and first calls, {times[1]:.1f} s training, {trained:.1f} s in all"
-    return _summary(folder, sweep, [spent])
+    seconds = {"compile": float(times[0]), "training": float(times[1]), "in_all": trained}
+    return _summary(folder, sweep, seconds)
 
 
 def _is_finished(folder: Path, sweep: Sweep, *, resume: bool, force: bool) -> bool:
@@ -252,7 +261,7 @@ def _row(dataset: xr.Dataset, number: int, sweep: Sweep) -> dict[str, Any]:
         "number": f"{number:03d}",
         "values": [str(sweep.points[number].values[key]) for key in sweep.keys],
         "realizations": int((status >= 0).sum()),
-        "failed": told_failures(status) or "none",
+        "failed": ", ".join(f"{count} {name}" for name, count in failures(status).items()) or "none",
         "cost": median,
         "band": f"{low} to {high}",
         "measured": [
@@ -262,15 +271,29 @@ def _row(dataset: xr.Dataset, number: int, sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _summary(folder: Path, sweep: Sweep, times: list[str]) -> Summary:
+def _summary(folder: Path, sweep: Sweep, seconds: dict[str, float] | None = None) -> Summary:
+    points: list[dict[str, Any]] = []
     with xr.open_dataset(folder / "sweep.nc", engine="h5netcdf") as dataset:
-        rows = [_row(dataset, number, sweep) for number in range(min(len(sweep.points), _TOLD))]
-        succeeded = bool((dataset["status"].values == Status.OK).any())
-    lines = [
-        f"{told(sweep.points[number].values)}: median final cost {row['cost']} ({row['band']}), "
-        f"failed: {row['failed']}"
-        for number, row in enumerate(rows)
-    ]
-    if len(sweep.points) > _TOLD:
-        lines.append(f"and {len(sweep.points) - _TOLD} more points")
-    return Summary([*lines, *times, f"open {folder / 'report.html'}"], succeeded)
+        for number, (values, _) in enumerate(sweep.points):
+            status = dataset["status"].values[number]
+            cost = _own(dataset, "final_cost", number)
+            own = {"realizations": int((status >= 0).sum()), "failed": failures(status)}
+            own |= {name: spread(_own(dataset, name, number)) for name in _MEASURES if name in dataset}
+            points.append({"values": values, "final_cost": spread(cost), **own})
+    lines = []
+    for point in points[:_TOLD]:
+        low, median, high = (number_text(point["final_cost"][name]) for name in ("low", "median", "high"))
+        failed = ", ".join(f"{count} {name}" for name, count in point["failed"].items()) or "none"
+        lines.append(
+            f"{told(point['values'])}: median final cost {median} ({low} to {high}), failed: {failed}"
+        )
+    if len(points) > _TOLD:
+        lines.append(f"and {len(points) - _TOLD} more points")
+    if seconds:
+        lines.append(
+            f"{seconds['compile']:.1f} s compile and first calls, {seconds['training']:.1f} s training, "
+            f"{seconds['in_all']:.1f} s in all"
+        )
+    lines.append(f"open {folder / 'report.html'}")
+    succeeded = any(point["realizations"] > sum(point["failed"].values()) for point in points)
+    return Summary(lines, succeeded, {"points": points, "seconds": seconds, "folder": str(folder)})

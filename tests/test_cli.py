@@ -79,6 +79,47 @@ def test_the_resolved_config_gives_the_same_run(config, tmp_path):
         np.testing.assert_array_equal(a["cost"].values, b["cost"].values)
 
 
+def test_a_summary_for_programs(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["train", str(config), "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    with xr.open_dataset(out / "run.nc", engine="h5netcdf") as run:
+        assert found["cost"]["after"]["median"] == pytest.approx(float(np.median(run["cost"][:, -1])))
+        assert found["test_accuracy"]["mean"] == pytest.approx(float(run["test_accuracy"].mean()))
+    assert (found["realizations"], found["failed"], found["folder"]) == (4, {}, str(out))
+    assert found["seconds"].keys() == {"set_up", "compile", "training", "report"}
+    # Of a run that is done there are no times.
+    assert cli.main(["train", str(config), "--out", str(out), "--json", "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out) == found | {"seconds": None, "solver": None}
+    grid = ["sweep.grid={seed=[1, 2]}", "steps=10"]
+    assert cli.main(["train", str(config), "--out", str(out), "--json", "--force", "--set", *grid]) == 0
+    points = json.loads(capsys.readouterr().out)["points"]
+    assert [point["values"] for point in points] == [{"seed": 1}, {"seed": 2}]
+
+
+def test_json_has_no_numbers_that_are_none():
+    found = cli._finite({"a": [1.0, float("nan")], "b": {"c": float("inf"), "d": "inf"}})
+    assert found == {"a": [1.0, None], "b": {"c": None, "d": "inf"}}
+
+
+@pytest.mark.parametrize(
+    ("terminal", "variables", "painted"),
+    [(True, {}, True), (False, {}, False), (True, {"NO_COLOR": "1"}, False), (True, {"TERM": "dumb"}, False)],
+)
+def test_verdicts_have_colours_on_a_terminal_alone(terminal, variables, painted, monkeypatch, capsys):
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    cli._say("gradient  flow  ok\norder  node  FAILED")
+    printed = capsys.readouterr().out
+    assert printed.replace("\033[32m", "").replace("\033[31m", "").replace("\033[0m", "") == (
+        "gradient  flow  ok\norder  node  FAILED\n"
+    )
+    assert ("\033[32mok\033[0m" in printed) == ("\033[31mFAILED\033[0m" in printed) == painted
+
+
 def test_an_interrupted_run_goes_on_bit_for_bit(config, tmp_path, monkeypatch, capsys):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert cli.main(["train", str(config), "--out", str(whole)]) == 0

@@ -103,6 +103,7 @@ def report(dataset, folder, **options):
 def test_report_holds_every_picture_with_a_description(full):
     page, paths = full
     names = {path.stem for path in paths[:-1]}
+    assert sorted(path.suffix for path in paths[:-1]) == [".png"] * 6 + [".svg"] * 6
     assert names == {
         "learning_curves",
         "accuracy_distribution",
@@ -200,7 +201,13 @@ def test_report_of_nothing_but_failures_has_no_pictures(dataset, tmp_path):
 
 def test_report_of_one_bare_realization(bare, tmp_path):
     page, paths = report(bare.isel(realization=[0]), tmp_path)
-    assert [path.stem for path in paths] == ["learning_curves", "network_map", "report"]
+    assert [path.stem for path in paths] == [
+        "learning_curves",
+        "network_map",
+        "learning_curves",
+        "network_map",
+        "report",
+    ]
     assert "1 fully connected node network with 6 nodes" in page.text
     assert "quantiles:" not in page.text
 
