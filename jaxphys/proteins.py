@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.sparse
 from jaxtyping import Float
-from scipy.sparse.linalg import splu
-from scipy.spatial import KDTree
 
 from jaxphys._checks import InputError, require
 from jaxphys.networks import SpringNetwork
@@ -143,6 +140,8 @@ def elastic_network(positions: Any, *, cutoff: float = 15.0, exponent: float = 0
     if math.isinf(cutoff):
         edges = np.stack(np.triu_indices(len(places), k=1), axis=1)
     else:
+        from scipy.spatial import KDTree
+
         edges = KDTree(places).query_pairs(cutoff, output_type="ndarray")
         edges = edges[np.lexsort((edges[:, 1], edges[:, 0]))]
     bonds = places[edges[:, 0]] - places[edges[:, 1]]
@@ -266,6 +265,9 @@ def _num_floppy_modes(edges: np.ndarray, directions: np.ndarray, positions: np.n
     columns = 3 * edges[:, :, None] + np.arange(3)
     entries = np.concatenate([directions.ravel(), -directions.ravel()])
     places = (np.tile(rows, 2), np.concatenate([columns[:, 0].ravel(), columns[:, 1].ravel()]))
+    import scipy.sparse
+    from scipy.sparse.linalg import splu
+
     compatibility = scipy.sparse.csc_array((entries, places), shape=(num_edges, size))
     hessian = compatibility.T @ compatibility
     # Far above rounding, far below the softest mode of thousands of nodes.

@@ -1,18 +1,19 @@
 """Who touches whom: edges, positions, components. The only room that knows networkx."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import networkx as nx
 import numpy as np
-import scipy.sparse
 from jaxtyping import Array, Bool, Float, Int
-from scipy.sparse.csgraph import connected_components, shortest_path
 
 from jaxphys._checks import InputError, check_indices, require
+
+# Here and elsewhere, what takes long to import is imported where it is needed.
+if TYPE_CHECKING:
+    import networkx
 
 
 class Topology(eqx.Module):
@@ -80,7 +81,10 @@ class Topology(eqx.Module):
         """
         edges = np.asarray(self.edges)
         size = (self.num_nodes, self.num_nodes)
-        graph = scipy.sparse.coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=size)
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import shortest_path
+
+        graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=size)
         return shortest_path(graph, directed=False, unweighted=True)
 
     def num_floppy_modes(self) -> int:
@@ -119,7 +123,7 @@ class Topology(eqx.Module):
             jnp.concatenate([self.edges, padding]), self.positions, self.box, num_nodes=self.num_nodes
         )
 
-    def to_networkx(self, **edge_attributes: Any) -> nx.Graph:
+    def to_networkx(self, **edge_attributes: Any) -> "networkx.Graph":
         """A networkx graph with nodes `0 … N-1`, their positions as `pos`, and the named edge values.
 
         A `MultiGraph` where edges run side by side, else a `Graph`; padding is left out.
@@ -129,7 +133,9 @@ class Topology(eqx.Module):
         2.0
         """
         pairs = np.sort(np.asarray(self.edges)[np.asarray(self.edge_mask)], axis=1)
-        graph = nx.Graph() if len(np.unique(pairs, axis=0)) == len(pairs) else nx.MultiGraph()
+        import networkx
+
+        graph = networkx.Graph() if len(np.unique(pairs, axis=0)) == len(pairs) else networkx.MultiGraph()
         for node in range(self.num_nodes):
             graph.add_node(node)
             if self.positions is not None:
@@ -143,9 +149,10 @@ class Topology(eqx.Module):
 
 def component_labels(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     """Number of the connected component of every node, `(N,)`."""
-    graph = scipy.sparse.coo_array(
-        (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_nodes, num_nodes)
-    )
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(num_nodes, num_nodes))
     return connected_components(graph, directed=False)[1]
 
 
@@ -248,7 +255,7 @@ def from_edges(
     return Topology(jnp.asarray(array, dtype=jnp.int32), positions, box, num_nodes=num_nodes)
 
 
-def from_networkx(graph: nx.Graph, *, position: str = "pos") -> Topology:
+def from_networkx(graph: "networkx.Graph", *, position: str = "pos") -> Topology:
     """Build a `Topology` from a networkx graph; node i is `list(graph.nodes)[i]`, edges keep their order.
 
     Positions are read from the node attribute named by `position` if every node has it.

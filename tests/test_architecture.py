@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,11 @@ def test_the_package_exports_what_it_names():
     assert len(set(jaxphys.__all__)) == len(jaxphys.__all__)
     for name in jaxphys.__all__:
         assert hasattr(jaxphys, name)
+
+
+def test_what_takes_long_to_import_is_imported_late():
+    """`import jaxphys` takes hardly longer than what it stands on: JAX, Equinox and Optax."""
+    late = ("diffrax", "h5py", "matplotlib", "networkx", "pandas", "plotly", "scipy.sparse", "xarray")
+    code = f"import sys, jaxphys; print(*(name for name in {late} if name in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -1,12 +1,11 @@
 """What an inspection hands back: a verdict, the evidence, and what the physics of the network shows."""
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float
 
 from jaxphys.diagnostics import relative_conductance, sectors
@@ -20,6 +19,9 @@ from jaxphys.networks import (
     NodeNetwork,
     SpringNetwork,
 )
+
+if TYPE_CHECKING:
+    import xarray
 
 _KINDS: dict[type, str] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}
 Verdict = Literal["trained", "not distinguishable", "unusual"]
@@ -75,7 +77,7 @@ class Findings:
     edge_scores: Float[np.ndarray, " M"]
     labels: tuple[str, ...]
     network: AbstractNetwork
-    fields: xr.Dataset
+    fields: "xarray.Dataset"
 
     def as_json(self) -> dict[str, Any]:
         """What `findings.json` holds: verdict, p-value, statistics, nodes and edges, best first."""
@@ -171,7 +173,7 @@ def against(pool: dict[str, np.ndarray]) -> dict[str, Statistic]:
 
 def _readings(
     network: Any, free: int, pattern: Pattern | None
-) -> tuple[tuple[int, int], np.ndarray, np.ndarray, xr.Dataset]:
+) -> tuple[tuple[int, int], np.ndarray, np.ndarray, "xarray.Dataset"]:
     """The two suspected nodes, scores of nodes and edges, and what the physics of the network shows."""
     values, modes = jnp.linalg.eigh(network.hessian())
     values, modes = np.asarray(values)[free:], np.asarray(modes)[:, free:]
@@ -220,7 +222,9 @@ def _readings(
         }
     kind = _KINDS[type(network)]
     facts = {"kind": kind, "num_nodes": network.num_nodes, "num_edges": network.num_edges}
-    return terminals, node_scores, parts, xr.Dataset(fields, attrs=facts)
+    import xarray
+
+    return terminals, node_scores, parts, xarray.Dataset(fields, attrs=facts)
 
 
 def _from_imprint(network: Any, pattern: Pattern) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,6 @@ nodes, each to as many as before, and says whether the graph itself is special.
 """
 
 import numpy as np
-import scipy.special
 from jaxtyping import Float, Int
 
 from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, NodeNetwork
@@ -65,6 +64,8 @@ def smooth(
     The matrix is `J (T Tᵀ - 2) J` with T the ends of edges and J taking off means: what T does not reach
     has one eigenvalue, so that its part is turned at random as a whole.
     """
+    from scipy.special import ndtri
+
     edges, k = np.asarray(network.topology.edges), np.asarray(network.k, dtype=float)
     touches = np.zeros((len(edges), network.num_nodes))
     touches[np.arange(len(edges))[:, None], edges] = 1
@@ -72,7 +73,7 @@ def smooth(
     modes = left[:, singular > 1e-10 * singular[0]]
     order = np.argsort(k, kind="stable")
     scores = np.empty(len(k))
-    scores[order] = scipy.special.ndtri((np.arange(len(k)) + 0.5) / len(k))
+    scores[order] = ndtri((np.arange(len(k)) + 0.5) / len(k))
     coefficients = modes.T @ scores
     rest = scores - modes @ coefficients
     turned = generator.standard_normal((draws, len(k)))

@@ -4,7 +4,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import InputError
@@ -123,6 +122,8 @@ def kinds_of_rows(
 
 def grounded_coordinates(motions: np.ndarray) -> np.ndarray:
     """As many coordinates as there are motions, far apart in what they see of them: `(G, z)`."""
+    import scipy.linalg
+
     chosen = [scipy.linalg.qr(each, mode="r", pivoting=True)[1][: len(each)] for each in motions]
     return np.array(chosen, dtype=int).reshape(len(motions), motions.shape[1])
 
