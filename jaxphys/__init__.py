@@ -1,6 +1,8 @@
 """jaxphys: a differentiable simulator of physical networks that learn, and a reader of what they learned."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 
 from jaxphys import diagnostics, solvers
 from jaxphys._checks import InputError
@@ -116,3 +118,10 @@ __all__ = [
     "triangular_lattice",
     "update_noise",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # `jp.io` and the like are imported when they are used: matplotlib and xarray take long.
+    if name in ("config", "experiments", "io", "plots", "report"):
+        return import_module(f"jaxphys.{name}")
+    raise AttributeError(f"module 'jaxphys' has no attribute {name!r}")

@@ -34,11 +34,11 @@ addEventListener("load", async () => {
 """
 
 
-def opened(path: Path, *options: str) -> tuple[str, list[str]]:
-    """The document once its scripts have run, and what they wrote to the console."""
+def opened(address: str, *options: str) -> tuple[str, list[str]]:
+    """The document of an address once its scripts have run, and what was written to the console."""
     command = [
         *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
-        *("--window-size=1100,1000", "--virtual-time-budget=20000", *options, "--dump-dom", path.as_uri()),
+        *("--window-size=1100,1000", "--virtual-time-budget=20000", *options, "--dump-dom", address),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return done.stdout, re.findall(r"CONSOLE.*", done.stderr)
@@ -50,7 +50,7 @@ def driven(path: Path, script: str, *options: str):
     assert count == 1
     copy = path.with_name("driven.html")
     copy.write_text(html.replace("</head>", _DRIVER % script + "</head>"), encoding="utf-8")
-    document, _ = opened(copy, *options)
+    document, _ = opened(copy.as_uri(), *options)
     copy.unlink()
     answer = json.loads(
         re.search(r'<pre id="answer">(.*?)</pre>', document, re.DOTALL)[1]

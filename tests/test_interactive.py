@@ -99,7 +99,7 @@ def test_a_large_network_has_no_map(dataset, monkeypatch):
 
 @needs_chromium
 def test_the_page_runs_under_its_policy_without_a_word(page):
-    document, console = opened(page)
+    document, console = opened(page.as_uri())
     assert console == []
     assert 'data-drawn="yes"' in document
     assert document.count('class="interactive') == 5
@@ -244,6 +244,6 @@ def test_light_and_dark_can_both_be_read(page):
 @needs_chromium
 def test_on_paper_there_are_images_in_place_of_controls(page, tmp_path):
     out = tmp_path / "page.pdf"
-    opened(page, f"--print-to-pdf={out}")
+    opened(page.as_uri(), f"--print-to-pdf={out}")
     # On a screen images are hidden behind what is drawn in their place.
     assert len(re.findall(rb"/Subtype\s*/Image", out.read_bytes())) >= 5

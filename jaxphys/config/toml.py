@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import tomllib
 import types
 import typing
@@ -206,7 +207,14 @@ def _plain(value: Any) -> Any:
 
 def _describe(cls: Any, title: str, lines: list[str], seen: list[Any]) -> None:
     seen.append(cls)
-    lines += [f"## {title}", "", cls.__doc__, "", "| key | type | default | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"## {title}",
+        "",
+        inspect.cleandoc(cls.__doc__),
+        "",
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
     types_of = typing.get_type_hints(cls)
     inner: list[tuple[str, Any]] = []
     for field in dataclasses.fields(cls):
