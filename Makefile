@@ -17,7 +17,7 @@ export NPROC ?= 16
 # Threads of BLAS that wait for one another cost more than they save where test processes share the cores.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs notebooks clean
 demo: $(READY)
 	$(RUN) -m jaxphys train examples/iris.toml --out $(OUT) --force
 
@@ -33,6 +33,13 @@ lint: $(READY)
 # Warnings (links that lead nowhere, names that are gone) are errors. Then open build/docs/index.html.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+# Runs every notebook at full size (some five minutes) and writes its outputs.
+notebooks: $(READY)
+ifndef NOVENV
+	$(RUN) -m pip install -q -e '.[notebooks]'
+endif
+	$(RUN) notebooks/execute.py
 
 clean:
 	rm -rf $(VENV) runs build/docs
