@@ -98,7 +98,7 @@ nudged = at_rest + eta * (wanted - at_rest)
 clamped = jp.equilibrate(network, clamp, values=jnp.append(1.0, nudged)).x
 
 local = (network.edge_energies(clamped) - network.edge_energies(free)) / eta
-rule = jp.CoupledLearning(eta)(network, task).gradient
+rule = jax.jit(lambda network: jp.CoupledLearning(eta)(network, task).gradient)(network)
 print("largest difference of the two:", float(jnp.abs(local - rule).max()))
 assert jnp.allclose(local, rule, rtol=1e-9, atol=1e-12)
 

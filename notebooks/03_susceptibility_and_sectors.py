@@ -78,8 +78,8 @@ print(f"{topology.num_nodes} nodes, {topology.num_edges} edges, {len(voltages)} 
 # %% [markdown]
 # ## Training
 #
-# Coupled learning, from conductances drawn from 1 to 1.1, kept between $10^{-3}$ and $10^3$. Not every
-# placement allows the task on a planar graph; what follows is about the networks that learned.
+# Coupled learning, from conductances drawn from 1 to 1.1, kept between $10^{-3}$ and $10^3$. Some
+# placements are not learned within these steps; what follows is about the networks that learned.
 
 # %%
 run = jp.train(
@@ -91,11 +91,8 @@ run = jp.train(
     stop_cost=1e-10,
 )
 learned = run.cost[:, -1] <= 1e-4 * run.cost[:, 0]
-print(
-    "failures:",
-    run.failures,
-    f" median cost {np.median(run.cost[:, 0]):.2g} -> {np.median(run.cost[:, -1]):.2g}",
-)
+print("failures:", run.failures)
+print(f"median cost {np.median(run.cost[:, 0]):.2g} -> {np.median(run.cost[:, -1]):.2g}")
 print("learned (cost down by 1e4):", int(learned.sum()), "of", realizations)
 assert not run.failures
 assert np.all(run.cost[:, -1] < run.cost[:, 0])
@@ -202,7 +199,7 @@ handles = [
         ("v", "#1a1a1a", "ground"),
     )
 ]
-figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+legend = figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
 
 # %% [markdown]
 # How well does susceptibility tell the stiffest 5 % of edges from the others? The area under the ROC curve
@@ -282,7 +279,7 @@ handles = [
     plt.Line2D([], [], color=plots.ORANGE, label="edge between two sectors"),
     plt.Line2D([], [], ls="", marker="x", color="black", label="most susceptible 5 % of edges"),
 ]
-figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
 
 # %% [markdown]
 # So the map on the right above, which anyone can compute who knows the network and not its task, shows

@@ -109,6 +109,7 @@ def test_holds_no_trace_of_the_machine(notebook):
         for output in cell.get("outputs", ()):
             printed = output.get("text", output.get("data", {}).get("text/plain", ""))
             assert not PATH.search("".join(printed))
+            assert " at 0x" not in "".join(printed)
 
 
 @pytest.mark.parametrize(
