@@ -142,8 +142,17 @@ right = [len(set(found.terminals) & set(true)) for found, true in pairs]
 for kind, share in called.items():
     print(f"{kind}: {share:.0%} of {number} called trained")
 print(f"trained: both terminals found in {right.count(2)}, one in {right.count(1)}, none in {right.count(0)}")
+beyond = {
+    name: np.mean([abs(found.statistics[name].z) > 2 for found in verdicts["trained"]])
+    for name in ("imprint", "softness", "effective_conductance", "effective_dimension")
+}
+print("trained, beyond two standard deviations of their shuffled selves:")
+for name, share in beyond.items():
+    print(f"    {name} {share:.0%}")
 assert called["trained"] > called["twins"]
 assert small or (called["trained"] > 0.8 and called["twins"] < 0.25 and right.count(2) > number / 2)
+others = max(share for name, share in beyond.items() if name != "imprint")
+assert small or beyond["imprint"] > 2 * others
 
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
@@ -157,6 +166,9 @@ with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
 # %% [markdown]
 # - A network that learned one response is called trained nearly always, and mostly its two terminals are
 #   named. Source and target cannot be told apart: $G$ is symmetric.
+# - What [learning changed](02_imprints.ipynb), softest mode, conductance and dimension, seldom tells the
+#   network from its shuffled selves: the same spread of conductances makes a network soft wherever it lies.
+#   The places tell.
 # - p ≤ 0.05 calls one untrained network in twenty trained, or fewer: `p_value` is the largest over several
 #   null models.
 # - "Not distinguishable" is not "untrained". Regressions, large steps of learning and training by a few per

@@ -92,8 +92,8 @@ plots.eigenvalue_flow(dataset)
 # ## How many are needed?
 #
 # The lowest eigenvalue falls: by how much? Subsets of $R$ networks answer with an error that shrinks as
-# $R^{-1/2}$. With ten networks the answer is uncertain by a visible amount, with a thousand the error
-# is a tenth of that.
+# $R^{-1/2}$. With ten networks the answer is uncertain by a visible amount, with a thousand the error is a
+# tenth of that.
 
 # %%
 fall = run.records["eigenvalues"][:, -1, 0] / run.records["eigenvalues"][:, 0, 0]
