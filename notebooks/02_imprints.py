@@ -84,8 +84,8 @@ plots.learning_curves(dataset)
 # %% [markdown]
 # ## Soft modes
 #
-# The softest mode falls by far the most, to less than half of what it was; the modes in the middle and at
-# the stiff end, which have little to say in a response, by a few per cent to a quarter.
+# The softest mode falls by far the most, to less than half of what it was; the mode in the middle by about
+# a tenth, the stiffest, which has least to say in a response, by a few per cent (medians).
 
 # %%
 eigenvalues = run.records["eigenvalues"]
@@ -101,8 +101,8 @@ plots.spectrum_change(dataset)
 # %% [markdown]
 # ## More conductive, in fewer dimensions
 #
-# One soft mode dominates the response to *any* force: the network responds more strongly, and in fewer
-# directions. With one mode alone the effective dimension would be 1/3.
+# One soft mode dominates the response to almost *any* force: the network responds more strongly, and in
+# fewer directions. With one mode alone the effective dimension would be 1/3.
 
 # %%
 conductance = run.records["effective_conductance"]

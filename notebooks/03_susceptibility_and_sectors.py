@@ -9,8 +9,8 @@
 # $$\left| \frac{\partial G}{\partial k_i} \right| = |s_i|^2, \qquad s_i = B_i\, G,$$
 #
 # of the response $G = H^{-1}$, where $B_i$ takes the drop across edge $i$. It knows nothing of inputs and
-# targets. In trained networks the two agree. We train a disordered planar network, compare them on its map,
-# and see what the edges that both name do to the currents.
+# targets. In trained networks the two agree, it finds. We train a disordered planar network, compare them
+# on its map, and see what the susceptible edges do to the currents.
 
 # %%
 import os
@@ -148,13 +148,13 @@ assert small or np.median(gap) > 30
 
 # %% [markdown]
 # Four directions in the space of conductances are stiff, as many as there are coefficients to learn; in all
-# others the cost is flat.
+# others the cost is nearly flat.
 #
 # ## The maps
 #
 # The first network that learned. Before, the cost hangs on the edges at the terminals and the
-# susceptibility on those at the ground; after learning both mark the same edges, which lie between the
-# terminals.
+# susceptibility on those at the ground; after learning both mark edges between and around inputs and
+# targets, mostly the same ones.
 
 
 # %%
@@ -229,9 +229,10 @@ assert small or np.all(areas["after"] > areas["before"])
 # %% [markdown]
 # ## What these edges do
 #
-# They are weak, and carry little current: they are walls. The voltages fall into *sectors*, regions of
-# nearly equal voltage with jumps between them, found by persistent homology (components that last over at
-# least a twentieth of the voltage's range). The walls are where sectors meet.
+# They are weak and carry little current. The voltages fall into *sectors*, regions of nearly equal voltage
+# with jumps, *walls*, between them, found by persistent homology (components that last over at least a
+# twentieth of the voltage's range). Susceptible edges lie on walls many times more often than edges in
+# general; by far not all of them do.
 
 # %%
 ends = np.asarray(topology.edges)
@@ -282,6 +283,6 @@ handles = [
 legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
 
 # %% [markdown]
-# So the map on the right above, which anyone can compute who knows the network and not its task, shows
+# So the map on the right above, which anyone can compute who knows the network and not its task, points to
 # where the task is held. Not all that paper B says of it holds in our networks: see the claims on figures 4
 # to 12 in [Reproduction](../docs/reproduce.md).
