@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
-from cmcrameri import cm
 from matplotlib.collections import LineCollection
 from scipy.stats import mannwhitneyu
 
@@ -269,7 +268,7 @@ for number, (axes, voltage) in enumerate(zip(panels, one["voltages"], strict=Tru
     axes.add_collection(LineCollection(positions[ends[~inside]], colors=plots.ORANGE, linewidths=1.4))
     susceptible = largest(one["susceptibility"])
     middle = positions[ends[susceptible]].mean(axis=1)
-    drawn = axes.scatter(*positions.T, c=voltage, s=18, cmap=cm.batlow, zorder=2)
+    drawn = axes.scatter(*positions.T, c=voltage, s=18, cmap="cividis", zorder=2)
     axes.scatter(*middle.T, marker="x", s=22, color="black", lw=1.0, zorder=3)
     count = len(np.unique(sectors.labels))
     axes.set_title(f"one volt at input {number}: {count} sectors", loc="left", fontsize=10)
