@@ -182,5 +182,5 @@ plots.network_map(run_dataset(run))
 
 # %% [markdown]
 # More: [rules, integrators, solvers](../docs/python.md); [energies and factors of
-# two](../docs/conventions.md). `jaxphys verify` repeats the comparison with automatic differentiation for
+# two](../docs/theory.md). `jaxphys verify` repeats the comparison with automatic differentiation for
 # every rule, kind of network and solver.
