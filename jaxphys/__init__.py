@@ -41,7 +41,7 @@ from jaxphys.tasks import (
     task_cost,
 )
 from jaxphys.topology import Topology, from_edges, from_networkx
-from jaxphys.train import AdaptiveStep, Run, stack, train
+from jaxphys.train import AdaptiveStep, Run, member, stack, train
 from jaxphys.transforms import bounds, desynchronous, precondition, update_noise
 
 try:
@@ -101,6 +101,7 @@ __all__ = [
     "inspect_responses",
     "jammed_packing",
     "jammed_packings",
+    "member",
     "precondition",
     "random_linear",
     "read_structure",

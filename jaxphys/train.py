@@ -89,6 +89,29 @@ def stack(realizations: Sequence[Any]) -> Any:
         ) from None
 
 
+def member(realizations: Any, number: int) -> Any:
+    """One realization of an ensemble: the network, task or other pytree that stands at a place of `stack`.
+
+    Raises `InputError` if there is no such place.
+
+    >>> import jaxphys as jp
+    >>> networks = jp.stack([jp.FlowNetwork(jp.from_edges([(0, 1)]), k=k) for k in (1.0, 2.0)])
+    >>> jp.member(networks, 1).k.tolist()
+    [2.0]
+    """
+    sizes = {
+        leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(eqx.filter(realizations, eqx.is_array))
+    }
+    size = sizes.pop() if len(sizes) == 1 else 0
+    require(
+        -size <= number < size,
+        "number",
+        f"name one of the {size} realizations" if size else "name a realization of a stacked ensemble",
+        f"it is {number}",
+    )
+    return jax.tree.map(lambda leaf: leaf[number] if eqx.is_array(leaf) else leaf, realizations)
+
+
 def train(
     network: Any,
     task: Any,

@@ -771,3 +771,13 @@ def test_noise_and_desynchronous_draw_from_their_own_streams():
 def test_desynchronous_scales_nothing():
     mask, _ = jp.desynchronous(1.0).update(jnp.arange(5.0), optax.EmptyState(), key=jax.random.key(0))
     assert_identical(mask, jnp.arange(5.0))
+
+
+def test_a_member_of_an_ensemble_is_what_was_stacked():
+    networks = [jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=k) for k in (1.0, 2.0)]
+    tasks = [jp.allostery(n, jp.Boundary(n, ground=[0]), [1], [2], response=0.1) for n in networks]
+    for kept, stacked in ((networks, jp.stack(networks)), (tasks, jp.stack(tasks))):
+        for number in (0, 1, -1):
+            jax.tree.map(assert_identical, jp.member(stacked, number), kept[number])
+    assert_refused("number", jp.member, jp.stack(networks), 2)
+    assert_refused("number", jp.member, tasks[0], 0)

@@ -180,6 +180,13 @@ def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
     weights = np.ones(shape) if task.weights is None else np.asarray(task.weights)
     samples, outputs = np.nonzero(weights.reshape(-1, *shape).any(axis=0))
 
+    return _of_samples(task, samples, outputs, max_iterations)
+
+
+@eqx.filter_jit
+def _of_samples(task: Task, samples: Any, outputs: Any, max_iterations: int) -> Learnability:
+    """Learnability of these outputs of these samples, one for each task if they are stacked."""
+
     def one(task: Task) -> Learnability:
         basis = task.boundary.constraints.basis
         forces = (task.inputs @ task.force @ basis)[samples]
@@ -190,7 +197,7 @@ def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
         whole = (basis @ found.response @ basis.T, basis @ found.separator @ basis.T)
         return eqx.tree_at(lambda this: (this.response, this.separator), found, whole)
 
-    return eqx.filter_jit(one if task.targets.ndim == 2 else jax.vmap(one))(task)
+    return one(task) if task.targets.ndim == 2 else jax.vmap(one)(task)
 
 
 def capacities(
@@ -206,21 +213,31 @@ def capacities(
     learnable. On the host, one compiled program for all.
     """
     realizations, most = targets.shape
-    decide = eqx.filter_jit(
-        jax.vmap(lambda f, a, t, c: learnability(f, a, t, counted=c, max_iterations=max_iterations).decision)
-    )
     low, high = np.zeros(realizations, dtype=int), np.full(realizations, most + 1)
     undecided = 0
     while (high - low > 1).any():
         middle = np.where(high - low > 1, (low + high) // 2, low)
         decision = np.asarray(
-            decide(forces, readouts, targets, jnp.asarray(np.arange(most) < middle[:, None]))
+            _decisions(
+                forces, readouts, targets, jnp.asarray(np.arange(most) < middle[:, None]), max_iterations
+            )
         )
         open_yet = high - low > 1
         undecided += int(((decision == Decision.UNDECIDED) & open_yet).sum())
         good = decision == Decision.LEARNABLE
         low, high = np.where(open_yet & good, middle, low), np.where(open_yet & ~good, middle, high)
     return low, undecided
+
+
+@eqx.filter_jit
+def _decisions(forces: Any, readouts: Any, targets: Any, counted: Any, max_iterations: int) -> Any:
+    """`Decision` on the tasks that are counted, `(R,)`."""
+
+    def one(*arrays: Any) -> Any:
+        *task, counted = arrays
+        return learnability(*task, counted=counted, max_iterations=max_iterations).decision
+
+    return jax.vmap(one)(forces, readouts, targets, counted)
 
 
 def free_dimension(kind: Kind, num_nodes: int, *, dimension: int = 2) -> int:

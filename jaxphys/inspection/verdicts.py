@@ -189,12 +189,12 @@ def check(
         f"lie between {1 / (num_null + 1):.3g}, the least p-value of {num_null} draws, and 1",
         f"it is {significance}",
     )
-    sizes = np.abs(np.asarray(network.k))
+    largest = float(np.abs(np.asarray(network.k)).max())
     require(
-        bool(1e-60 < sizes.max() < 1e60),
+        1e-60 < largest < 1e60,
         "network",
         "have k of a size between 1e-60 and 1e60",
-        f"the largest is {sizes.max():.3g}; choose other units",
+        f"the largest is {largest:.3g}; choose other units",
     )
     if isinstance(network, AbstractDifferenceNetwork):
         require(
