@@ -409,7 +409,9 @@ def _reproduce(parsed: argparse.Namespace) -> int:
 
     settings = Settings(scale=0.1 if parsed.quick else 1.0, seed=parsed.seed)
     try:
-        reproduce(parsed.names, parsed.out, settings, force=parsed.force, jobs=parsed.jobs, tell=_say)
+        reproduce(
+            parsed.names, parsed.out, settings, force=parsed.force, jobs=parsed.jobs, tell=_say, progress=True
+        )
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with the figures that are not done.", file=sys.stderr)
         return 130
@@ -440,6 +442,7 @@ def _inspect(parsed: argparse.Namespace) -> int:
         num_null=parsed.draws,
         significance=parsed.significance,
         seed=parsed.seed,
+        progress=True,
     )
     source = parsed.file.name
     if parsed.out is not None:

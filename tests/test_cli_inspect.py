@@ -1,6 +1,7 @@
 """`jaxphys inspect`: what it writes, prints and refuses, and that refusing leaves nothing behind."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_findings_are_written_once_and_replaced_only_by_force(network, tmp_path,
     assert printed.out.startswith(f"{found['verdict']} (p = ")
     assert " and ".join(found["terminals"]) in printed.out
     assert printed.out.endswith(f"open {out / 'report.html'}\n")
-    assert not printed.err
+    assert re.search(r"\d+/\d+ \[.*network", printed.err), "a bar with the time left"
     assert found["source"] == "net.json"
     assert found["settings"]["num_null"] == 19
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import xarray as xr
+from tqdm import tqdm
 
 from jaxphys._checks import InputError, require
 from jaxphys.experiments.claims import Claim, save_claims
@@ -26,6 +27,7 @@ def reproduce(
     force: bool = False,
     jobs: int = 1,
     tell: Callable[[str], None] = lambda line: None,
+    progress: bool = False,
 ) -> list[Claim]:
     """Run experiments and write `NAME.nc`, `NAME.png`, `claims.json` and `report.html` into the folder `out`.
 
@@ -39,7 +41,7 @@ def reproduce(
     - `settings`: `Settings()`, the papers' ensemble sizes, if left out.
     - `force`: compute again what is there, and replace results of other settings.
     - `jobs`: figures computed side by side, in threads. An interruption then waits for those at work.
-    - `tell`: called with a line of text for every experiment.
+    - `tell`: called with a line of text for every experiment. `progress`: show a bar.
 
     Returns the claims of the experiments named. Raises `InputError`, before any compute, on unknown names, a
     missing extra, single precision, and results of other settings in the folder.
@@ -66,13 +68,16 @@ def reproduce(
             tell(f"{one.name}: already there")
             found[one.name] = stored_claims(dataset)
     write_summary(out)
-    for one, result in _computed(todo, settings, jobs):
-        save_run(result.dataset, _path(out, one))
-        _draw(one, result.dataset, out)
-        tell(f"{one.name}: {_tally(result.claims)}, {result.dataset.attrs['seconds']:.1f} s")
-        found[one.name] = result.claims
-        # After every experiment, so that an interruption leaves a folder that agrees with itself.
-        write_summary(out)
+    with tqdm(total=len(todo), unit="figure", disable=not progress, leave=False) as bar:
+        for one, result in _computed(todo, settings, jobs):
+            save_run(result.dataset, _path(out, one))
+            _draw(one, result.dataset, out)
+            with bar.external_write_mode():
+                tell(f"{one.name}: {_tally(result.claims)}, {result.dataset.attrs['seconds']:.1f} s")
+            bar.update()
+            found[one.name] = result.claims
+            # After every experiment, so that an interruption leaves a folder that agrees with itself.
+            write_summary(out)
     return [claim for one in experiments for claim in found[one.name]]
 
 

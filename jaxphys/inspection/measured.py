@@ -28,6 +28,7 @@ def inspect_responses(
     num_null: int = 200,
     significance: float = 0.05,
     seed: int = 0,
+    progress: bool = False,
 ) -> Findings:
     """Was this network trained, and for what? From measured responses alone, without its graph.
 
@@ -62,7 +63,7 @@ def inspect_responses(
     ('trained', [2, 7])
     """
     if topology is not None:
-        return _on_graph(topology, responses, errors, driven, labels, num_null, significance, seed)
+        return _on_graph(topology, responses, errors, driven, labels, num_null, significance, seed, progress)
     square, spread, names = _square(responses, errors, driven, labels)
     found = reconstruct(square, spread)
     facts = {"resolved": found.resolved, "noise": found.noise}
@@ -73,7 +74,12 @@ def inspect_responses(
         if network.num_nodes in (len(names), len(names) + 1) and network.topology.is_connected():
             names += ("ground",) * (network.num_nodes - len(names))
             result = inspect_network(
-                network, labels=names, num_null=num_null, significance=significance, seed=seed
+                network,
+                labels=names,
+                num_null=num_null,
+                significance=significance,
+                seed=seed,
+                progress=progress,
             )
             seen = f"The readings resolve a flow network of {len(k)} edges."
             fields = result.fields.assign_attrs(**facts)
@@ -82,7 +88,7 @@ def inspect_responses(
     check(matrix, names, num_null, significance, seed)
     hidden = _hides_a_graph(found)
     generator = np.random.default_rng(seed)
-    pools, p_value = _evidence(matrix, found, num_null, generator)
+    pools, p_value = _evidence(matrix, found, num_null, generator, progress)
     crowd = 0
     if p_value <= significance and not hidden:
         crowd = _standing_out(found, num_null, significance, generator)
@@ -102,6 +108,7 @@ def _on_graph(
     num_null: int,
     significance: float,
     seed: int,
+    progress: bool,
 ) -> Findings:
     """Findings of the network on a graph whose responses fit the readings best."""
     size = topology.num_nodes
@@ -118,7 +125,12 @@ def _on_graph(
     spread = None if errors is None else _spread(errors, (size, size))[:, columns]
     fit = fit_conductances(topology, values, spread)
     result = inspect_network(
-        fit.network, labels=labels, num_null=num_null, significance=significance, seed=seed
+        fit.network,
+        labels=labels,
+        num_null=num_null,
+        significance=significance,
+        seed=seed,
+        progress=progress,
     )
     relative = float(np.median(fit.errors / np.asarray(fit.network.k)))
     seen = f"Conductances fitted to the readings on the given graph, with errors of {100 * relative:.2g} %."
@@ -180,6 +192,7 @@ def _evidence(
     found: Reconstruction,
     num_null: int,
     generator: np.random.Generator,
+    progress: bool,
 ) -> tuple[Pools, float]:
     """Statistics beside those of null models, and the p-value of looking trained."""
     values, modes = _response_modes(found)
@@ -189,7 +202,7 @@ def _evidence(
     z = nulls.standardised(pools["rotated"]["peak_response"][:, None])[:, 0]
     p_value = nulls.pooled_p(z)
     if not found.free:
-        pools |= pools_of(matrix, 0, None, num_null, generator)
+        pools |= pools_of(matrix, 0, None, num_null, generator, progress=progress)
         softer, _ = evidence(matrix, {"shuffled": pools["shuffled"]})
         p_value = max(p_value, softer)
     return pools, p_value

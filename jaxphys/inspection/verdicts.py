@@ -12,6 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from jaxphys._checks import InputError, require
 from jaxphys.inspection import nulls
@@ -51,6 +52,7 @@ def inspect_network(
     significance: float = 0.05,
     seed: int = 0,
     null_models: Sequence[str] = NULL_MODELS,
+    progress: bool = False,
 ) -> Findings:
     """Was this network trained, and for what? From its graph and k alone.
 
@@ -70,6 +72,7 @@ def inspect_network(
     - `seed`: of the null models; the same seed gives the same findings.
     - `null_models`: which to draw; `shuffled` always is. `rewired`, a tenth as many, is told beside the
       others but does not bear on the verdict: any lattice differs from a random graph.
+    - `progress`: show a bar.
 
     Raises `InputError` on an ensemble, fewer than 4 nodes or 3 edges, a disconnected graph, a network too
     large for dense algebra (4000 coordinates), or numbers out of range.
@@ -89,7 +92,7 @@ def inspect_network(
         pattern = eqx.filter_jit(learning_pattern)(network, free)
     if _all_equal(network):
         null_models = ("shuffled",)
-    pools = pools_of(network, free, pattern, num_null, generator, null_models)
+    pools = pools_of(network, free, pattern, num_null, generator, null_models, progress)
     p_value, p_unusual = evidence(network, pools)
     other = None
     # Weak springs put elsewhere leave many a spring network nearly floppy, trained or not: its shuffled
@@ -220,6 +223,7 @@ def pools_of(
     num_null: int,
     generator: np.random.Generator,
     null_models: Sequence[str] = NULL_MODELS,
+    progress: bool = False,
 ) -> Pools:
     """Statistics of the network and of all its null models."""
     draws = {"shuffled": nulls.shuffled(network, num_null, generator)}
@@ -228,17 +232,27 @@ def pools_of(
     if pattern is not None and "smooth" in null_models:
         draws["smooth"] = nulls.smooth(network, num_null, generator)
     own = np.asarray(network.k)[None]
-    pools = {null: measured(network, free, pattern, np.concatenate([own, k])) for null, k in draws.items()}
-    if isinstance(network, FlowNetwork) and "rewired" in null_models:
-        draws_of_graphs = max(19, num_null // 10)
-        graphs = jnp.asarray(nulls.rewired(network, draws_of_graphs, generator), network.topology.edges.dtype)
-        k = jnp.asarray(nulls.shuffled(network, draws_of_graphs, generator), network.k.dtype)
-        found = measure_graphs(network, free, graphs, k)
-        pools["rewired"] = {
-            name: np.concatenate([pools["shuffled"][name][:1], np.asarray(values)])
-            for name, values in found.items()
-        }
+    draws_of_graphs = max(19, num_null // 10) if "rewired" in null_models else 0
+    draws_of_graphs *= isinstance(network, FlowNetwork)
+    pools: Pools = {}
+    total = num_null * len(draws) + draws_of_graphs
+    with tqdm(total=total, unit="network", disable=not progress, leave=False) as bar:
+        for null, k in draws.items():
+            pools[null] = measured(network, free, pattern, np.concatenate([own, k]))
+            bar.update(num_null)
+        if draws_of_graphs:
+            pools["rewired"] = _rewired(network, free, draws_of_graphs, generator, pools["shuffled"])
     return pools
+
+
+def _rewired(
+    network: FlowNetwork, free: int, count: int, generator: np.random.Generator, pool: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Statistics of the network, which `pool` holds first, and of its conductances on other graphs."""
+    graphs = jnp.asarray(nulls.rewired(network, count, generator), network.topology.edges.dtype)
+    k = jnp.asarray(nulls.shuffled(network, count, generator), network.k.dtype)
+    found = measure_graphs(network, free, graphs, k)
+    return {name: np.concatenate([pool[name][:1], np.asarray(values)]) for name, values in found.items()}
 
 
 def measured(network: Any, free: int, pattern: Pattern | None, k: np.ndarray) -> dict[str, np.ndarray]:
