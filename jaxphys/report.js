@@ -210,7 +210,7 @@ function drawPictures(data) {
   function drawSoon() {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => { asked = false; draw(); });
+    setTimeout(() => { asked = false; draw(); }, 15); // Not more often than a screen shows.
   }
 
   time.max = String(data.steps.length - 1);
