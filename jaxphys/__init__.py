@@ -1,6 +1,5 @@
 """jaxphys: a differentiable simulator of physical networks that learn, and a reader of what they learned."""
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
@@ -123,6 +122,24 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     # `jp.io` and the like are imported when they are used: matplotlib and xarray take long.
-    if name in ("config", "experiments", "io", "plots", "report"):
-        return import_module(f"jaxphys.{name}")
+    if name == "config":
+        import jaxphys.config as config
+
+        return config
+    if name == "experiments":
+        import jaxphys.experiments as experiments
+
+        return experiments
+    if name == "io":
+        import jaxphys.io as io
+
+        return io
+    if name == "plots":
+        import jaxphys.plots as plots
+
+        return plots
+    if name == "report":
+        import jaxphys.report as report
+
+        return report
     raise AttributeError(f"module 'jaxphys' has no attribute {name!r}")

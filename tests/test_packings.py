@@ -4,7 +4,7 @@ import jax
 import networkx as nx
 import numpy as np
 import pytest
-from helpers import assert_identical
+from helpers import assert_close, assert_identical
 
 import jaxphys as jp
 
@@ -93,7 +93,10 @@ def test_keys_side_by_side_or_alone():
     keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), 2)
     together = jp.jammed_packings(PARTICLES, keys)
     for key, each in zip(keys, together, strict=True):
-        assert_identical(jp.jammed_packing(PARTICLES, key).topology, each.topology)
+        alone = jp.jammed_packing(PARTICLES, key).topology
+        assert_identical(alone.edges, each.topology.edges)
+        # As the machine's compiler has it, to the last bit or but for rounding.
+        assert_close(alone.positions, each.topology.positions, relative=1e-12)
     assert together[0].packing_fraction == pytest.approx(0.86)
 
 
