@@ -104,6 +104,15 @@ class Realizations(eqx.Module):
     rule: Any = None
 
 
+class Learner(eqx.Module):
+    """What a step of one realization is taken with: `samples` are what the rule sees of its task."""
+
+    network: AbstractNetwork
+    samples: Task
+    key: Key[Array, "*R"]
+    rule: AbstractRule | None
+
+
 class Block(eqx.Module):
     """What one device works on: realizations, and a solver planned for them.
 
@@ -116,34 +125,33 @@ class Block(eqx.Module):
     solver: Any
 
     @property
-    def learners(self) -> tuple[Any, Any, Any, Any]:
-        """What a step of each realization is taken with."""
-        return self.realizations.network, self.samples, self.realizations.keys, self.realizations.rule
+    def learners(self) -> Learner:
+        """All of them, stacked."""
+        own = self.realizations
+        return Learner(own.network, self.samples, own.keys, own.rule)
 
 
 @eqx.filter_jit
 def start(mesh: Mesh, block: Block, options: Options) -> Walker:
     """Walkers before anything is measured; step -1 measures where they stand and leaves them there."""
 
-    def one(
-        options: Options, network: AbstractNetwork, samples: Task, key: Array, rule: Any, rate: Array
-    ) -> Walker:
-        options = _with_rule(options, rule)
+    def one(options: Options, learner: Learner, rate: Array) -> Walker:
+        network, options = learner.network, _with_rule(options, learner.rule)
         zero = jnp.zeros((), network.k.dtype)
         unknown = Estimate(jnp.zeros_like(network.k), zero + jnp.inf, zero, jnp.asarray(0, jnp.int32))
         rate = rate if options.adaptive is None else options.adaptive.initial * rate
         if options.integrator is None:
             state = options.optimizer.init(network.k)
         else:
-            unknown = _measure(options, network, samples)
+            unknown = _measure(options, network, learner.samples)
             state = options.integrator.start(network.k, unknown)
-        memory = unsolved(cast(NodeNetwork, network), samples) if options.follows else None
+        memory = unsolved(cast(NodeNetwork, network), learner.samples) if options.follows else None
         return Walker(
             network.k, unknown, state, zero + rate, unknown.status, jnp.asarray(0, jnp.int32), memory
         )
 
     def own(block: Block, options: Options) -> Walker:
-        return jax.vmap(partial(one, _with_solver(options, block)))(*block.learners, block.realizations.rates)
+        return jax.vmap(partial(one, _with_solver(options, block)))(block.learners, block.realizations.rates)
 
     return on_each_device(mesh, own, block, options)
 
@@ -174,21 +182,21 @@ def _advance(
     walkers: Walker, block: Block, options: Options, marks: Int[Array, " c"]
 ) -> tuple[Walker, dict[str, Array]]:
     # Realizations run along the last axis of what a step carries, as solvers like to work.
-    step = jax.vmap(partial(_step, options), in_axes=(-1, 0, 0, 0, 0, None), out_axes=-1)
+    step = jax.vmap(partial(_step, options), in_axes=(-1, 0, None), out_axes=-1)
     record = jax.vmap(partial(_record, options))
 
     def segment(walkers: Walker, ends: tuple[Array, Array]) -> tuple[Walker, dict[str, Array]]:
 
         def one_step(index: Array, walkers: Walker) -> Walker:
-            return as_in_shape(step(walkers, *block.learners, index))
+            return as_in_shape(step(walkers, block.learners, index))
 
         if options.integrator is None:
             walkers = as_in_shape(_turned(walkers, 0, -1))
             walkers = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, walkers), -1, 0)
         else:
-            flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, 0, 0, 0, None))
+            flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, None))
             # It knows where it starts: there is nothing to do before step 0.
-            walkers = flow(walkers, *block.learners, ends[1] - jnp.maximum(ends[0], 0))
+            walkers = flow(walkers, block.learners, ends[1] - jnp.maximum(ends[0], 0))
         return walkers, record(walkers, block.realizations.network, block.realizations.task)
 
     walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
@@ -199,20 +207,12 @@ def _turned(tree: Any, source: int, target: int) -> Any:
     return jax.tree.map(lambda array: jnp.moveaxis(array, source, target), tree)
 
 
-def _step(
-    options: Options,
-    walker: Walker,
-    network: AbstractNetwork,
-    task: Task,
-    key: Array,
-    rule: AbstractRule | None,
-    index: Array,
-) -> Walker:
+def _step(options: Options, walker: Walker, learner: Learner, index: Array) -> Walker:
     """One learning step of one realization; rests where it has failed or is good enough.
 
     Step -1 comes before all others and only measures: every program then holds the rule once.
     """
-    options = _with_rule(options, rule)
+    network, key, options = learner.network, learner.key, _with_rule(options, learner.rule)
     first = index < 0
     updates, optimizer_state = options.optimizer.update(
         walker.rate * walker.estimate.gradient,
@@ -225,7 +225,7 @@ def _step(
     optimizer_state = jax.tree.map(
         lambda new, old: jnp.where(first, old, new), optimizer_state, walker.optimizer_state
     )
-    batch = _batch(task, key, index + 1, options.batch_size)
+    batch = _batch(learner.samples, key, index + 1, options.batch_size)
     active = is_active(walker.status, walker.estimate.cost, options.stop_cost)
     memory = walker.memory
     if memory is None:
@@ -264,24 +264,16 @@ def _step(
     return dataclasses.replace(settled, memory=commit(memory, proposal, moment, accepted))
 
 
-def _flow(
-    options: Options,
-    walker: Walker,
-    network: AbstractNetwork,
-    task: Task,
-    key: Array,
-    rule: AbstractRule | None,
-    steps: Array,
-) -> Walker:
+def _flow(options: Options, walker: Walker, learner: Learner, steps: Array) -> Walker:
     """Many learning steps of one realization at once, as its integrator takes them; it draws nothing."""
-    options = _with_rule(options, rule)
+    network, options = learner.network, _with_rule(options, learner.rule)
     integrator = options.integrator
     assert integrator is not None
 
     def measure(k: Array) -> Any:
         if isinstance(integrator, LevenbergMarquardt):
-            return integrator.linearize(network.with_k(k), task, options.solver)
-        return _measure(options, network.with_k(k), task)
+            return integrator.linearize(network.with_k(k), learner.samples, options.solver)
+        return _measure(options, network.with_k(k), learner.samples)
 
     k, estimate, memory, status = integrator.advance(
         measure, walker.k, walker.estimate, walker.optimizer_state, walker.status, steps, options.stop_cost
