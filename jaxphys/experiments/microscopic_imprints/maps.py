@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.patheffects import withStroke
 from matplotlib.tri import Triangulation
 
 from jaxphys.plots import INK, SIGNED, STRENGTH
@@ -133,6 +134,7 @@ def draw_terminals(axes: Axes, one: xr.Dataset, size: int = 34) -> None:
                 color=style["facecolor"],
                 weight="bold",
                 zorder=6,
+                path_effects=[withStroke(linewidth=1.8, foreground="white")],
             )
         nodes = np.unique(terminals)
         x, y = places[nodes].T
