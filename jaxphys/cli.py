@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="jaxphys",
         description="Simulate physical networks that learn, and read what they learned.",
-        epilog="Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all "
+        epilog="example: jaxphys examples copy iris, then jaxphys train iris.toml --out runs/iris. "
+        "Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all "
         "saved, 130 interrupted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -236,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
         help="certify gradients on this machine",
         description="Check every rule, network, solver and boundary against automatic differentiation, the "
         "orders in the nudge, the cost Hessian and the spectral laws. Exit status 1 if any check fails.",
+        epilog="example: jaxphys verify --network flow 'spring 2-D' --json checks.json",
     )
     verify.add_argument(
         "--network",
@@ -250,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
         help="time learning steps on this machine",
         description="Time one learning step of fixed workloads, in float64 and float32, beside a NumPy loop, "
         "a SciPy loop and a vmapped jnp.linalg.solve, and measure what the machine can do at best.",
+        epilog="example: jaxphys bench --workload W1 W2 --json bench.json",
     )
     bench.add_argument("--json", metavar="FILE", type=_output, help="also write everything measured as JSON")
     bench.add_argument("--quick", action="store_true", help="few short rounds: a look, not a measurement")

@@ -1,6 +1,7 @@
 """The command line: what it writes, what it refuses, and that refusing leaves nothing behind."""
 
 import json
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -349,3 +350,14 @@ def test_overrides_may_stand_before_the_config(config, tmp_path, capsys, monkeyp
     for arguments in (["--set", *wanted], ["--set", "steps", str(config)], []):
         assert cli.main(["train", *arguments, *out]) == 2
         assert capsys.readouterr().err == "jaxphys: train needs one CONFIG.toml; name it before --set\n"
+
+
+def test_every_help_has_an_example_that_is_a_command(capsys):
+    parser = cli._parser()
+    commands = parser._subparsers._group_actions[0].choices
+    for name, command in commands.items():
+        shown = command.epilog.partition(":")[2].replace('eval "$(', "").replace(')"', "")
+        for example in shown.split(";"):
+            program, first, *rest = shlex.split(example)
+            assert (program, first) == ("jaxphys", name)
+            parser.parse_args([first, *rest])
