@@ -25,6 +25,7 @@ from jaxphys.plots import (
     line_pieces,
     node_places,
     node_roles,
+    of_realization,
     quantiles,
     strength_label,
     succeeded,
@@ -198,12 +199,10 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> dict[str, Any]:
     `(frame, edge)` with its scale; `x` are the nodes' states, `(frame, N, d)`.
     """
     realization = typical_realization(dataset)
-    ends = dataset["edges"].values
-    ends = (ends[realization] if ends.ndim == 3 else ends)[shown.edges]
+    ends = of_realization(dataset, "edges", realization, rank=2)[shown.edges]
     apart = ends[:, 0] != ends[:, 1]
     places = node_places(dataset, realization, ends[apart])
-    box = dataset["box"].values if "box" in dataset else None
-    box = box[realization] if box is not None and box.ndim == 2 else box
+    box = of_realization(dataset, "box", realization, rank=1) if "box" in dataset else None
     pieces, owners = line_pieces(ends[apart], places, box)
     pieces, places = in_plane(pieces), in_plane(places)
     kind = dataset.attrs.get("network", "")

@@ -237,11 +237,11 @@ def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
     chosen = typical_realization(dataset) if realization is None else realization
     count = len(_variable(dataset, "k"))
     require(0 <= chosen < count, "realization", f"lie between 0 and {count - 1}", f"it is {chosen}")
-    ends = _of_realization(dataset, "edges", chosen, rank=2)
+    ends = of_realization(dataset, "edges", chosen, rank=2)
     real = np.flatnonzero(ends[:, 0] != ends[:, 1])
     before, after = (_variable(dataset, name)[chosen][real] for name in ("k_initial", "k"))
     places = node_places(dataset, chosen, ends[real])
-    box = _of_realization(dataset, "box", chosen, rank=1) if "box" in dataset else None
+    box = of_realization(dataset, "box", chosen, rank=1) if "box" in dataset else None
     segments, owners = line_pieces(ends[real], places, box)
     segments, places = in_plane(segments), in_plane(places)
     scale = Scale(before, after, signed=dataset.attrs.get("network") == "NodeNetwork")
@@ -422,6 +422,7 @@ def _legend_below(figure: Figure, **options: Any) -> None:
 
 
 def color_bar(figure: Figure, drawn: Any, axes: Any, label: str, **options: Any) -> Any:
+    """The colour bar of something drawn, beside the axes that it belongs to, in the house style."""
     bar = figure.colorbar(drawn, ax=axes, label=label, pad=0.02, **options)
     bar.outline.set_visible(False)
     bar.ax.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9)
@@ -474,7 +475,7 @@ def _stacked(values: np.ndarray) -> np.ndarray:
     return offsets
 
 
-def _of_realization(dataset: xr.Dataset, name: str, realization: int, *, rank: int) -> np.ndarray:
+def of_realization(dataset: xr.Dataset, name: str, realization: int, *, rank: int) -> np.ndarray:
     """A variable of one realization, whether or not all of them share it; `rank` axes without realization."""
     values = _variable(dataset, name)
     return values[realization] if values.ndim > rank else values
@@ -484,7 +485,7 @@ def node_places(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> np.n
     """Where to draw the nodes, `(N, d)`."""
     nodes = int(dataset.attrs.get("num_nodes", ends.max(initial=0) + 1))
     if "positions" in dataset:
-        return _of_realization(dataset, "positions", realization, rank=2)
+        return of_realization(dataset, "positions", realization, rank=2)
     if dataset.attrs.get("network") == "NodeNetwork":
         angle = np.pi / 2 - 2 * np.pi * np.arange(nodes) / nodes
         return np.column_stack([np.cos(angle), np.sin(angle)])
@@ -622,6 +623,7 @@ def _stage_titles(dataset: xr.Dataset, realization: int) -> list[str]:
 
 
 def strength_label(dataset: xr.Dataset) -> str:
+    """What `k` is called in this kind of network, with its unit."""
     names = {"SpringNetwork": "spring constant k", "NodeNetwork": "coupling W"}
     return names.get(dataset.attrs.get("network", ""), "conductance k") + " (simulation units)"
 

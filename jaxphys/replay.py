@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from jaxphys.networks import AbstractDifferenceNetwork, FlowNetwork, SpringNetwork
+from jaxphys.plots import of_realization
 from jaxphys.topology import from_edges
 
 # Beyond this many operations a page would wait too long for its states.
@@ -40,7 +41,7 @@ def replay(dataset: xr.Dataset, realization: int, *, most: int = 41) -> Replay:
     follows the first tenth of the records, where most is learned. One small network at a time: dense, on the
     host, in float64.
     """
-    ends = _own(dataset, "edges", realization, 2)
+    ends = of_realization(dataset, "edges", realization, rank=2)
     is_node = dataset.attrs.get("network") == "NodeNetwork"
     kept = np.arange(len(ends)) if is_node else np.flatnonzero(ends[:, 0] != ends[:, 1])
     last = dataset.sizes["record"] - 1
@@ -72,15 +73,10 @@ def _chosen(last: int, most: int) -> np.ndarray:
     return np.unique(np.concatenate([early, late]).round().astype(int))
 
 
-def _own(dataset: xr.Dataset, name: str, realization: int, rank: int) -> np.ndarray:
-    values = dataset[name].values
-    return values[realization] if values.ndim > rank else values
-
-
 def _compatibility(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> np.ndarray:
     """`(M, c, n)` as in `AbstractDifferenceNetwork.compatibility`."""
     places, box = (
-        _own(dataset, name, realization, rank) if name in dataset else None
+        of_realization(dataset, name, realization, rank=rank) if name in dataset else None
         for name, rank in (("positions", 2), ("box", 1))
     )
     topology = from_edges(ends, num_nodes=int(dataset.attrs["num_nodes"]), positions=places, box=box)
