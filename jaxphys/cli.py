@@ -284,6 +284,7 @@ def _train(parsed: argparse.Namespace) -> int:
     asked = (parsed.coordinator, parsed.processes, parsed.process)
     if parsed.distributed or any(each is not None for each in asked):
         start_processes(*asked)
+    from jaxphys.io.files import jsonable
     from jaxphys.run_folder import train_into
     from jaxphys.sweep_folder import sweep_into
 
@@ -322,20 +323,11 @@ def _train(parsed: argparse.Namespace) -> int:
             # A process that leaves in good order waits for all others.
             os._exit(_PREEMPTED)
     if parsed.json and is_first:
-        print(json.dumps(_finite(summary.facts), indent=1, allow_nan=False))
+        print(json.dumps(jsonable(summary.facts), indent=1, allow_nan=False))
     else:
         for line in summary.lines:
             print(line)
     return 0 if summary.succeeded else 1
-
-
-def _finite(value: Any) -> Any:
-    """What JSON can hold: null for numbers that are none."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # Words of a verdict, and what a terminal shows them in: green, yellow, red.

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from jaxphys.findings_plots import (
 from jaxphys.inspection import Findings, Statistic, inspect_network, inspect_responses
 from jaxphys.inspection.findings import edge_ends
 from jaxphys.io import NetworkFile, ResponseFile, provenance, read_measured, read_network, write_atomically
-from jaxphys.io.files import about, check_own_folder
+from jaxphys.io.files import about, check_own_folder, jsonable
 from jaxphys.io.runs import write_netcdf
 from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.plots import number_text
@@ -176,17 +175,7 @@ def findings_json(findings: Findings, *, source: str) -> str:
     'not distinguishable'
     """
     content = findings.as_json() | {"source": source, "versions": provenance()}
-    return json.dumps(_jsonable(content), indent=1, allow_nan=False) + "\n"
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _jsonable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(each) for each in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _jsonable(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(jsonable(content), indent=1, allow_nan=False) + "\n"
 
 
 def _dataset(findings: Findings, source: str) -> xr.Dataset:

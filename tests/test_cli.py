@@ -17,6 +17,7 @@ from test_certificate import forget_compiled_rules
 import jaxphys as jp
 from jaxphys import cli, run_folder, waves
 from jaxphys.io import provenance
+from jaxphys.io.files import jsonable
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -99,7 +100,7 @@ def test_a_summary_for_programs(config, tmp_path, capsys):
 
 
 def test_json_has_no_numbers_that_are_none():
-    found = cli._finite({"a": [1.0, float("nan")], "b": {"c": float("inf"), "d": "inf"}})
+    found = jsonable({"a": [1.0, float("nan")], "b": {"c": float("inf"), "d": "inf"}})
     assert found == {"a": [1.0, None], "b": {"c": None, "d": "inf"}}
 
 

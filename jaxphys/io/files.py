@@ -423,3 +423,14 @@ def to_labels(array: np.ndarray | None, count: int) -> tuple[str, ...]:
     labels = tuple(to_label(name, f"entry {i} of `labels`") for i, name in enumerate(names))
     check_different(labels, "labels")
     return labels
+
+
+def jsonable(value: Any) -> Any:
+    """The same as JSON can hold it: lists for arrays, null for numbers that are none."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(each) for each in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return jsonable(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,6 +12,8 @@ _LONGEST_VALUE = 1000
 
 
 class Edge(NamedTuple):
+    """An edge of a GraphML file: labels of its ends, its values by name, and the line where it stands."""
+
     source: str
     target: str
     values: dict[str, str]
