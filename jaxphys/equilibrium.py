@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import InputError, check_indices, require
-from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork
+from jaxphys._checks import InputError, require
+from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, Node
 from jaxphys.solvers import AbstractSolver, Constraints, Dense, pinned, solve_bordered
 
 
@@ -40,7 +40,7 @@ class Boundary(eqx.Module):
     - `held_nodes`: nodes whose coordinates are all held (d rows each).
     - `held_drops`: pairs of nodes whose difference is held: a voltage drop, or for springs the
       extension along the line between them.
-    - `ground`: nodes held at zero.
+    - `ground`: nodes held at zero. Nodes are given by number, or by name where the network's have names.
     - `free_modes`: what to do about motions that cost nothing and that no row holds (a floating
       flow network, rigid motions): `"forbid"` refuses them; `"project"` keeps the state
       orthogonal to them and balances forces along them evenly (the pseudo-inverse).
@@ -61,9 +61,9 @@ class Boundary(eqx.Module):
         self,
         network: AbstractNetwork,
         *,
-        held_nodes: Sequence[int] | np.ndarray = (),
-        held_drops: Sequence[tuple[int, int]] | np.ndarray = (),
-        ground: Sequence[int] | np.ndarray = (),
+        held_nodes: Sequence[Node] | np.ndarray = (),
+        held_drops: Sequence[tuple[Node, Node]] | np.ndarray = (),
+        ground: Sequence[Node] | np.ndarray = (),
         free_modes: Literal["forbid", "project"] = "forbid",
     ):
         require(
@@ -72,9 +72,10 @@ class Boundary(eqx.Module):
             'be "forbid" or "project"',
             f"it is {free_modes!r}",
         )
-        check_indices("held_nodes", held_nodes, network.num_nodes, "nodes")
-        check_indices("ground", ground, network.num_nodes, "nodes")
-        drops = [network.drop_row(int(a), int(b)) for a, b in held_drops]
+        held_nodes = network.node_numbers(held_nodes, "held_nodes").reshape(-1)
+        ground = network.node_numbers(ground, "ground").reshape(-1)
+        pairs = network.node_numbers(held_drops, "held_drops").reshape(-1, 2)
+        drops = [network.drop_row(a, b) for a, b in pairs.tolist()]
         require(np.isfinite(drops).all(), "held_drops", "join nodes that are apart", "two of them coincide")
         held = np.concatenate(
             [network.node_rows(held_nodes), np.reshape(drops, (-1, network.num_coordinates))]

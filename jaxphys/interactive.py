@@ -224,6 +224,7 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> dict[str, Any]:
         "pieces": _numbers(pieces.reshape(-1, 4)),
         "owners": owners.tolist(),
         "ends": ends[apart].tolist(),
+        "names": dataset["node_name"].values.tolist() if "node_name" in dataset else None,
         "numbers": shown.edges[apart].tolist(),
         "roles": roles,
         "fields": fields,

@@ -8,7 +8,7 @@ that learning rules and diagnostics need to know about a network.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,7 +18,13 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import check_indices, check_positive, is_concrete, require
-from jaxphys.topology import Topology, rigid_motions
+from jaxphys.topology import Topology, checked_names, from_networkx_with_values, node_numbers, rigid_motions
+
+if TYPE_CHECKING:
+    import networkx
+
+Node = int | np.integer | str
+"""A node: its number, or its name where nodes have names."""
 
 
 class AbstractNetwork(eqx.Module):
@@ -82,6 +88,23 @@ class AbstractNetwork(eqx.Module):
         """`(n,)` row that reads the difference between two nodes. Runs on the host."""
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        """N names of the nodes, or None where they only have numbers."""
+        return None
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """What every node is called: its name, else its number as text."""
+        return self.names or tuple(map(str, range(self.num_nodes)))
+
+    def node_numbers(self, nodes: Any, argument: str = "nodes") -> np.ndarray:
+        """Numbers of nodes that are given by number or name, in the shape of `nodes`.
+
+        Raises `InputError` about `argument` on a node that does not exist.
+        """
+        return node_numbers(nodes, self.num_nodes, self.names, argument)
+
+    @property
     def num_coordinates(self) -> int:
         """n = N d."""
         return self.num_nodes * self.dimension
@@ -100,19 +123,31 @@ class AbstractNetwork(eqx.Module):
         return eqx.tree_at(lambda network: network.k, self, k)
 
     def node_rows(
-        self, nodes: Sequence[int | np.integer] | np.ndarray, directions: np.ndarray | None = None
+        self, nodes: Sequence[Node] | np.ndarray, directions: np.ndarray | None = None
     ) -> np.ndarray:
         """Rows that read the coordinates of `nodes`: all `d` of each, or one along each unit direction.
 
         Shape `(len(nodes) d, n)`, or `(len(nodes), n)` with `directions` of shape `(len(nodes), d)`.
         Runs on the host. Raises `InputError` on a node that does not exist.
         """
-        check_indices("nodes", nodes, self.num_nodes, "nodes")
-        nodes = np.asarray(nodes, dtype=int)
+        nodes = self.node_numbers(nodes)
         rows = np.eye(self.num_coordinates).reshape(self.num_nodes, self.dimension, -1)[nodes]
         if directions is None:
             return rows.reshape(-1, self.num_coordinates)
         return np.einsum("td,tdn->tn", directions, rows)
+
+
+def check_single(network: AbstractNetwork, argument: str = "network") -> None:
+    """Require one network, not an ensemble of `stack`."""
+    require(
+        network.k.ndim == 1,
+        argument,
+        "be one network",
+        f"it is {network.k.shape[0]} realizations side by side; take one with jaxphys.member(network, 0)",
+    )
+
+
+_Network = TypeVar("_Network", bound="AbstractDifferenceNetwork")
 
 
 class AbstractDifferenceNetwork(AbstractNetwork):
@@ -131,9 +166,39 @@ class AbstractDifferenceNetwork(AbstractNetwork):
     def stiffness_blocks(self) -> Float[Array, "M d d"]:
         """`kᵢ` times the `d × d` block by which edge i couples its two ends."""
 
+    @classmethod
+    def from_networkx(
+        cls: type[_Network],
+        graph: "networkx.Graph",
+        *,
+        value: str | None,
+        position: str = "pos",
+        **options: Any,
+    ) -> _Network:
+        """The network of a networkx graph, whose edges carry `k` by the name `value` (None: all are 1).
+
+        Nodes keep their names and, if they have them, the positions named by `position`; `options` are those
+        of the class. Raises `InputError` as `jaxphys.from_networkx` and the class do, and where an edge
+        carries no such number.
+
+        >>> import jaxphys as jp, networkx as nx
+        >>> graph = nx.Graph()
+        >>> graph.add_edge("pump", "valve", conductance=2.0)
+        >>> network = jp.FlowNetwork.from_networkx(graph, value="conductance")
+        >>> network.k.tolist(), network.names
+        ([2.0], ('pump', 'valve'))
+        """
+        topology, k = from_networkx_with_values(graph, value, position=position)
+        make: Any = cls
+        return make(topology, 1.0 if k is None else k, **options)
+
     @property
     def num_nodes(self) -> int:
         return self.topology.num_nodes
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        return self.topology.names
 
     @property
     def edge_mask(self) -> Bool[Array, " M"]:
@@ -324,8 +389,9 @@ class NodeNetwork(AbstractNetwork):
     **Arguments**
 
     - `k`: `(N (N + 1) / 2,)` entries; or use `NodeNetwork.from_matrix`.
+    - `names`: N different names of the nodes, optional.
 
-    Raises `InputError` if the length of `k` is no triangular number or `k` is not finite.
+    Raises `InputError` if the length of `k` is no triangular number, `k` is not finite, or names do not fit.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> jp.NodeNetwork(jnp.array([2.0, -1.0, 3.0])).hessian().tolist()
@@ -333,8 +399,9 @@ class NodeNetwork(AbstractNetwork):
     """
 
     k: Float[Array, " M"]
+    names: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
-    def __init__(self, k: Any):
+    def __init__(self, k: Any, *, names: Sequence[str] | None = None):
         self.k = _as_floating(k)
         size = _triangle_side(self.k.shape[-1])
         require(
@@ -345,15 +412,19 @@ class NodeNetwork(AbstractNetwork):
         )
         if is_concrete(self.k):
             require(np.isfinite(np.asarray(self.k)).all(), "k", "be finite", "it holds NaN or infinity")
+        self.names = checked_names(names, size)
 
     @staticmethod
-    def from_matrix(matrix: Any) -> "NodeNetwork":
-        """The network with Hessian `matrix`, `(N, N)`; raises `InputError` unless it is symmetric."""
+    def from_matrix(matrix: Any, *, names: Sequence[str] | None = None) -> "NodeNetwork":
+        """The network with Hessian `matrix`, `(N, N)`, and perhaps `names` of its nodes.
+
+        Raises `InputError` unless the matrix is symmetric.
+        """
         w = _as_floating(matrix)
         require(w.ndim == 2 and w.shape[0] == w.shape[1], "matrix", "be square", f"its shape is {w.shape}")
         if is_concrete(w):
             require(np.array_equal(w, w.T), "matrix", "be symmetric", "it differs from its transpose")
-        return NodeNetwork(w[np.triu_indices(w.shape[0])])
+        return NodeNetwork(w[np.triu_indices(w.shape[0])], names=names)
 
     @property
     def num_nodes(self) -> int:

@@ -119,6 +119,9 @@ function drawPictures(data) {
   // Rounding to powers of ten tells a number well enough under the pointer.
   const told = (value) => (value === null ? "–" : Number(value).toPrecision(3).replace(/e([+-])(\d+)/, "×10^$1$2"));
 
+  // Names may hold what a label would take for markup.
+  const called = (node) => (map.names ? map.names[node].replace(/&/g, "&amp;").replace(/</g, "&lt;") : node);
+
   function strength(scale, value) {
     if (value === null) return 0;
     if (scale.palette === "signed") return (value - scale.low) / (scale.high - scale.low);
@@ -142,11 +145,11 @@ function drawPictures(data) {
       const [a, b] = map.ends[edge];
       const rows = map.fields.map((each) => {
         const now = each.values[frame][edge], before = each.values[0][edge];
-        const way = (value) => (each.label === "current" ? ` from ${value < 0 ? b : a} to ${value < 0 ? a : b}` : "");
+        const way = (value) => (each.label === "current" ? ` from ${called(value < 0 ? b : a)} to ${called(value < 0 ? a : b)}` : "");
         const size = (value) => told(each.label === "current" && value !== null ? Math.abs(value) : value) + way(value);
         return `${each.label}: ${size(now)}` + (frame ? ` (at first ${size(before)})` : "");
       });
-      middle.text.push(`<b>edge ${map.numbers[edge]}</b>, nodes ${a} and ${b}<br>` + rows.join("<br>"));
+      middle.text.push(`<b>edge ${map.numbers[edge]}</b>, nodes ${called(a)} and ${called(b)}<br>` + rows.join("<br>"));
     });
     const edges = lines.map((line, level) => {
       const share = scale.palette === "signed" ? Math.abs((2 * level + 1) / levels - 1) : (level + 0.5) / levels;
@@ -175,7 +178,7 @@ function drawPictures(data) {
     const text = map.places.map((_, node) => {
       const roles = Object.keys(map.roles).filter((role) => map.roles[role].includes(node));
       const state = map.x ? `<br>${map.state}: ${map.x[frame][node].map(told).join(", ")}` : "";
-      return `<b>node ${node}</b>${roles.length ? ` (${roles.join(", ")})` : ""}${state}`;
+      return `<b>node ${called(node)}</b>${roles.length ? ` (${roles.join(", ")})` : ""}${state}`;
     });
     const trace = (nodes, marker, name, showlegend) => ({
       x: nodes.map((node) => map.places[node][0]), y: nodes.map((node) => map.places[node][1]),

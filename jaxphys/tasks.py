@@ -18,15 +18,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import check_indices, require
 from jaxphys.equilibrium import Boundary, Status, judged, solve_columns
-from jaxphys.networks import (
-    AbstractNetwork,
-    FlowNetwork,
-    SpringNetwork,
-)
+from jaxphys.networks import AbstractNetwork, FlowNetwork, Node, SpringNetwork
 from jaxphys.solvers import AbstractSolver, SparseCholesky, StarMesh, strain_moment
 
 # A node, or a pair of nodes.
-Terminal = int | np.integer | tuple[int, int]
+Terminal = Node | tuple[Node, Node]
 
 
 class AbstractCost(eqx.Module):
@@ -443,7 +439,7 @@ def allostery(
         f"its shape is {wanted.shape}",
     )
     wanted = np.broadcast_to(wanted, (len(targets),))
-    readout = terminal_rows(network, targets, target_directions)
+    readout = terminal_rows(network, targets, target_directions, "targets")
     if boundary.num_held:
         require(
             len(sources) == 0,
@@ -455,7 +451,7 @@ def allostery(
         number = boundary.num_held
     else:
         require(len(sources) > 0, "sources", "name at least one source", "the task is empty")
-        force, values = amplitude * terminal_rows(network, sources, source_directions), None
+        force, values = amplitude * terminal_rows(network, sources, source_directions, "sources"), None
         number = len(sources)
     require(
         number in (1, len(targets)),
@@ -509,7 +505,7 @@ def regression(
         force=force,
         values=values,
         inputs=inputs,
-        readout=terminal_rows(network, targets),
+        readout=terminal_rows(network, targets, argument="targets"),
         targets=inputs @ matrix.T,
         reduction="mean",
     )
@@ -545,7 +541,7 @@ def classification(
         force=force,
         values=values,
         inputs=np.asarray(features, dtype=float),
-        readout=terminal_rows(network, targets),
+        readout=terminal_rows(network, targets, argument="targets"),
         targets=np.eye(len(targets))[labels],
         cost=CrossEntropy() if cost is None else cost,
         reduction="mean",
@@ -553,12 +549,19 @@ def classification(
 
 
 def terminal_rows(
-    network: AbstractNetwork, terminals: Sequence[Terminal], directions: np.ndarray | None = None
+    network: AbstractNetwork,
+    terminals: Sequence[Terminal],
+    directions: np.ndarray | None = None,
+    argument: str = "terminals",
 ) -> np.ndarray:
     """`(terminals, n)` rows that read (or drive) nodes and pairs of nodes.
 
-    A node of a spring network needs its unit vector in `directions`, `(terminals, d)`.
+    A node of a spring network needs its unit vector in `directions`, `(terminals, d)`. Raises `InputError`
+    about `argument`.
     """
+    require(
+        not isinstance(terminals, str), argument, "be a list of nodes or pairs", f"it is {terminals!r:.50}"
+    )
     if directions is not None:
         directions = np.asarray(directions, dtype=float)
         shape = (len(terminals), network.dimension)
@@ -567,7 +570,8 @@ def terminal_rows(
         )
     rows = []
     for i, terminal in enumerate(terminals):
-        if isinstance(terminal, int | np.integer):
+        numbers = network.node_numbers(terminal, argument)
+        if numbers.ndim == 0:
             require(
                 network.dimension == 1 or directions is not None,
                 "directions",
@@ -575,10 +579,13 @@ def terminal_rows(
                 "there are none",
             )
             direction = np.ones((1, 1)) if directions is None else directions[i : i + 1]
-            rows.append(network.node_rows([terminal], direction)[0])
+            rows.append(network.node_rows(numbers[None], direction)[0])
         else:
-            rows.append(network.drop_row(int(terminal[0]), int(terminal[1])))
-    require(np.isfinite(rows).all(), "terminals", "join nodes that are apart", "two of them coincide")
+            require(
+                numbers.shape == (2,), argument, "hold nodes or pairs of nodes", f"it holds {terminal!r:.50}"
+            )
+            rows.append(network.drop_row(*numbers.tolist()))
+    require(np.isfinite(rows).all(), argument, "join nodes that are apart", "two of them coincide")
     return np.array(rows).reshape(-1, network.num_coordinates)
 
 
@@ -595,7 +602,7 @@ def _drive(
         )
         return None, np.eye(boundary.num_held)
     require(len(sources) > 0, "sources", "name at least one source", "the task is empty")
-    return terminal_rows(network, sources), None
+    return terminal_rows(network, sources, argument="sources"), None
 
 
 def _check_task(arrays: dict[str, np.ndarray], n: int, boundary: Boundary) -> None:

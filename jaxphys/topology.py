@@ -1,5 +1,10 @@
 """Who touches whom: edges, positions, components. The only room that knows networkx."""
 
+import dataclasses
+import difflib
+import numbers
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +26,7 @@ class Topology(eqx.Module):
 
     Edges and positions are array leaves, so topologies with equal numbers of nodes and
     edges stack along a leading realization axis (`jaxphys.stack`) and one compiled program
-    serves them all. Only the number of nodes is static.
+    serves them all. The number of nodes and their names are static.
 
     **Attributes**
 
@@ -30,6 +35,8 @@ class Topology(eqx.Module):
     - `positions`: `(N, d)` coordinates, or None.
     - `box`: `(d,)` side lengths of a periodic box (bonds take the nearest image), or None.
     - `num_nodes`: N.
+    - `names`: N names of the nodes, all different, or None where they only have numbers. A name may stand
+      wherever a node's number may.
 
     Build one with `from_edges`, `from_networkx` or a generator.
     """
@@ -38,6 +45,7 @@ class Topology(eqx.Module):
     positions: Float[Array, "N d"] | None
     box: Float[Array, " d"] | None
     num_nodes: int = eqx.field(static=True)
+    names: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
     @property
     def num_edges(self) -> int:
@@ -119,12 +127,10 @@ class Topology(eqx.Module):
         extra = num_edges - self.num_edges
         require(extra >= 0, "num_edges", f"be at least {self.num_edges}", f"it is {num_edges}")
         padding = jnp.zeros((extra, 2), self.edges.dtype)
-        return Topology(
-            jnp.concatenate([self.edges, padding]), self.positions, self.box, num_nodes=self.num_nodes
-        )
+        return dataclasses.replace(self, edges=jnp.concatenate([self.edges, padding]))
 
     def to_networkx(self, **edge_attributes: Any) -> "networkx.Graph":
-        """A networkx graph with nodes `0 … N-1`, their positions as `pos`, and the named edge values.
+        """A networkx graph of the nodes (names, else numbers) with `pos`, and the named values of edges.
 
         A `MultiGraph` where edges run side by side, else a `Graph`; padding is left out.
 
@@ -136,15 +142,52 @@ class Topology(eqx.Module):
         import networkx
 
         graph = networkx.Graph() if len(np.unique(pairs, axis=0)) == len(pairs) else networkx.MultiGraph()
-        for node in range(self.num_nodes):
-            graph.add_node(node)
+        names: Sequence[int | str] = range(self.num_nodes) if self.names is None else self.names
+        for node, name in enumerate(names):
+            graph.add_node(name)
             if self.positions is not None:
-                graph.nodes[node]["pos"] = [float(c) for c in self.positions[node]]
+                graph.nodes[name]["pos"] = [float(c) for c in self.positions[node]]
         columns = {name: np.asarray(values).tolist() for name, values in edge_attributes.items()}
         for i, (source, target) in enumerate(np.asarray(self.edges).tolist()):
             if source != target:
-                graph.add_edge(source, target, **{name: values[i] for name, values in columns.items()})
+                values = {name: column[i] for name, column in columns.items()}
+                graph.add_edge(names[source], names[target], **values)
         return graph
+
+
+def node_numbers(
+    nodes: Any, num_nodes: int, names: tuple[str, ...] | None = None, argument: str = "nodes"
+) -> np.ndarray:
+    """Numbers of nodes that are given by number or by name: integers of the shape of `nodes`.
+
+    Raises `InputError` about `argument` on a node that does not exist, with the name that comes nearest.
+
+    >>> from jaxphys.topology import node_numbers
+    >>> node_numbers([("pump", "drain"), (0, 1)], 3, ("pump", "valve", "drain")).tolist()
+    [[0, 2], [0, 1]]
+    """
+    if isinstance(nodes, np.ndarray) and nodes.dtype.kind in "iu":
+        check_indices(argument, nodes, num_nodes, "nodes")
+        return nodes.astype(int)
+    place: dict[str, int] = {}
+    if names is not None:
+        place = {name: number for number, name in enumerate(names)}
+
+    def number(node: Any) -> Any:
+        if isinstance(node, str):
+            if node not in place:
+                near = difflib.get_close_matches(node[:200], list(place)[:2000], 1, 0.0)
+                known = f"none of that name; nearest is {near[0]!r}" if near else "names for no node"
+                require(False, argument, "name nodes of the network", f"of {node[:200]!r} it has {known}")
+            return place[node]
+        if isinstance(node, numbers.Integral) and not isinstance(node, bool):
+            check_indices(argument, [int(node)], num_nodes, "nodes")
+            return int(node)
+        is_many = isinstance(node, Sequence | set | range) or getattr(node, "ndim", 0) > 0
+        require(is_many, argument, "hold nodes, as integers or names", f"it holds {node!r:.100}")
+        return [number(each) for each in node]
+
+    return np.array(number(nodes), dtype=int)
 
 
 def component_labels(edges: np.ndarray, num_nodes: int) -> np.ndarray:
@@ -198,6 +241,7 @@ def from_edges(
     num_nodes: int | None = None,
     positions: Any = None,
     box: Any = None,
+    names: Sequence[str] | None = None,
 ) -> Topology:
     """Build a `Topology` from node pairs.
 
@@ -206,9 +250,10 @@ def from_edges(
     - `edges`: `(M, 2)` pairs of node numbers, counted from 0.
     - `num_nodes`: N; one more than the largest node number if left out.
     - `positions`: `(N, d)`, optional; `box`: `(d,)` periodic side lengths, optional.
+    - `names`: N different names of the nodes, optional. Names that are but the nodes' numbers are left out.
 
     Raises `InputError` on an empty edge list, an index out of range, a self-loop, or
-    positions that do not fit.
+    positions or names that do not fit.
 
     >>> import jaxphys as jp
     >>> jp.from_edges([(0, 1), (1, 2), (2, 0)]).num_edges
@@ -252,29 +297,104 @@ def from_edges(
             f"it is {box}",
         )
         box = jnp.asarray(box)
-    return Topology(jnp.asarray(array, dtype=jnp.int32), positions, box, num_nodes=num_nodes)
+    return Topology(
+        jnp.asarray(array, dtype=jnp.int32),
+        positions,
+        box,
+        num_nodes=num_nodes,
+        names=checked_names(names, num_nodes),
+    )
+
+
+def checked_names(names: Sequence[str] | None, num_nodes: int) -> tuple[str, ...] | None:
+    """Names as `Topology.names` holds them; raises `InputError` unless they are N different texts."""
+    if names is None:
+        return None
+    names = tuple(names)
+    require(
+        len(names) == num_nodes and all(isinstance(name, str) for name in names),
+        "names",
+        f"hold {num_nodes} names, one for each node, as text",
+        f"it holds {len(names)}",
+    )
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    require(twice is None, "names", "tell nodes apart", f"{twice!r} stands there twice")
+    # They say no more than the numbers do, and would be compared at every call of a compiled program.
+    return None if names == tuple(map(str, range(num_nodes))) else names
 
 
 def from_networkx(graph: "networkx.Graph", *, position: str = "pos") -> Topology:
     """Build a `Topology` from a networkx graph; node i is `list(graph.nodes)[i]`, edges keep their order.
 
-    Positions are read from the node attribute named by `position` if every node has it.
-    Edge values stay with networkx: `[d["k"] for *_, d in graph.edges(data=True)]` has the
-    order of `edges`.
+    Nodes keep their names (as text), and positions that they have by the name `position`. A topology holds no
+    values of edges: where edges carry numbers a warning says so, and
+    `FlowNetwork.from_networkx` or `SpringNetwork.from_networkx` take them over.
 
-    Raises `InputError` on a directed graph, a graph without edges, or self-loops.
+    Raises `InputError` on a directed graph, a graph without edges, self-loops, positions of some nodes only,
+    or nodes that cannot be told apart as text.
 
     >>> import jaxphys as jp, networkx as nx
     >>> jp.from_networkx(nx.path_graph(4)).num_edges
     3
     """
+    found = _from_networkx(graph, position)
+    carried = sorted({str(name) for *_, data in graph.edges(data=True) for name in _numeric(data)})
+    if carried:
+        names = ", ".join(f"`{name}`" for name in carried[:5])
+        warnings.warn(
+            f"The edges of the graph carry {names}, which a topology leaves out; to keep one of them as k "
+            f"call FlowNetwork.from_networkx(graph, value={carried[0]!r}), to do without value=None.",
+            stacklevel=2,
+        )
+    return found
+
+
+def from_networkx_with_values(
+    graph: "networkx.Graph", value: str | None, *, position: str = "pos"
+) -> tuple[Topology, np.ndarray | None]:
+    """The topology of a networkx graph, and the values `(M,)` that its edges carry by the name `value`.
+
+    None where `value` is None. Raises `InputError` as `from_networkx`, and where an edge carries no such
+    number.
+    """
+    found = _from_networkx(graph, position)
+    if value is None:
+        return found, None
+    for a, b, data in graph.edges(data=True):
+        carried = ", ".join(map(str, _numeric(data))) or "no numbers"
+        require(
+            value in _numeric(data),
+            "value",
+            "name a number that every edge carries",
+            f"edge ({a!r:.50}, {b!r:.50}) carries {carried}, not {value!r:.50}",
+        )
+    return found, np.array([data[value] for *_, data in graph.edges(data=True)], dtype=float)
+
+
+def _numeric(data: dict[Any, Any]) -> list[Any]:
+    """Names of the numbers among the attributes of an edge."""
+    return [
+        name
+        for name, value in data.items()
+        if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    ]
+
+
+def _from_networkx(graph: "networkx.Graph", position: str) -> Topology:
     if graph.is_directed():
         raise InputError("Argument `graph` must be undirected, but it is directed; call `.to_undirected()`.")
     number = {node: i for i, node in enumerate(graph.nodes)}
     edges = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=int).reshape(-1, 2)
-    positions = [graph.nodes[node].get(position) for node in graph.nodes]
+    positions = [graph.nodes[node][position] for node in graph.nodes if position in graph.nodes[node]]
+    require(
+        len(positions) in (0, len(number)),
+        "graph",
+        f"give all nodes a `{position}` or none",
+        f"{len(positions)} of {len(number)} have one",
+    )
     return from_edges(
         edges,
         num_nodes=len(number),
-        positions=None if any(p is None for p in positions) else np.array(positions, dtype=float),
+        positions=np.array(positions, dtype=float) if positions else None,
+        names=[str(node) for node in number],
     )

@@ -16,7 +16,7 @@ from test_certificate import forget_compiled_rules
 
 import jaxphys as jp
 from jaxphys import cli, run_folder, waves
-from jaxphys.io import provenance
+from jaxphys.io import provenance, read_network
 from jaxphys.io.files import jsonable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +70,44 @@ def test_train_writes_a_whole_run(config, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "test accuracy" in printed.out
     assert "step/s" in printed.err
+
+
+NAMED = """
+realizations = 3
+steps = 10
+block = 2
+[network]
+kind = "flow"
+graph = { kind = "file", path = "PATH" }
+initial = { kind = "file" }
+[task]
+kind = "allostery"
+sources = ["in <A>"]
+targets = [["outlet", "ß"]]
+ground = ["4"]
+"""
+
+
+def test_names_of_nodes_travel_from_a_file_to_all_that_a_run_writes(tmp_path):
+    names = ("in <A>", "ß", "outlet", "4")
+    edges = tmp_path / "edges.csv"
+    edges.write_text("source,target,k\nin <A>,ß,1\nß,outlet,2\noutlet,4,1\n4,in <A>,1\n")
+    config, out = tmp_path / "run.toml", tmp_path / "out"
+    config.write_text(NAMED.replace("PATH", str(edges)))
+    assert cli.main(["train", str(config), "--out", str(out)]) == 0
+    with xr.open_dataset(out / "run.nc", engine="h5netcdf") as run:
+        assert run["node_name"].dims == ("node",)
+        assert tuple(run["node_name"].values) == names
+        assert run.sizes["realization"] == 3
+    assert [node["id"] for node in json.loads((out / "network.json").read_text())["nodes"]] == list(names)
+    page = (out / "report.html").read_text()
+    assert '"names":["in \\u003cA\\u003e","\\u00df","outlet","4"]' in page
+    for suffix in ("graphml", "csv", "json", "npz"):
+        there = tmp_path / f"network.{suffix}"
+        assert cli.main(["export", str(out / "run.nc"), "--to", suffix, "--out", str(there)]) == 0
+        assert set(read_network(there).network.names) == set(names)
+    assert cli.main(["export", str(out / "run.nc"), "--to", "spice", "--out", str(tmp_path / "a.cir")]) == 0
+    assert "* n2 is outlet" in (tmp_path / "a.cir").read_text()
 
 
 def test_the_resolved_config_gives_the_same_run(config, tmp_path):

@@ -83,7 +83,7 @@ def test_overrides(tmp_path):
         ("[optimizer]\nrate = 'fast'", "`optimizer.rate` must be a finite number"),
         ("[optimizer]\nadaptive = 1", "`optimizer.adaptive` must be true or false"),
         ("[task]\nkind = 'allostery'\nterminals = 'corners'", "`task.terminals` must be 'nodes' or 'edges'"),
-        ("[task]\nkind = 'allostery'\nsources = ['a']", "`task.sources` must be a list"),
+        ("[task]\nkind = 'allostery'\nsources = [0.5]", "`task.sources` must be a list"),
         ("[task]\nkind = 'regression'\nmatrix = [[1, 'a']]", "`task.matrix` must be a list"),
         ("record = ['eigenvalue']", "`record` unknown name 'eigenvalue'; nearest known: 'eigenvalues'"),
         ("steps = ", "not valid TOML"),
@@ -206,6 +206,39 @@ def test_graphs_and_values_from_a_file(tmp_path):
     assert ensemble.network.k.tolist() == [[1.5, 2.5, 3.5]] * 2
 
 
+def from_file(tmp_path, text, **task):
+    path = tmp_path / "edges.csv"
+    path.write_text(text)
+    network = {"kind": "flow", "graph": {"kind": "file", "path": str(path)}, "initial": {"kind": "file"}}
+    return build(
+        parse_config(
+            {"realizations": 2, "network": network, "task": {"kind": "allostery", "tasks": 1, **task}}
+        )
+    )
+
+
+def test_nodes_of_a_file_by_name(tmp_path):
+    text = "source,target,k\nin A,b,1.5\nb,c,2.5\nc,in A,3.5\nc,d,1\n"
+    ensemble = from_file(tmp_path, text, sources=["in A"], targets=[["c", "b"]], ground=["d"])
+    assert ensemble.network.names == ("in A", "b", "c", "d")
+    assert ensemble.task.force[0].tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    assert ensemble.task.readout[0].tolist() == [[0.0, -1.0, 1.0, 0.0]]
+    assert ensemble.task.boundary.rows[0].tolist() == [[0.0, 0.0, 0.0, 1.0]]
+    with pytest.raises(jp.InputError, match=r"`task.sources` must name nodes .* nearest is 'in A'"):
+        from_file(tmp_path, text, sources=["in B"])
+
+
+def test_a_number_that_names_another_node_is_not_guessed_at(tmp_path):
+    text = "source,target,k\n2,1,1.5\n1,3,2.5\n3,2,3.5\n"
+    assert from_file(tmp_path, text, ground=["1"]).task.boundary.rows[0].tolist() == [[0.0, 1.0, 0.0]]
+    for node in (2, [1, 3]):
+        with pytest.raises(jp.InputError, match=r"say which node . is, .* in quotes"):
+            from_file(tmp_path, text, sources=[node])
+    # At its own place a number is clear.
+    text = "source,target,k\na,1,1.5\n1,3,2.5\n3,a,3.5\n"
+    assert from_file(tmp_path, text, ground=[1]).task.boundary.rows[0].tolist() == [[0.0, 1.0, 0.0]]
+
+
 @pytest.mark.parametrize(
     ("table", "saying"),
     [
@@ -228,7 +261,7 @@ def test_graphs_and_values_from_a_file(tmp_path):
         ({"network": {"kind": "spring", "graph": {"edges": 60}}}, "`num_edges` must be at least 77"),
         ({"network": {"kind": "spring", "graph": {"kind": "square_lattice"}}}, "be rigid"),
         ({"network": {"kind": "spring", "graph": {"kind": "complete"}}}, "have positions"),
-        ({"task": {"kind": "allostery", "sources": [99]}}, "`nodes` must name nodes between 0 and 19"),
+        ({"task": {"kind": "allostery", "sources": [99]}}, "`task.sources` must name nodes between 0 and 19"),
         ({"task": {"kind": "allostery", "sources": [1, 2]}}, "`task.sources` must be empty or name 1"),
         ({"task": {"kind": "allostery", "drive": "held", "sources": [1], "targets": [1]}}, "also held"),
         ({"task": {"kind": "classification", "train_per_class": 50}}, "`task.train_per_class`"),

@@ -1,10 +1,12 @@
 """Networks on their way to other programs and back; ngspice agrees on the voltages."""
 
+import dataclasses
 import os
 import re
 import shutil
 import subprocess
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import networkx as nx
@@ -193,12 +195,20 @@ def networks():
     return {"flow": flow, "spring": spring, "solid": solid, "node": node}
 
 
+def named(network, names):
+    if isinstance(network, jp.NodeNetwork):
+        return jp.NodeNetwork(network.k, names=names)
+    topology = dataclasses.replace(network.topology, names=names)
+    return eqx.tree_at(lambda one: one.topology, network, topology)
+
+
 @pytest.mark.parametrize("suffix", ["json", "graphml", "csv", "npz"])
 @pytest.mark.parametrize("kind", ["flow", "spring", "solid", "node"])
 def test_formats_come_back_as_they_were(kind, suffix, tmp_path):
     network, path = networks()[kind], tmp_path / f"net.{suffix}"
-    names = [f"node {i}" for i in range(network.num_nodes)]
-    export_network(network, path, names)
+    names = tuple(f"node {i}" for i in range(network.num_nodes))
+    network = named(network, names)
+    export_network(network, path)
     told = "node" if (kind, suffix) == ("node", "csv") else None
     again = read_network(path, kind=told)
     assert type(again.network) is type(network)
@@ -232,6 +242,18 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
     )
     with pytest.raises(InputError, match="must end in"):
         export_network(periodic, tmp_path / "net.xlsx")
+    with pytest.raises(InputError, match="no line for node '2', which has no edge"):
+        export_network(jp.FlowNetwork(jp.from_edges([(0, 1)], num_nodes=3)), tmp_path / "net.csv")
+
+
+@pytest.mark.parametrize("suffix", ["json", "graphml", "csv", "npz"])
+def test_an_ensemble_is_not_written_as_one_network(suffix, tmp_path):
+    pair = jp.stack([jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k) for k in (1.0, 2.0)])
+    with pytest.raises(jp.InputError, match=r"one network, but it is 2 realizations .*jaxphys\.member"):
+        export_network(pair, tmp_path / f"network.{suffix}")
+    assert not list(tmp_path.iterdir())
+    export_network(jp.member(pair, 1), tmp_path / f"network.{suffix}")
+    assert read_network(tmp_path / f"network.{suffix}").network.k.tolist() == [2.0, 2.0]
 
 
 def test_the_command_writes_a_run_as_a_netlist(tmp_path, capsys):

@@ -176,6 +176,24 @@ def test_the_pointer_tells_of_edges_and_nodes(page, dataset):
     assert re.search(r"node 1 \(driven\)pressure or voltage: ", node)
 
 
+def test_nodes_are_called_by_name(dataset):
+    names = [f"vessel {i}" for i in range(dataset.attrs["num_nodes"])]
+    assert page_data(dataset)["map"]["names"] is None
+    assert page_data(dataset.assign(node_name=("node", names)))["map"]["names"] == names
+
+
+@needs_chromium
+def test_the_pointer_tells_the_names_of_nodes(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxphys.report._DPI", 20)
+    names = [f"<b>&{i}" for i in range(dataset.attrs["num_nodes"])]
+    edge, node = driven(
+        write_report(dataset.assign(node_name=("node", names)), tmp_path, config="seed = 0")[-1], HOVER
+    )
+    assert re.search(r"edge 2, nodes <b>&\d+ and <b>&\d+", edge)
+    assert re.search(r" from <b>&\d+ to <b>&\d+", edge)
+    assert "node <b>&1 (driven)" in node
+
+
 SORT = """
   const table = document.querySelector("table.sortable");
   const heading = [...table.tHead.rows].at(-1).cells[3];

@@ -179,19 +179,86 @@ def test_networkx_edge_values_follow_the_edges():
     graph = nx.Graph()
     graph.add_edge("tea", "pot", k=2.5)
     graph.add_edge("cup", "tea", k=0.5)
-    topology = jp.from_networkx(graph)
-    assert np.asarray(topology.edges).tolist() == [list(map(list(graph).index, edge)) for edge in graph.edges]
-    k = [data["k"] for *_, data in graph.edges(data=True)]
-    out = topology.to_networkx(k=k, power=np.array([1.0, 4.0]))
-    assert out.edges[0, 1] == {"k": 2.5, "power": 1.0}
-    assert out.edges[0, 2] == {"k": 0.5, "power": 4.0}
-    assert type(out.edges[0, 1]["power"]) is float
+    network = jp.FlowNetwork.from_networkx(graph, value="k")
+    assert network.names == ("tea", "pot", "cup")
+    assert network.k.tolist() == [data["k"] for *_, data in graph.edges(data=True)]
+    out = network.topology.to_networkx(k=network.k, power=np.array([1.0, 4.0]))
+    assert out.edges["tea", "pot"] == {"k": 2.5, "power": 1.0}
+    assert out.edges["tea", "cup"] == {"k": 0.5, "power": 4.0}
+    assert type(out.edges["tea", "pot"]["power"]) is float
+    assert jp.FlowNetwork.from_networkx(graph, value=None).k.tolist() == [1.0, 1.0]
+
+
+def test_networkx_edge_values_are_not_dropped_in_silence():
+    graph = nx.Graph()
+    graph.add_edge(0, 1, conductance=2.5, label="wide", open=True)
+    with pytest.warns(UserWarning, match=r"carry `conductance`, which .* value='conductance'"):
+        jp.from_networkx(graph)
+    graph.add_edge(1, 2, label="narrow")
+    with pytest.raises(jp.InputError, match=r"edge \(1, 2\) carries no numbers, not 'conductance'"):
+        jp.FlowNetwork.from_networkx(graph, value="conductance")
+
+
+def test_networkx_springs_keep_positions_and_values():
+    graph = nx.Graph()
+    for node, place in {"a": (0.0, 0.0), "b": (3.0, 4.0)}.items():
+        graph.add_node(node, pos=place)
+    graph.add_edge("a", "b", stiffness=2.0)
+    network = jp.SpringNetwork.from_networkx(graph, value="stiffness", law="vector")
+    assert (network.law, network.names, network.k.tolist()) == ("vector", ("a", "b"), [2.0])
+    assert_close(network.directions[0], jnp.array([-0.6, -0.8]), relative=ulps(4))
+
+
+def test_names_stand_wherever_numbers_may():
+    names = ("in A", "middle", "out", "in B")
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (3, 0)], names=names))
+    plain = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (3, 0)]))
+    assert network.node_names == names
+    assert plain.node_names == ("0", "1", "2", "3")
+    held = jp.Boundary(network, held_nodes=["in A"], held_drops=[("in B", "out")], ground=["middle"])
+    assert_identical(held.rows, jp.Boundary(plain, held_nodes=[0], held_drops=[(3, 2)], ground=[1]).rows)
+    grounded = [jp.Boundary(network, ground=["middle"]), jp.Boundary(plain, ground=[1])]
+    by_name = jp.allostery(network, grounded[0], ["in A"], [("out", "in B"), 3], response=0.1)
+    by_number = jp.allostery(plain, grounded[1], [0], [(2, 3), 3], response=0.1)
+    assert_identical((by_name.force, by_name.readout), (by_number.force, by_number.readout))
+    assert network.topology.padded(6).names == names
+    assert jp.member(jp.stack([network, network]), 1).names == names
+    assert jp.NodeNetwork.from_matrix(3 * np.eye(2), names=["a", "b"]).node_numbers(["b"]).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "saying"),
+    [
+        (["in C"], "nearest is 'in [AB]'"),
+        ([4], "4 is out of range"),
+        ([-1], "-1 is out of range"),
+        (np.array([0.5]), "as integers or names, but it holds .*0.5"),
+        (np.array([True]), "it holds .*True"),
+        (np.array([None]), "it holds None"),
+    ],
+)
+def test_nodes_that_do_not_exist(nodes, saying):
+    topology = jp.from_edges([(0, 1), (1, 2), (2, 3)], names=["in A", "middle", "out", "in B"])
+    with pytest.raises(jp.InputError, match=saying):
+        jp.Boundary(jp.FlowNetwork(topology), ground=nodes)
+
+
+def test_names_must_tell_nodes_apart():
+    for names, saying in (
+        (["a"], "hold 2 names"),
+        (["a", "a"], "'a' stands there twice"),
+    ):
+        with pytest.raises(jp.InputError, match=saying):
+            jp.from_edges([(0, 1)], names=names)
+    # Names that are but numbers say nothing.
+    assert jp.from_edges([(0, 1)], names=["0", "1"]).names is None
 
 
 def test_networkx_positions_need_every_node():
     graph = nx.path_graph(3)
     nx.set_node_attributes(graph, {0: (0.0, 0.0), 1: (1.0, 0.0)}, "pos")
-    assert jp.from_networkx(graph).positions is None
+    with pytest.raises(jp.InputError, match="give all nodes a `pos` or none, but 2 of 3 have one"):
+        jp.from_networkx(graph)
     graph.nodes[2]["pos"] = (2.0, 1.0)
     assert_identical(jp.from_networkx(graph).positions, jnp.asarray([[0.0, 0.0], [1.0, 0.0], [2.0, 1.0]]))
     nx.set_node_attributes(graph, {node: (float(node), 0.0) for node in graph}, "place")

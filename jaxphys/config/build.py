@@ -1,8 +1,9 @@
 """From a `RunConfig` to stacked networks and tasks."""
 
 import csv
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -449,34 +450,34 @@ def _terminals(
     num_targets: int,
 ) -> tuple[Boundary, list[Terminal], list[Terminal]]:
     """Boundary, sources (empty where they are held) and targets; random where the config names none."""
-    used = {
-        node for terminal in (*config.sources, *config.targets) for node in np.atleast_1d(terminal).tolist()
+    given = {
+        "sources": _numbered(network, config.sources, "task.sources"),
+        "targets": _numbered(network, config.targets, "task.targets"),
     }
-    if not isinstance(config.ground, str):
-        used |= set(config.ground)
+    grounds = () if isinstance(config.ground, str) else config.ground
+    ground: list[Any] = _numbered(network, grounds, "task.ground")
+    used = set(np.hstack([[], *itertools.chain(*given.values(), ground)]).astype(int).tolist())
     order = [node for node in generator.permutation(network.num_nodes).tolist() if node not in used]
-    ground: list[int] = [] if isinstance(config.ground, str) else list(config.ground)
     if config.ground == "random":
         require(order, "task.ground", "find a free node", "all nodes are taken")
         ground = [order.pop()]
     candidates: list[Terminal] = list(order)
     if config.terminals == "edges":
         candidates = _separate_edges(network, set(order), generator)
-    named = {"sources": (config.sources, num_sources), "targets": (config.targets, num_targets)}
     found: dict[str, list[Terminal]] = {}
-    for name, (given, number) in named.items():
+    for (name, named), number in zip(given.items(), (num_sources, num_targets), strict=True):
         require(
-            len(given) in (0, number), f"task.{name}", f"be empty or name {number}", f"it names {len(given)}"
+            len(named) in (0, number), f"task.{name}", f"be empty or name {number}", f"it names {len(named)}"
         )
-        if not given:
+        if not named:
             require(
                 len(candidates) >= number,
                 f"task.{name}",
                 f"find {number} free {config.terminals}",
                 f"the network has {len(candidates)} left",
             )
-            given, candidates = tuple(candidates[:number]), candidates[number:]
-        found[name] = list(given)
+            named, candidates = candidates[:number], candidates[number:]
+        found[name] = named
     # Grounded nodes leave a spring network its rotations about them.
     turning = network.dimension > 1
     policy: Literal["project", "forbid"] = "project" if turning or config.ground == "project" else "forbid"
@@ -498,6 +499,21 @@ def _terminals(
     )
     held = Boundary(network, held_nodes=nodes, held_drops=drops, ground=ground, free_modes=policy)
     return held, [], found["targets"]
+
+
+def _numbered(network: AbstractNetwork, terminals: Sequence[schema.Terminal], key: str) -> list[Terminal]:
+    """Nodes and pairs of nodes by number. An integer that is also the name of another node is refused."""
+    place = {name: number for number, name in enumerate(network.names or ())}
+    for terminal in terminals:
+        for node in terminal if isinstance(terminal, tuple) else (terminal,):
+            require(
+                isinstance(node, str) or place.get(str(node), node) == node,
+                key,
+                f"say which node {node} is",
+                f'one is called "{node}" in the file and another has this number; write the name in quotes',
+            )
+    numbers = [network.node_numbers(terminal, key).tolist() for terminal in terminals]
+    return [tuple(each) if isinstance(each, list) else each for each in numbers]
 
 
 def _separate_edges(

@@ -143,7 +143,9 @@ class Spring:
     law: Literal["central", "vector"] = _key("central", "strain: extension of the bond, or whole difference")
 
 
-Nodes = tuple[int | tuple[int, int], ...]
+# A number, or a name where a graph's file names its nodes.
+AnyNode = int | str
+Terminal = AnyNode | tuple[AnyNode, AnyNode]
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,11 @@ class Terminals:
 
     terminals: Literal["nodes", "edges"] = _key("nodes", "what random sources and targets are")
     drive: Literal["force", "held"] = _key("force", "inputs are forces (currents), or held values")
-    ground: Literal["project", "random"] | tuple[int, ...] = _key(
+    ground: Literal["project", "random"] | tuple[AnyNode, ...] = _key(
         "project", "nodes held at zero, one random node, or none with free modes projected out"
     )
-    sources: Nodes = _key((), "nodes or pairs of nodes; random if empty")
-    targets: Nodes = _key((), "nodes or pairs of nodes; random if empty")
+    sources: tuple[Terminal, ...] = _key((), "nodes or pairs of nodes, by number or name; random if empty")
+    targets: tuple[Terminal, ...] = _key((), "nodes or pairs of nodes, by number or name; random if empty")
 
 
 @dataclass(frozen=True)

@@ -186,15 +186,21 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
-def _type_name(wanted: Any) -> str:
+def _type_name(wanted: Any, many: bool = False) -> str:
     if len(_options(wanted)) > 1:
-        return " or ".join(_type_name(option) for option in _options(wanted) if option is not types.NoneType)
+        named = (_type_name(option, many) for option in _options(wanted) if option is not types.NoneType)
+        return " or ".join(named)
     if typing.get_origin(wanted) is Literal:
         return " or ".join(repr(option) for option in typing.get_args(wanted))
     if typing.get_origin(wanted) is tuple:
-        return f"a list of {_type_name(typing.get_args(wanted)[0])}"
-    names = {int: "an integer", float: "a finite number", str: "a string", bool: "true or false"}
-    return names.get(wanted, "a table")
+        return f"{'lists' if many else 'a list'} of {_type_name(typing.get_args(wanted)[0], many=True)}"
+    names = {
+        int: ("an integer", "integers"),
+        float: ("a finite number", "finite numbers"),
+        str: ("a string", "strings"),
+        bool: ("true or false", "true or false"),
+    }
+    return names.get(wanted, ("a table", "tables"))[many]
 
 
 def _plain(value: Any) -> Any:

@@ -134,7 +134,7 @@ def assembled(
         terminals,
         node_scores,
         edge_scores,
-        labels or tuple(str(node) for node in range(network.num_nodes)),
+        labels or network.node_names,
         network,
         fields.assign_attrs(**facts),
     )

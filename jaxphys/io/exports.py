@@ -16,7 +16,7 @@ from jaxphys.io.circuits import NETLISTS, Circuit, make_circuit, read_netlist, r
 from jaxphys.io.files import about, shown, write_atomically
 from jaxphys.io.networks import KINDS, read_network, save_network
 from jaxphys.io.runs import read_run_network, read_run_task
-from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
 
 _NAMES = {FlowNetwork: "conductance", SpringNetwork: "stiffness", NodeNetwork: "k"}
 
@@ -42,8 +42,7 @@ def export_file(
     """
     suffix, has_sources = Path(path).suffix.lower(), bool(held or currents or ground)
     if not as_netlist:
-        network, labels = read_network(path, kind=kind, realization=realization)
-        export_network(network, out, labels)
+        export_network(read_network(path, kind=kind, realization=realization).network, out)
         return
     if not has_sources and suffix == ".nc":
         save_netlist(read_run_circuit(path, realization=realization, sample=sample), out)
@@ -71,18 +70,19 @@ def export_file(
     save_netlist(circuit, out)
 
 
-def export_network(network: AbstractNetwork, path: Path | str, labels: Sequence[str] | None = None) -> None:
+def export_network(network: AbstractNetwork, path: Path | str) -> None:
     """Write a network as `.json`, `.graphml`, `.csv` or `.npz`, told by the suffix; exact in float64.
 
-    `read_network` reads all of them back. Only JSON and `.npz` hold a periodic box, and an edge list (`.csv`)
-    has no nodes without edges and does not say that a network is one of nodes or that springs are vectors.
-    Raises `InputError` where the format cannot hold the network.
+    `read_network` reads all of them back. Only JSON and `.npz` hold a periodic box; an edge list (`.csv`)
+    holds no nodes without edges, and does not say that a network is one of nodes or that springs are vectors.
+    Raises `InputError` for an ensemble, and where the format cannot hold the network.
     """
+    check_single(network)
     suffix = Path(path).suffix.lower()
     edges, k, positions, box = _parts(network)
-    names = list(labels) if labels is not None else [str(i) for i in range(network.num_nodes)]
+    names = list(network.node_names)
     if suffix == ".json":
-        save_network(network, path, labels=labels)
+        save_network(network, path)
         return
     if suffix == ".npz":
         arrays: dict[str, Any] = {"edges": edges, _NAMES[type(network)]: k}
@@ -96,6 +96,12 @@ def export_network(network: AbstractNetwork, path: Path | str, labels: Sequence[
         return
     if box is not None and suffix in (".csv", ".graphml"):
         raise InputError(f"File {path}: {suffix} cannot hold a periodic box; use .json or .npz.")
+    alone = np.setdiff1d(np.arange(network.num_nodes), edges)
+    if alone.size and suffix == ".csv":
+        raise InputError(
+            f"File {path}: .csv has no line for node {shown(names[alone[0]])}, which has no edge; use .json, "
+            ".graphml or .npz."
+        )
     if suffix == ".csv":
         text = _edge_list(network, edges, k, positions, names)
     elif suffix == ".graphml":

@@ -410,17 +410,17 @@ def to_indices(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def to_labels(array: np.ndarray | None, count: int) -> tuple[str, ...]:
+def to_labels(array: np.ndarray | None, count: int, what: str = "array `labels`") -> tuple[str, ...]:
     """Names of nodes from an array of text or integers; their numbers where there is none."""
     if array is None:
         return tuple(str(i) for i in range(count))
     if array.dtype.kind not in "Uiu" or array.shape != (count,):
-        raise InputError(f"array `labels` must hold {count} names, one for every node.")
+        raise InputError(f"{what} must hold {count} names, one for every node.")
     try:
         names = array.tolist()
     except ValueError:
-        raise InputError("array `labels` must hold text, but it holds other bytes.") from None
-    labels = tuple(to_label(name, f"entry {i} of `labels`") for i, name in enumerate(names))
+        raise InputError(f"{what} must hold text, but it holds other bytes.") from None
+    labels = tuple(to_label(name, f"entry {i} of {what}") for i, name in enumerate(names))
     check_different(labels, "labels")
     return labels
 

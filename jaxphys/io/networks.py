@@ -34,7 +34,7 @@ from jaxphys.io.files import (
 )
 from jaxphys.io.graphml import read_graphml
 from jaxphys.io.runs import read_run_network
-from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
 from jaxphys.topology import Topology, from_edges
 
 Kind = Literal["flow", "spring", "node"]
@@ -59,16 +59,16 @@ class NetworkFile(NamedTuple):
     labels: tuple[str, ...]
 
 
-def save_network(
-    network: AbstractNetwork, path: Path | str, *, labels: Sequence[str] | None = None, **facts: Any
-) -> None:
+def save_network(network: AbstractNetwork, path: Path | str, **facts: Any) -> None:
     """Write one network as node-link JSON, exact in float64; networkx reads it too.
 
-    Nodes have `id` (their number, or their label) and, where known, `pos`; edges `source`, `target`, `k`, in
+    Nodes have `id` (their number, or their name) and, where known, `pos`; edges `source`, `target`, `k`, in
     the order of `k`. A node network's diagonal entries are self-loops. `graph` holds `kind`, and any `facts`.
+    Raises `InputError` for an ensemble.
     """
+    check_single(network)
     graph: dict[str, Any] = {"kind": KINDS[type(network)], **facts}
-    names: Sequence[str | int] = range(network.num_nodes) if labels is None else labels
+    names: Sequence[str | int] = range(network.num_nodes) if network.names is None else network.names
     nodes: list[dict[str, Any]] = [{"id": name} for name in names]
     if isinstance(network, NodeNetwork):
         pairs = np.stack(np.triu_indices(network.num_nodes), axis=1).tolist()
@@ -170,7 +170,7 @@ def network_from_arrays(arrays: dict[str, np.ndarray], kind: str | None) -> Netw
     matrix = to_numbers(arrays["matrix"], "array `matrix`", 2)
     _check_matrix_size(len(matrix))
     labels = to_labels(arrays.get("labels"), len(matrix))
-    return NetworkFile(_node_network(matrix), labels)
+    return NetworkFile(_node_network(matrix, labels), labels)
 
 
 @dataclass
@@ -229,7 +229,7 @@ def _network(draft: _Draft, kind: str | None) -> NetworkFile:
                 f"a node network needs an edge from every node to itself, its diagonal entry, but "
                 f"{shown(labels[bare[0]])} has none."
             )
-        return NetworkFile(_node_network(matrix), labels)
+        return NetworkFile(_node_network(matrix, labels), labels)
     topology = _topology(draft)
     if kind == "flow":
         return NetworkFile(FlowNetwork(topology, k), labels)
@@ -286,7 +286,9 @@ def _topology(draft: _Draft) -> Topology:
     if positions is not None and not np.abs(positions).max() < 1e15:
         # Squares of distances must fit into single precision.
         raise InputError("positions must be smaller than 1e15; choose another unit of length.")
-    return from_edges(draft.edges, num_nodes=len(draft.labels), positions=positions, box=draft.box)
+    return from_edges(
+        draft.edges, num_nodes=len(draft.labels), positions=positions, box=draft.box, names=draft.labels
+    )
 
 
 def _check_matrix_size(num_nodes: int) -> None:
@@ -295,7 +297,7 @@ def _check_matrix_size(num_nodes: int) -> None:
         raise InputError(f"it has {num_nodes} nodes, more than the {most} allowed of a node network.")
 
 
-def _node_network(matrix: np.ndarray) -> NodeNetwork:
+def _node_network(matrix: np.ndarray, labels: Sequence[str]) -> NodeNetwork:
     if matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise InputError(f"the matrix of a node network must be square, but its shape is {matrix.shape}.")
     differs = np.argwhere(matrix != matrix.T)
@@ -309,7 +311,7 @@ def _node_network(matrix: np.ndarray) -> NodeNetwork:
         matrix = matrix.astype(jax.dtypes.canonicalize_dtype(float))
     if not np.isfinite(matrix).all():
         raise InputError(f"the matrix of a node network must fit into {matrix.dtype}.")
-    return NodeNetwork.from_matrix(matrix)
+    return NodeNetwork.from_matrix(matrix, names=labels)
 
 
 def _one_quantity(found: Sequence[str], known: Sequence[str]) -> str | None:
@@ -582,7 +584,7 @@ def _from_run(path: Path | str, realization: int | None) -> _Draft:
     positions = None if run.positions is None else to_numbers(run.positions, "variable `positions`", 2)
     rows = np.flatnonzero(real)
     return _Draft(
-        to_labels(None, run.num_nodes),
+        run.names or to_labels(None, run.num_nodes),
         edges[real],
         lambda i: f"edge {rows[i]}",
         "k",

@@ -23,6 +23,7 @@ from jaxphys.io.files import (
     about,
     check_regular,
     shown,
+    to_labels,
     to_numbers,
     write_atomically,
 )
@@ -53,6 +54,7 @@ def run_dataset(
     `edges(edge, end)` or `(realization, edge, end)`, `status(realization)` (`Status` codes),
     `evaluations(realization)` of the rule,
     recorded functionals as `name(realization, record, …)`, `positions` where nodes have them,
+    `node_name(node)` where nodes have names,
     the task's arrays as `task_*`, and any `per_realization` arrays by name. Node networks:
     edge = upper triangle with diagonal, row by row.
     """
@@ -72,6 +74,8 @@ def run_dataset(
             variables["positions"] = _shared(np.asarray(network.topology.positions), ("node", "axis"))
         if network.topology.box is not None:
             variables["box"] = _shared(np.asarray(network.topology.box), ("axis",))
+    if network.names is not None:
+        variables["node_name"] = ("node", np.array(network.names, dtype=object))
     for name, axes, values in (
         ("force", ("terminal", "coordinate"), task.force),
         ("values", ("terminal", "held_row"), task.values),
@@ -227,7 +231,8 @@ def _declare(file: Any, run: xr.Dataset, realizations: int, shared: Mapping[Hash
             rows = int(np.clip(2**20 // one, 1, shape[0]))
             options |= {"chunks": (rows, *shape[1:]), "compression": "gzip", "compression_opts": 4}
         fill = np.nan if variable.dtype.kind == "f" else None
-        made = file.create_variable(name, dims, variable.dtype, fillvalue=fill, **options)
+        kind = variable.dtype if variable.dtype.kind in "fiub" else h5py.string_dtype()
+        made = file.create_variable(name, dims, kind, fillvalue=fill, **options)
         made.attrs.update({key: value for key, value in variable.attrs.items() if key != "_FillValue"})
         if name in shared:
             made[...] = shared[name]
@@ -273,6 +278,7 @@ class RunNetwork(NamedTuple):
     k: np.ndarray
     positions: np.ndarray | None
     box: np.ndarray | None
+    names: tuple[str, ...] | None
     realization: int
 
 
@@ -319,6 +325,7 @@ def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
                 if math.prod(one) > 2 * MOST_ENTRIES:
                     raise InputError(f"variable `{name}` is larger than allowed.")
                 found[name] = _read(variable, (realization,) if own else ())
+        names = _names(file, num_nodes) if "node_name" in file else None
     if found["edges"].shape != (shape[1], 2) or found["edges"].dtype.kind not in "iu":
         raise InputError("variable `edges` must hold two nodes for every entry of `k`.")
     return RunNetwork(
@@ -329,6 +336,7 @@ def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
         found["k"],
         found.get("positions"),
         found.get("box"),
+        names,
         realization,
     )
 
@@ -385,6 +393,14 @@ def _read(variable: h5py.Dataset, where: tuple[Any, ...]) -> np.ndarray:
     if variable.dtype.kind not in "fiu":
         raise InputError(f"variable {shown(variable.name)} must hold numbers.")
     return np.asarray(variable[where])
+
+
+def _names(file: h5py.File, num_nodes: int) -> tuple[str, ...]:
+    """Names of the nodes of a run, as text."""
+    variable = _plain(file, "node_name")
+    if h5py.check_string_dtype(variable.dtype) is None or variable.shape != (num_nodes,):
+        raise InputError(f"variable `node_name` must hold {num_nodes} names, one for each node.")
+    return to_labels(np.array(variable.asstr()[()], dtype=str), num_nodes, "variable `node_name`")
 
 
 def _attribute(file: h5py.File, name: str, wanted: type) -> Any:
