@@ -7,6 +7,7 @@ Writes tables into docs/precision.md, between markers, the numbers as JSON, and 
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,14 +42,14 @@ def main() -> int:
     parsed = options.parse_args()
     jax.config.update("jax_enable_x64", True)
     report = surroundings(["python", *sys.argv], parsed.seed)
-    report["cases"] = [
+    report["worst"] = summary(
         case
         for distribution in DISTRIBUTIONS
         for decades in parsed.decades
         for nodes in parsed.nodes
         for seed in range(parsed.seed, parsed.seed + parsed.seeds)
         for case in cases(distribution, decades, nodes, seed, parsed.solvers)
-    ]
+    )
     parsed.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1) + "\n"
     write_atomically(parsed.out / "precision.json", lambda to: to.write_text(text))
@@ -158,11 +159,26 @@ def largest_error(potentials: np.ndarray, exact: list[Fraction]) -> float | None
     return max(float(abs(Fraction(x) - true) / abs(true)) for x, true in pairs if true)
 
 
+def summary(cases: Iterable[dict]) -> list[dict]:
+    """For every distribution, range, precision and solver: the largest `error` of the cases with status OK,
+    how many were `told` to be wrong by another status, and how many `cases` there are.
+    """
+    rows: dict[tuple, dict] = {}
+    for case in cases:
+        key = {name: case[name] for name in ("distribution", "decades", "dtype", "solver")}
+        row = rows.setdefault(tuple(key.values()), {**key, "error": None, "told": 0, "cases": 0})
+        row["cases"] += 1
+        if case["status"] == "OK":
+            row["error"] = max(case["error"], row["error"] or 0.0)
+        else:
+            row["told"] += 1
+    return list(rows.values())
+
+
 def worst(report: dict, **chosen: object) -> tuple[float | None, int, int]:
-    """Largest error of the chosen cases with status OK, how many have another status, how many there are."""
-    found = [c for c in report["cases"] if all(c[name] == value for name, value in chosen.items())]
-    errors = [case["error"] for case in found if case["status"] == "OK"]
-    return max(errors, default=None), len(found) - len(errors), len(found)
+    """Largest error of the chosen row, how many of its cases have a status other than OK, and of how many."""
+    row = next(row for row in report["worst"] if chosen.items() <= row.items())
+    return row["error"], row["told"], row["cases"]
 
 
 def page(report: dict, parsed: argparse.Namespace) -> str:
@@ -204,8 +220,8 @@ def page(report: dict, parsed: argparse.Namespace) -> str:
 
 def plot(report: dict) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    solvers = list(dict.fromkeys(case["solver"] for case in report["cases"]))
-    decades = sorted({case["decades"] for case in report["cases"]})
+    solvers = list(dict.fromkeys(row["solver"] for row in report["worst"]))
+    decades = sorted({row["decades"] for row in report["worst"]})
     for axes, distribution in zip(figure.subplots(1, 2, sharey=True), DISTRIBUTIONS, strict=True):
         for i, solver in enumerate(solvers):
             for dtype, style in zip(DTYPES, ("-", "--"), strict=True):
