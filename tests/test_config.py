@@ -202,8 +202,13 @@ def test_graphs_and_values_from_a_file(tmp_path):
     path = tmp_path / "edges.csv"
     path.write_text("source,target,k\na,b,1.5\nb,c,2.5\nc,a,3.5\n")
     network = {"kind": "flow", "graph": {"kind": "file", "path": str(path)}, "initial": {"kind": "file"}}
-    ensemble = build(parse_config({"realizations": 2, "network": network, "task": {"kind": "allostery"}}))
-    assert ensemble.network.k.tolist() == [[1.5, 2.5, 3.5]] * 2
+    table = {"realizations": 2, "network": network, "task": {"kind": "allostery"}}
+    assert build(parse_config(table)).network.k.tolist() == [[1.5, 2.5, 3.5]] * 2
+    # What a file says is not dropped in silence: only another value takes its place.
+    del network["initial"]
+    assert build(parse_config(table)).network.k.tolist() == [[1.5, 2.5, 3.5]] * 2
+    network["initial"] = {"value": 1.0}
+    assert build(parse_config(table)).network.k.tolist() == [[1.0, 1.0, 1.0]] * 2
 
 
 def from_file(tmp_path, text, **task):

@@ -320,8 +320,10 @@ def _packed(graph: schema.JammedPacking) -> Topology:
 def _initial(config: schema.Initial, num_edges: int, key: Key[Array, ""], from_file: Any) -> Any:
     generator = generators.host_generator(key)
     match config:
+        case schema.Constant(value=None) if from_file is not None:
+            return from_file
         case schema.Constant():
-            values = np.full(num_edges, config.value)
+            values = np.full(num_edges, 1.0 if config.value is None else config.value)
         case schema.Uniform():
             require(
                 config.low <= config.high, "initial.low", f"be at most {config.high}", f"it is {config.low}"

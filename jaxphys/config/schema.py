@@ -77,7 +77,7 @@ class Constant:
     """The same initial value on every edge."""
 
     kind: Literal["constant"] = _key("constant", "this table")
-    value: float = _key(1.0, "initial k")
+    value: float | None = _key(None, "initial k; if left out, what the graph's file gives, else 1")
 
 
 @dataclass(frozen=True)
