@@ -23,6 +23,8 @@ _SKIN = 0.35
 _LISTED = {2: 24, 3: 64}
 # Forces are balanced where the worst net force is this small beside the mean contact force.
 _BALANCED = 1e-11
+# No list of positions in double precision balances better than this many of their roundings.
+_ROUNDINGS = 4
 _MOST_STEPS = 200_000
 # Pressure below which particles have found room; jammed packings lie decades above.
 _UNJAMMED = 1e-7
@@ -38,7 +40,8 @@ class Packing:
     - `particles`: `(N,)` which of the `num_particles` each node is. `radii`: `(N,)`.
     - `packing_fraction`: of all particles. `pressure`: in units of the contact stiffness, whose energy is
       `½ (1 - r/σ)²`, over the small diameter to the power of the dimension.
-    - `residual`: the largest net force on any particle over the mean contact force.
+    - `residual`: the largest net force on any particle over the mean contact force, with all contacts that
+      the box has. Like `pressure` it is that of positions and box as `topology` stores them.
     """
 
     topology: Topology
@@ -80,8 +83,11 @@ def jammed_packing(
     """Pack soft discs (spheres) at random until forces balance, and join those that touch.
 
     Half of the particles are 1.4 times as large. They start anywhere in a periodic box; the energy of their
-    harmonic overlaps is minimised (FIRE, Bitzek et al., 2006) until net forces are below 1e-11 of the mean
-    contact force. Particles with fewer than `dimension + 1` contacts are rattlers, and removed.
+    harmonic overlaps is minimised (FIRE, Bitzek et al., 2006) until net forces are below `1e-11 + 4 ε L / ⟨f⟩`
+    of the mean contact force ⟨f⟩: the second term is the rounding of positions in a box of side L, and counts
+    at pressures below 1e-3. That is in double precision, whatever networks have; positions that are stored in
+    single precision balance no better than their rounding allows, and `residual` says how well. Particles
+    with fewer than `dimension + 1` contacts are rattlers, and removed.
 
     **Arguments**
 
@@ -157,13 +163,10 @@ def _side(diameters: np.ndarray, density: float, dimension: int) -> float:
 
 
 class _Relaxed(NamedTuple):
-    """Positions, the box's side, net and mean contact force, pressure, and whether lists were long enough."""
+    """Positions, the box's side, and whether lists of neighbours were long enough."""
 
     positions: Any
     side: Any
-    net_force: Any
-    contact_force: Any
-    pressure: Any
     listed: Any
 
 
@@ -187,8 +190,18 @@ def _relaxed(
     pressure: Any,
     breathes: bool,
 ) -> _Relaxed:
-    relax = partial(_relax, diameters=diameters, side=side, pressure=pressure, breathes=breathes)
-    return jax.lax.map(relax, starts)
+    def both(start: Array) -> _Relaxed:
+        # Once more at rest in the box that was found: to bring positions into it rounds them, and forces feel it.
+        def phase(found: _Relaxed, moves: Array) -> tuple[_Relaxed, None]:
+            places, box, complete = _relax(
+                found.positions, diameters=diameters, side=found.side, pressure=pressure, breathes=moves
+            )
+            return _Relaxed(places, box, complete & found.listed), None
+
+        first = _Relaxed(start, jnp.asarray(side, start.dtype), jnp.asarray(True))
+        return jax.lax.scan(phase, first, jnp.arange(2 if breathes else 1) < int(breathes))[0]
+
+    return jax.lax.map(both, starts)
 
 
 def _relax(
@@ -197,7 +210,7 @@ def _relax(
     diameters: Float[Array, " n"],
     side: Any,
     pressure: Any,
-    breathes: bool,
+    breathes: Any,
 ) -> _Relaxed:
     """Minimise the energy (with `breathes` the enthalpy, over the box too) by FIRE on neighbour lists.
 
@@ -220,8 +233,8 @@ def _relax(
         # The last of a full list must lie beyond what matters, unless there are no others.
         return others, nearest > -_SKIN, (-nearest[:, -1] > _SKIN) | (length == size - 1)
 
-    def forces(x: Array, others: Array, near: Array) -> tuple[Array, Array, Array]:
-        """Minus the gradient of the energy, the mean contact force, and the pressure."""
+    def forces(x: Array, others: Array, near: Array) -> tuple[Array, Array]:
+        """Minus the gradient of the energy, and the mean contact force."""
         stretch = jnp.exp(unit * x[-1])
         places = _places(x, start.shape)
         bonds = stretch * _nearest(places[:, None] - places[others], side)
@@ -232,13 +245,15 @@ def _relax(
         # Every contact is listed twice.
         virial = jnp.sum(push * distance) / 2
         volume = (side * stretch) ** dimension
-        on_box = unit * (virial - dimension * pressure * volume) * (1.0 if breathes else 0.0)
+        on_box = jnp.where(breathes, unit * (virial - dimension * pressure * volume), 0)
         contacts = jnp.maximum(jnp.sum((push > 0).astype(push.dtype)), 1)
         force = jnp.append((stretch * on_particles).ravel(), on_box)
-        return force, jnp.sum(push) / contacts, virial / (dimension * volume)
+        return force, jnp.sum(push) / contacts
 
     def balanced(force: Array, contact_force: Array) -> Array:
-        return jnp.max(jnp.abs(force)) <= _BALANCED * contact_force
+        # Half of what is promised: sums in another order round otherwise.
+        net = jnp.max(jnp.linalg.norm(_places(force, start.shape), axis=-1))
+        return jnp.maximum(net, jnp.abs(force[-1])) <= 0.5 * _tolerance(contact_force, side) * contact_force
 
     def block(carry: tuple[_Motion, Array, Array]) -> tuple[_Motion, Array, Array]:
         """Steps until the list of neighbours is out of date."""
@@ -256,7 +271,7 @@ def _relax(
             motion, contact_force = _fire(state[0], lambda x: forces(x, others, near))
             return motion, balanced(motion.force, contact_force)
 
-        force, contact_force, _ = forces(motion.x, others, near)
+        force, contact_force = forces(motion.x, others, near)
         motion = motion._replace(force=force)
         motion, done = jax.lax.while_loop(go_on, advance, (motion, balanced(force, contact_force)))
         return motion, done, complete & jnp.all(enough)
@@ -269,14 +284,12 @@ def _relax(
         block,
         (motion, jnp.asarray(False), jnp.asarray(True)),
     )
-    others, near, _ = listed(motion.x)
-    force, contact_force, found = forces(motion.x, others, near)
-    box = side * jnp.exp(unit * motion.x[-1])
-    places = _places(motion.x, start.shape) * box / side
-    return _Relaxed(places % box, box, jnp.max(jnp.abs(force)), contact_force, found, complete)
+    stretch = jnp.exp(unit * motion.x[-1])
+    places = stretch * _places(motion.x, start.shape)
+    return _Relaxed(places - side * stretch * jnp.floor(places / (side * stretch)), side * stretch, complete)
 
 
-def _fire(motion: _Motion, forces: Callable[[Array], tuple[Array, Array, Array]]) -> tuple[_Motion, Array]:
+def _fire(motion: _Motion, forces: Callable[[Array], tuple[Array, Array]]) -> tuple[_Motion, Array]:
     """One step of FIRE: velocities turn towards forces, and stop dead where they point uphill."""
     x, velocity, force, step, mixing, downhill, taken = motion
     power = jnp.sum(force * velocity)
@@ -289,8 +302,13 @@ def _fire(motion: _Motion, forces: Callable[[Array], tuple[Array, Array, Array]]
     mixing = jnp.where(goes_down, jnp.where(for_long, 0.99 * mixing, mixing), 0.1)
     velocity = velocity + step * force
     x = x + step * velocity
-    force, contact_force, _ = forces(x)
+    force, contact_force = forces(x)
     return _Motion(x, velocity, force, step, mixing, downhill, taken + 1), contact_force
+
+
+def _tolerance(contact_force: Any, side: Any) -> Any:
+    """Up to which net force over the mean contact force particles count as balanced."""
+    return _BALANCED + _ROUNDINGS * float(np.finfo(float).eps) * side / contact_force
 
 
 def _places(x: Array, shape: tuple[int, ...]) -> Array:
@@ -313,22 +331,24 @@ def _packing(relaxed: _Relaxed, diameters: np.ndarray, boundary: str, num_nodes:
     touching = distances < diameters[pairs].mean(axis=1)
     edges, crossing = pairs[touching], images[touching].any(axis=1)
     kept = _core(edges, size, dimension + 1)
-    if relaxed.pressure <= _UNJAMMED or not kept.any():
+    rest = _at_rest(relaxed.positions, relaxed.side, edges, diameters)
+    if rest.pressure <= _UNJAMMED or not kept.any():
         raise InputError(
             f"The packing does not jam: {size} particles find room at packing fraction {fraction:.3g}; raise "
             "`packing_fraction`, or set `pressure`."
         )
-    residual = relaxed.net_force / relaxed.contact_force
     if not relaxed.listed:
         raise InputError(
             f"The packing is too dense: a particle has over {_LISTED[dimension]} others near it; lower "
             "`packing_fraction` or `pressure`."
         )
-    if residual > 10 * _BALANCED:
+    if rest.residual > _tolerance(rest.contact_force, relaxed.side):
         raise InputError(
-            f"The packing comes to no rest within {_MOST_STEPS} steps (net force {residual:.1g} of the "
+            f"The packing comes to no rest within {_MOST_STEPS} steps (net force {rest.residual:.1g} of the "
             "contact force); give it another key, or a higher packing fraction or pressure."
         )
+    # As it is handed out: networks may have less than double precision.
+    stored = _at_rest(*(np.asarray(jnp.asarray(each), float) for each in relaxed[:2]), edges, diameters)
     if boundary == "open":
         edges = _within(edges[~crossing], kept)
         kept = _core(edges, size, 2)
@@ -343,9 +363,30 @@ def _packing(relaxed: _Relaxed, diameters: np.ndarray, boundary: str, num_nodes:
         box=np.full(dimension, relaxed.side) if boundary == "periodic" else None,
     )
     radii = diameters[particles] / 2
-    return Packing(
-        topology, particles, radii, float(fraction), float(relaxed.pressure), float(residual), size
-    )
+    return Packing(topology, particles, radii, float(fraction), stored.pressure, stored.residual, size)
+
+
+class _Rest(NamedTuple):
+    """Largest net force over the mean contact force, that, and the pressure."""
+
+    residual: float
+    contact_force: float
+    pressure: float
+
+
+def _at_rest(positions: np.ndarray, side: Any, contacts: np.ndarray, diameters: np.ndarray) -> _Rest:
+    """How well particles balance where they are."""
+    bonds = positions[contacts[:, 0]] - positions[contacts[:, 1]]
+    bonds = bonds - side * np.round(bonds / side)
+    distances, reach = np.linalg.norm(bonds, axis=1), diameters[contacts].mean(axis=1)
+    pushes = np.maximum(1 - distances / reach, 0) / reach
+    net, pairwise = np.zeros_like(positions), (pushes / distances)[:, None] * bonds
+    np.add.at(net, contacts[:, 0], pairwise)
+    np.subtract.at(net, contacts[:, 1], pairwise)
+    mean = float(np.mean(pushes)) if len(pushes) else 0.0
+    largest = float(np.max(np.linalg.norm(net, axis=1)))
+    pressure = float(np.sum(pushes * distances)) / (positions.shape[1] * float(side) ** positions.shape[1])
+    return _Rest(largest / mean if mean else np.inf, mean or np.inf, pressure)
 
 
 def _within(edges: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -48,6 +48,39 @@ def test_forces_balance(options):
         np.testing.assert_allclose(found.packing_fraction, options["packing_fraction"], rtol=1e-12)
 
 
+def net_force(found):
+    """Largest net force over the mean contact force, from what was handed out alone."""
+    forces, directions, _ = contacts(found)
+    edges = np.asarray(found.topology.edges)
+    net = np.zeros((found.topology.num_nodes, directions.shape[1]))
+    np.add.at(net, edges[:, 0], forces[:, None] * directions)
+    np.subtract.at(net, edges[:, 1], forces[:, None] * directions)
+    return np.linalg.norm(net, axis=1).max() / forces.mean(), forces.mean()
+
+
+@pytest.mark.parametrize("pressure", [None, 1e-2, 1e-4, 1e-5])
+def test_the_residual_is_that_of_what_is_handed_out(pressure):
+    for seed in range(2):
+        found = packing(seed, pressure=pressure)
+        true, mean = net_force(found)
+        rounding = np.finfo(float).eps / mean
+        np.testing.assert_allclose(found.residual, true, rtol=1e-3, atol=rounding)
+        side = float(found.topology.box[0])
+        assert true <= 1e-11 + 4 * np.finfo(float).eps * side / mean
+        if pressure:
+            np.testing.assert_allclose(found.pressure, pressure, rtol=1e-10)
+
+
+def test_positions_in_single_precision_balance_as_their_residual_says():
+    with jax.enable_x64(False):
+        found = packing()
+        assert found.topology.positions.dtype == np.float32
+        true, _ = net_force(found)
+    assert true > 1e-7
+    # Bonds are computed in single precision here, and in double where the residual is told.
+    np.testing.assert_allclose(found.residual, true, rtol=0.9)
+
+
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_what_bears_load_is_rigid(dimension):
     found = packing(dimension=dimension)
