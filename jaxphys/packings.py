@@ -83,8 +83,8 @@ def jammed_packing(
     """Pack soft discs (spheres) at random until forces balance, and join those that touch.
 
     Half of the particles are 1.4 times as large. They start anywhere in a periodic box; the energy of their
-    harmonic overlaps is minimised (FIRE, Bitzek et al., 2006) until net forces are below `1e-11 + 4 ε L / ⟨f⟩`
-    of the mean contact force ⟨f⟩: the second term is the rounding of positions in a box of side L, and counts
+    harmonic overlaps is minimised (FIRE, Bitzek et al., 2006) until net forces are below
+    `1e-11 + 4 ε L / ⟨f⟩` of the mean contact force ⟨f⟩: the second term is the rounding of positions in a box of side L, and counts
     at pressures below 1e-3. That is in double precision, whatever networks have; positions that are stored in
     single precision balance no better than their rounding allows, and `residual` says how well. Particles
     with fewer than `dimension + 1` contacts are rattlers, and removed.
@@ -191,7 +191,7 @@ def _relaxed(
     breathes: bool,
 ) -> _Relaxed:
     def both(start: Array) -> _Relaxed:
-        # Once more at rest in the box that was found: to bring positions into it rounds them, and forces feel it.
+        # Once more at rest in the box that was found: to bring positions into it rounds them.
         def phase(found: _Relaxed, moves: Array) -> tuple[_Relaxed, None]:
             places, box, complete = _relax(
                 found.positions, diameters=diameters, side=found.side, pressure=pressure, breathes=moves

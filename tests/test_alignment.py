@@ -140,6 +140,106 @@ def test_rule_metric_and_bounds_shape_the_direction():
     assert_refused("metric", direction, network, task, metric=[1.0])
 
 
+DEGENERATE = {
+    "equal": lambda random: np.zeros((4, 4)),
+    "pairs": lambda random: np.diag([0.0, 0.0, 2.0, 2.0]),
+    "nearly equal": lambda random: 1e-12 * random.standard_normal((4, 4)),
+    "one apart": lambda random: np.diag([0.0, 1.0, 1.0, 1.0]),
+}
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("kind", DEGENERATE)
+def test_equal_eigenvalues_part_as_those_of_the_step_do(random, kind):
+    """Exact eigenvalues of `H + rate δH` over a small rate; modes as rounding has them say something else."""
+    draws, rotation = DEGENERATE[kind](random), np.linalg.qr(random.standard_normal((4, 4)))[0]
+    matrix = rotation @ (3 * np.eye(4) + draws) @ rotation.T
+    network = jp.NodeNetwork.from_matrix((matrix + matrix.T) / 2)
+    task = jp.random_linear(network, 1, jax.random.key(0))
+    rate = 1e-6
+    hessian = np.asarray(network.hessian())
+    step = np.asarray(network.with_k(diagnostics.learning_direction(network, task)).hessian())
+    exact = (np.linalg.eigvalsh(hessian + rate * step) - np.linalg.eigvalsh(hessian)) / rate
+    found = diagnostics.predicted_eigenvalue_change(network, task)
+    assert_close(found, exact, relative=1e-5)
+    if kind == "equal":
+        # One task changes H by two directions: one softens, one stiffens.
+        assert_close(found[1:3], np.zeros(2), relative=1e-12, scale=float(np.abs(exact).max()))
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-5, 1e-3, 1e-1])
+def test_a_step_of_some_rate_bridges_small_gaps(random, gap):
+    draws = random.standard_normal((5, 5))
+    network = jp.NodeNetwork.from_matrix(np.diag([1.0, 1, 1, 1.5, 4]) + gap * (draws + draws.T) / 4)
+    task = jp.random_linear(network, 2, jax.random.key(1))
+    hessian = np.asarray(network.hessian())
+    step = np.asarray(network.with_k(diagnostics.learning_direction(network, task)).hessian())
+    predicted = jax.jit(lambda rate: diagnostics.predicted_eigenvalue_change(network, task, rate=rate))
+    for rate in (1e-3, 1e-5):
+        exact = (np.linalg.eigvalsh(hessian + rate * step) - np.linalg.eigvalsh(hessian)) / rate
+        assert_close(predicted(jnp.asarray(rate)), exact, relative=2e-4)
+    assert_refused("rate", diagnostics.mode_change, network, task.boundary, network.k, rate=0.0)
+
+
+def scalar_and_vector(random):
+    """The same springs twice: a vector law is the flow network's Laplacian in each coordinate."""
+    places = random.uniform(size=(6, 2))
+    edges = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0), (0, 3), (1, 4)]
+    k = random.uniform(0.5, 2.0, len(edges))
+    network = jp.SpringNetwork(jp.from_edges(edges, positions=places), k, law="vector")
+    boundary = jp.Boundary(network, ground=[0])
+    forces, readout = random.standard_normal((2, 12)), random.standard_normal((2, 12))
+    task = jp.Task(boundary, force=forces, readout=readout, targets=np.ones((2, 2)), weights=np.eye(2))
+    return jp.FlowNetwork(jp.from_edges(edges), k), network, task
+
+
+@pytest.mark.float64
+def test_modes_of_equal_eigenvalues_share_an_alignment_evenly(random):
+    flow, network, task = scalar_and_vector(random)
+    values, vectors = np.linalg.eigh(np.asarray(flow.hessian())[1:, 1:])
+    forces = np.asarray(task.force).reshape(2, 6, 2)[:, 1:]
+    states = np.linalg.solve(np.asarray(flow.hessian())[1:, 1:], forces)
+    for found, columns in (
+        (diagnostics.force_alignment(network, task), forces),
+        (diagnostics.response_alignment(network, task), states),
+    ):
+        # In the plane that both coordinates of one scalar mode span.
+        lengths = np.linalg.norm(np.einsum("nm,rnd->mrd", vectors, columns), axis=-1)
+        expected = lengths / np.linalg.norm(columns, axis=(1, 2)) / np.sqrt(2)
+        assert_close(found, np.repeat(expected, 2, axis=0), relative=1e-12)
+        assert_close(jnp.sum(found**2, axis=0), np.ones(2), relative=1e-13)
+    assert_close(diagnostics.eigenvalues(network, task.boundary), np.repeat(values, 2), relative=1e-12)
+
+
+@pytest.mark.float64
+def test_alignments_of_equal_modes_are_predicted(random):
+    """A step of a vector law leaves its pairs equal, so the alignments of their planes have a slope."""
+    _, network, task = scalar_and_vector(random)
+    direction = diagnostics.learning_direction(network, task)
+    names = ("eigenvalues", "force", "response")
+
+    @jax.jit
+    def follow(time):
+        moved = network.with_k(network.k + time[0] * direction)
+        return jnp.concatenate([PREDICTED[name][0](moved, task).ravel() for name in names])
+
+    step = 1e-4 / float(jnp.abs(direction).max())
+    slopes = central_differences(lambda time: follow(jnp.asarray(time)), [0.0], step)[..., 0]
+    predicted = [np.asarray(PREDICTED[name][1](network, task)).ravel() for name in names]
+    assert_close(np.concatenate(predicted), slopes, relative=1e-6)
+
+
+def test_alignments_do_not_depend_on_the_basis():
+    """Twice the unit matrix: any basis is one of modes, and each has an equal share."""
+    network = jp.NodeNetwork.from_matrix(2.0 * np.eye(4))
+    task = jp.random_linear(network, 3, jax.random.key(0))
+    for found in (diagnostics.force_alignment(network, task), diagnostics.response_alignment(network, task)):
+        assert_close(found, np.full((4, 3), 0.5), relative=ulps(10))
+    change = diagnostics.predicted_force_alignment_change(network, task)
+    assert_close(change, np.zeros((4, 3)), relative=ulps(100), scale=1.0)
+
+
 def test_equal_eigenvalues_do_not_mix():
     network = jp.NodeNetwork.from_matrix(2.0 * np.eye(3))
     change = jnp.arange(1.0, 7.0)

@@ -46,7 +46,7 @@ from jaxphys.diagnostics.response import (
     participation_ratio,
 )
 from jaxphys.diagnostics.sectors import Sectors, sectors
-from jaxphys.diagnostics.spectrum import Spectrum, eigenvalues, free_subspace, spectrum
+from jaxphys.diagnostics.spectrum import Spectrum, degenerate, eigenvalues, free_subspace, spectrum
 from jaxphys.diagnostics.susceptibility import (
     partial_susceptibility,
     relative_conductance,
@@ -85,6 +85,7 @@ __all__ = [
     "cost_hessian_autodiff",
     "cost_hessian_modes",
     "cost_hessian_product",
+    "degenerate",
     "discover",
     "effective_conductance",
     "effective_conductance_monte_carlo",

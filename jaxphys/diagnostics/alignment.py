@@ -3,6 +3,12 @@
 To first order a step of learning `δk` changes the Hessian by `δH = Σᵢ δkᵢ Qᵢ`, its eigenvalues by
 `δλ_a = v_aᵀ δH v_a` and its modes by `δv_a = Σ_{b≠a} v_b (v_bᵀ δH v_a) / (λ_a - λ_b)`. With the update of
 a rule in place of `δk` these are paper A's eqs 21 and 22 (node networks), 24 and 25 (difference networks).
+
+Where eigenvalues are equal the sum has no meaning and single modes have none: a block of d such modes is a
+space. Its eigenvalues change by those of `V_Bᵀ δH V_B` (paper A, after eq. 22), and its alignment with a
+vector u is the length of u's projection, of which each of its modes has an equal share, `|V_Bᵀ u| / √d`: what
+all bases of the space agree on. `degenerate` says what counts as equal.
+
 The functions named `predicted_…` give them per unit of learning rate, so that `train(functionals=…)` can
 record them and `accumulate` can add them up along a run.
 """
@@ -11,20 +17,25 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from jaxphys._checks import require
-from jaxphys.diagnostics.spectrum import Spectrum, free_subspace, spectrum
+from jaxphys._checks import is_concrete, require
+from jaxphys.diagnostics.spectrum import Spectrum, degenerate, free_subspace, spectrum
 from jaxphys.equilibrium import Boundary
 from jaxphys.networks import AbstractNetwork, NodeNetwork
 from jaxphys.rules import AbstractRule, ExactGradient
 from jaxphys.tasks import Task, respond
 
 
+# Gaps that a step bridges, in units of how far it moves eigenvalues at most.
+_BRIDGED = 10
+
+
 class ModeChange(NamedTuple):
     """First-order change of a spectrum: `eigenvalues` `(m,)` and `modes` `(m, n)`, in the same order.
 
-    Signs of the modes' changes belong to the signs that `spectrum` chose.
+    Changes of modes belong to the signs that `spectrum` chose and, where eigenvalues are equal, to its basis:
+    they say how the space of a block of modes turns. Changes of eigenvalues ascend in a block.
     """
 
     eigenvalues: Float[Array, " m"]
@@ -34,7 +45,8 @@ class ModeChange(NamedTuple):
 def force_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]:
     """`|v_a · F_r| / |F_r|` for every mode a (softest first) and sample r (paper A, fig. 3b).
 
-    Forces are taken where the boundary leaves them free, so the squares over modes add up to 1.
+    Forces are taken where the boundary leaves them free, so the squares over modes add up to 1. Modes of
+    equal eigenvalues (`degenerate`) share the projection on their space evenly.
     NaN for inputs that are held values, which apply no force.
     """
     return _overlaps(spectrum(network, task.boundary), _free_forces(task))
@@ -43,19 +55,36 @@ def force_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]
 def response_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]:
     """`|v_a · x_r| / |x_r|` for every mode a (softest first) and the free state of sample r.
 
-    For inputs that are held values, of the part of the state that is free to move.
+    For inputs that are held values, of the part of the state that is free to move. Modes of equal eigenvalues
+    share evenly, as in `force_alignment`.
     """
     basis = free_subspace(task.boundary)
     states = (task.inputs @ respond(network, task).drive) @ basis @ basis.T
     return _overlaps(spectrum(network, task.boundary), states)
 
 
-def mode_change(network: AbstractNetwork, boundary: Boundary, change: Float[Array, " M"]) -> ModeChange:
-    """What `k → k + change` does to eigenvalues and modes, to first order in `change`.
+def mode_change(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    change: Float[Array, " M"],
+    *,
+    rate: Float[Array, ""] | float | None = None,
+) -> ModeChange:
+    """What `k → k + rate · change` does to eigenvalues and modes, over `rate`.
 
-    Non-degenerate perturbation theory (paper A, the first lines of eqs 21, 22, 24 and 25). It holds as
-    long as `change` moves eigenvalues by less than their gaps. Modes whose eigenvalues are equal to
-    rounding do not mix: within their space the theory says nothing.
+    **Arguments**
+
+    - `rate`: None is the limit of small rates: perturbation theory of first order (paper A, the first lines
+      of eqs 21, 22, 24 and 25), in which only modes of equal eigenvalues (`degenerate`) make up a block. It
+      holds as long as a step moves eigenvalues by less than the gaps between blocks. A positive number is a
+      step of that size: modes belong to one block as well where their gap is less than ten times what it
+      moves them, `rate |δH|` (sum of the largest row), and eigenvalues take the second order in what lies
+      outside of their block.
+
+    Within a block eigenvalues change by those of `V_Bᵀ δH V_B`; how its modes turn into one another no small
+    change says, and `modes` leaves it out.
+
+    Raises `InputError` on a rate that is not positive.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> network = jp.NodeNetwork.from_matrix(jnp.diag(jnp.array([1.0, 2.0])))
@@ -63,7 +92,8 @@ def mode_change(network: AbstractNetwork, boundary: Boundary, change: Float[Arra
     >>> change.eigenvalues.round(3).tolist()
     [0.1, -0.2]
     """
-    return _perturbed(spectrum(network, boundary), _hessian_of(network, change))
+    require(rate is None or not is_concrete(rate) or rate > 0, "rate", "be positive", f"it is {rate}")
+    return _perturbed(spectrum(network, boundary), _hessian_of(network, change), rate)
 
 
 def learning_direction(
@@ -100,10 +130,17 @@ def learning_direction(
     return direction
 
 
-def predicted_eigenvalue_change(network: AbstractNetwork, task: Task, **learning: Any) -> Float[Array, " m"]:
-    """`δλ_a / α` of one learning step with small rate α (paper A, eqs 21 and 24), softest mode first.
+def predicted_eigenvalue_change(
+    network: AbstractNetwork,
+    task: Task,
+    *,
+    rate: Float[Array, ""] | float | None = None,
+    **learning: Any,
+) -> Float[Array, " m"]:
+    """`δλ_a / α` of one learning step with rate α (paper A, eqs 21 and 24), softest mode first.
 
-    Keyword arguments are those of `learning_direction`. Units of k per unit of learning rate.
+    The limit of small α unless `rate` gives it, which counts where eigenvalues are close (`mode_change`).
+    Other keyword arguments are those of `learning_direction`. Units of k per unit of learning rate.
 
     >>> import jaxphys as jp
     >>> bond = jp.FlowNetwork(jp.from_edges([(0, 1)]))
@@ -112,7 +149,7 @@ def predicted_eigenvalue_change(network: AbstractNetwork, task: Task, **learning
     [-1.0]
     """
     change = learning_direction(network, task, **learning)
-    return mode_change(network, task.boundary, change).eigenvalues
+    return mode_change(network, task.boundary, change, rate=rate).eigenvalues
 
 
 def predicted_force_alignment_change(
@@ -121,13 +158,14 @@ def predicted_force_alignment_change(
     """Change of `force_alignment` by one learning step, over its small rate (paper A, eqs 22 and 25).
 
     Keyword arguments are those of `learning_direction`. Large where two eigenvalues come close: there
-    a step exchanges modes, and only much smaller steps are of first order.
+    a step exchanges modes, and only much smaller steps are of first order. Where eigenvalues are equal it is
+    the change of what their space has as a whole.
     """
     modes = spectrum(network, task.boundary)
     change = _perturbed(modes, _hessian_of(network, learning_direction(network, task, **learning)))
     forces = _free_forces(task)
-    overlaps = modes.modes @ forces.T
-    return jnp.sign(overlaps) * (change.modes @ forces.T) / jnp.linalg.norm(forces, axis=-1)
+    turned = _shared_change(modes, modes.modes @ forces.T, change.modes @ forces.T)
+    return turned / jnp.linalg.norm(forces, axis=-1)
 
 
 def predicted_response_alignment_change(
@@ -147,8 +185,8 @@ def predicted_response_alignment_change(
     free = states @ basis @ basis.T
     lengths = jnp.linalg.norm(free, axis=-1)
     overlaps = modes.modes @ free.T
-    turned = jnp.sign(overlaps) * (change.modes @ free.T + modes.modes @ moved.T)
-    stretched = jnp.abs(overlaps) * jnp.sum(free * moved, axis=-1) / lengths**2
+    turned = _shared_change(modes, overlaps, change.modes @ free.T + modes.modes @ moved.T)
+    stretched = _shared(modes, overlaps) * jnp.sum(free * moved, axis=-1) / lengths**2
     return (turned - stretched) / lengths
 
 
@@ -192,7 +230,23 @@ def _free_forces(task: Task) -> Float[Array, "R n"]:
 
 
 def _overlaps(modes: Spectrum, vectors: Float[Array, "R n"]) -> Float[Array, "m R"]:
-    return jnp.abs(modes.modes @ (vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)).T)
+    return _shared(modes, modes.modes @ (vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)).T)
+
+
+def _shared(modes: Spectrum, overlaps: Float[Array, "m R"]) -> Float[Array, "m R"]:
+    """Root mean squares of overlaps over each block of modes."""
+    same = degenerate(modes.eigenvalues).astype(overlaps.dtype)
+    return jnp.sqrt(same @ overlaps**2 / jnp.sum(same, axis=1, keepdims=True))
+
+
+def _shared_change(
+    modes: Spectrum, overlaps: Float[Array, "m R"], change: Float[Array, "m R"]
+) -> Float[Array, "m R"]:
+    """What a small change of overlaps changes `_shared` by; nothing where that is zero, at its least."""
+    same = degenerate(modes.eigenvalues).astype(overlaps.dtype)
+    shared = _shared(modes, overlaps)
+    moved = same @ (overlaps * change) / jnp.sum(same, axis=1, keepdims=True)
+    return jnp.where(shared > 0, moved / jnp.where(shared > 0, shared, 1), 0)
 
 
 def _hessian_of(network: AbstractNetwork, change: Float[Array, " M"]) -> Float[Array, "n n"]:
@@ -200,11 +254,29 @@ def _hessian_of(network: AbstractNetwork, change: Float[Array, " M"]) -> Float[A
     return network.with_k(change).hessian()
 
 
-def _perturbed(modes: Spectrum, change: Float[Array, "n n"]) -> ModeChange:
+def _perturbed(modes: Spectrum, change: Float[Array, "n n"], rate: Any = None) -> ModeChange:
     values, vectors = modes
     elements = vectors @ change @ vectors.T
+    size = jnp.max(jnp.sum(jnp.abs(elements), axis=1), initial=0.0)
+    same = degenerate(values, 0.0 if rate is None else _BRIDGED * rate * size)
     gaps = values[:, None] - values
-    rounding = len(values) * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values))
-    apart = jnp.abs(gaps) > rounding
-    mixing = jnp.where(apart, elements / jnp.where(apart, gaps, 1), 0)
-    return ModeChange(jnp.diagonal(elements), mixing @ vectors)
+    mixing = jnp.where(same, 0, elements / jnp.where(same, 1, gaps))
+    inside = jnp.where(same, elements, 0)
+    if rate is None:
+        return ModeChange(_block_values(inside, same), mixing @ vectors)
+    # What lies outside of a block acts on it to second order, the same from either side (Löwdin, 1951).
+    second = mixing @ elements
+    inside = inside + rate * jnp.where(same, 0.5 * (second + second.T), 0)
+    # Blocks by themselves: eigenvalues of a block over the first of it.
+    first = values[jnp.argmax(same, axis=1)]
+    apart = (values - first) / rate
+    return ModeChange(_block_values(inside + jnp.diag(apart), same) - apart, mixing @ vectors)
+
+
+def _block_values(matrix: Float[Array, "m m"], same: Bool[Array, "m m"]) -> Float[Array, " m"]:
+    """Eigenvalues of a matrix of blocks along the diagonal, ascending in each block."""
+    # Blocks one above the other, so that one decomposition keeps their order; then each on its own scale.
+    height = 3 * jnp.max(jnp.sum(jnp.abs(matrix), axis=1), initial=0.0)
+    number = jnp.argmax(same, axis=1).astype(matrix.dtype)
+    vectors = jnp.linalg.eigh(matrix + jnp.diag(height * number))[1]
+    return jnp.sum(vectors * (matrix @ vectors), axis=0)

@@ -1,16 +1,20 @@
 """Eigenvalues and modes of the physical Hessian where the boundary leaves it free."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxphys.equilibrium import Boundary
 from jaxphys.networks import AbstractNetwork
 
 
 class Spectrum(NamedTuple):
-    """`eigenvalues` `(m,)`, ascending, and `modes` `(m, n)`: mode a is the unit vector `modes[a]`."""
+    """`eigenvalues` `(m,)`, ascending, and `modes` `(m, n)`: mode a is the unit vector `modes[a]`.
+
+    Of eigenvalues that are equal (`degenerate`) the modes are some basis of the space that they share, as
+    rounding has it; only what is the same in every basis means something.
+    """
 
     eigenvalues: Float[Array, " m"]
     modes: Float[Array, "m n"]
@@ -40,6 +44,26 @@ def spectrum(network: AbstractNetwork, boundary: Boundary) -> Spectrum:
     basis = free_subspace(boundary)
     eigenvalues, vectors = jnp.linalg.eigh(basis.T @ hessian @ basis)
     return Spectrum(eigenvalues, (basis @ vectors).T)
+
+
+def degenerate(eigenvalues: Float[Array, " m"], resolution: Any = 0.0) -> Bool[Array, "m m"]:
+    """Which eigenvalues count as equal to which: blocks along the diagonal of ascending `eigenvalues`.
+
+    Neighbours count as equal where their gap is at most `ε^½` of themselves or `ε^⅔` of the largest one
+    (1.5e-8 and 4e-11 in float64, 3e-4 and 2e-5 in float32), or at most `resolution`, in units of k; a row of
+    neighbours is one block. Rounding turns modes across wider gaps by `ε^⅓` at most.
+
+    >>> import jax.numpy as jnp, jaxphys as jp
+    >>> jp.diagnostics.degenerate(jnp.array([1.0, 2.0, 2.0])).astype(int).tolist()
+    [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
+    """
+    epsilon = float(jnp.finfo(eigenvalues.dtype).eps)
+    sizes = jnp.abs(eigenvalues)
+    own = epsilon**0.5 * jnp.maximum(sizes[1:], sizes[:-1])
+    allowed = jnp.maximum(jnp.maximum(own, epsilon ** (2 / 3) * jnp.max(sizes)), resolution)
+    number = jnp.cumsum(jnp.diff(eigenvalues) > allowed)
+    number = jnp.concatenate([jnp.zeros(1, number.dtype), number])
+    return number[:, None] == number
 
 
 def eigenvalues(network: AbstractNetwork, boundary: Boundary) -> Float[Array, " m"]:
