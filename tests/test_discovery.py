@@ -66,6 +66,18 @@ def test_trained_networks_are_told_and_their_nodes_named(ensemble, noise):
     assert 0.25 < control.p_value.mean() < 0.75
 
 
+def test_equally_soft_modes_do_not_hang_on_the_basis(random):
+    """Two nodes answer alike: whichever two modes rounding finds, one node is named, the same each time."""
+    responses = np.diag([1.0, 1, 5, 1, 1, 5, 1, 1])
+    for _ in range(5):
+        noise = 1e-14 * random.standard_normal((8, 8))
+        found = diagnostics.discover(jnp.asarray(responses + noise + noise.T), jax.random.key(0), num_null=99)
+        assert int(found.nodes[0]) == 2
+        assert_close(found.mode, np.eye(8)[2], relative=1e-12)
+        assert_close(found.contrast, np.array(1.0), relative=1e-12)
+        assert_close(found.concentration, np.array(1.0), relative=1e-12)
+
+
 def test_p_values_follow_the_add_one_rule():
     soft = jnp.zeros(6).at[1].set(1.0).at[4].set(-1.0)
     responses = jnp.eye(6) + jnp.outer(soft, soft)

@@ -78,6 +78,16 @@ def test_partial_sums_take_the_softest_modes_first():
     assert_close(diagnostics.partial_susceptibility(network, boundary, [4])[0], wanted, relative=1e-9)
 
 
+def test_a_number_that_cuts_through_equal_modes_takes_the_same_of_each(random):
+    """A ring of equal bonds: its edges are alike, whatever basis rounding finds for its pairs of modes."""
+    order = random.permutation(6).tolist()
+    ring = jp.FlowNetwork(jp.from_edges([(order[i], order[(i + 1) % 6]) for i in range(6)]))
+    boundary = jp.Boundary(ring, free_modes="project")
+    found = np.asarray(diagnostics.partial_susceptibility(ring, boundary, range(8)))
+    assert_close(found, np.repeat(found[:, :1], 6, axis=1), relative=1e-12)
+    assert_close(found[-1], diagnostics.susceptibility(ring, boundary), relative=1e-12)
+
+
 def test_spectral_form():
     """Paper B, eq. 20, with the modes of the grounded Hessian."""
     network = next(system.network for system in SYSTEMS if system.network_name == "flow")

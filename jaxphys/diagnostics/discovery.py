@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxphys._checks import is_concrete, require
+from jaxphys.diagnostics.spectrum import peaked_mode
 from jaxphys.equilibrium import Boundary, greens_function
 from jaxphys.networks import AbstractNetwork
 
@@ -35,7 +36,8 @@ class Discovery(eqx.Module):
     - `softness`: response `1/λ` of the softest mode, in units of x per force; `contrast`: that over the
       next mode's.
     - `mode`: `(n,)` the softest mode, its largest entry positive: the forces to which the network answers
-      most, and the pattern in which it answers.
+      most, and the pattern in which it answers. Of several that are equally soft (`contrast` 1) it is the
+      combination that is most on one node; where `contrast` is near 1 errors of readings mix them.
     - `response`: `(n,)` the answer to a unit force on `nodes[0]`, and `output`, its entry at `nodes[1]`:
       what was presumably wanted (`G` is symmetric: also the other way round).
     """
@@ -148,8 +150,7 @@ def discover(
         )
     symmetric = 0.5 * (responses + responses.T)
     values, vectors = jnp.linalg.eigh(symmetric)
-    mode = vectors[:, -1]
-    mode = mode * jnp.sign(mode[jnp.argmax(jnp.abs(mode))])
+    mode = peaked_mode(values, vectors.T, -1)
     shares, nodes = jax.lax.top_k(jnp.abs(mode), 2)
     peak, contrast = _peak(symmetric), _contrast(values)
     if controls is None:

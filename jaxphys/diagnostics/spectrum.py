@@ -66,6 +66,21 @@ def degenerate(eigenvalues: Float[Array, " m"], resolution: Any = 0.0) -> Bool[A
     return number[:, None] == number
 
 
+def peaked_mode(
+    eigenvalues: Float[Array, " m"], modes: Float[Array, "m n"], index: int
+) -> Float[Array, " n"]:
+    """The mode at `index`, its largest entry positive; of equal ones the one that is most at one coordinate.
+
+    Where coordinates tie, but for rounding, the first.
+    """
+    same = degenerate(eigenvalues)[index].astype(modes.dtype)
+    projector = (modes.T * same) @ modes
+    shares = jnp.diagonal(projector)
+    largest = (1 - float(jnp.finfo(modes.dtype).eps) ** 0.5) * jnp.max(shares)
+    at = jnp.argmax(shares >= largest)
+    return projector[at] / jnp.sqrt(shares[at])
+
+
 def eigenvalues(network: AbstractNetwork, boundary: Boundary) -> Float[Array, " m"]:
     """The eigenvalues of `spectrum` alone, `(n - c,)`, ascending, in units of `k`.
 

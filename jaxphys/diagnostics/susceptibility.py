@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxphys._checks import require
+from jaxphys.diagnostics.spectrum import degenerate
 from jaxphys.equilibrium import Boundary, greens_function, solve_columns
 from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork
 from jaxphys.tasks import Task
@@ -65,7 +66,8 @@ def partial_susceptibility(
 
     G is replaced by `Σ_α w_α w_αᵀ / ν_α` over as many modes of the bordered Hessian `[[H, Cᵀ], [C, 0]]`,
     those of least `|ν|` (a border makes as many negative ones as it has rows); with all `n + c` the full
-    `susceptibility` is recovered. Border entries of modes stay out of the norm. Partial
+    `susceptibility` is recovered. Modes of equal `|ν|` that a number cuts through take the same part each.
+    Border entries of modes stay out of the norm. Partial
     sums depend on the unit of k, in which H is large or small beside C; those over the modes of `spectrum` do
     not.
 
@@ -89,9 +91,12 @@ def partial_susceptibility(
     values, modes = jnp.linalg.eigh(jnp.block([[network.hessian(), rows.T], [rows, corner]]))
     order = jnp.argsort(jnp.abs(values))
     values, modes = values[order], modes[:n, order]
+    same = degenerate(jnp.abs(values))
+    before, alike = jnp.argmax(same, axis=1), jnp.sum(same, axis=1)
 
     def up_to(count: Array) -> Array:
-        shares = jnp.where(jnp.arange(size) < count, 1 / values, 0)
+        parts = jnp.clip((count - before).astype(values.dtype) / alike.astype(values.dtype), 0, 1)
+        shares = jnp.where(parts > 0, parts / values, 0)
         return susceptibility_of_response(network, (modes * shares) @ modes.T)
 
     return jax.lax.map(up_to, jnp.asarray(counts))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxphys.diagnostics import relative_conductance, sectors
+from jaxphys.diagnostics.spectrum import peaked_mode
 from jaxphys.diagnostics.susceptibility import susceptibility_of_response
 from jaxphys.inspection import nulls
 from jaxphys.inspection.statistics import Pattern, between_nodes, imprint
@@ -176,10 +177,11 @@ def _readings(
 ) -> tuple[tuple[int, int], np.ndarray, np.ndarray, "xarray.Dataset"]:
     """The two suspected nodes, scores of nodes and edges, and what the physics of the network shows."""
     values, modes = jnp.linalg.eigh(network.hessian())
+    softest = np.asarray(peaked_mode(values[free:], modes[:, free:].T, 0))
     values, modes = np.asarray(values)[free:], np.asarray(modes)[:, free:]
     response = (modes / values) @ modes.T
     if pattern is None:
-        force, reading, node_scores, parts = _from_softest_mode(network, modes[:, 0])
+        force, reading, node_scores, parts = _from_softest_mode(network, softest)
     else:
         force, reading, node_scores, parts = _from_imprint(network, pattern)
     size = network.dimension
@@ -190,7 +192,7 @@ def _readings(
     fields: dict[str, Any] = {
         "k": ("edge", np.asarray(network.k)),
         "edges": (("edge", "end"), edge_ends(network)),
-        "softest_mode": ("coordinate", modes[:, 0]),
+        "softest_mode": ("coordinate", softest),
         "force": ("coordinate", force),
         "response": ("coordinate", x),
         "stiff_direction": ("edge", stiff / max(np.linalg.norm(stiff), np.finfo(float).tiny)),

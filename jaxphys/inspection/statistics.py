@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxphys.diagnostics.spectrum import degenerate
 from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.topology import Topology
 
@@ -27,7 +28,8 @@ class Pattern(eqx.Module):
     - `response`: `(n, n)` its Green's function, free modes projected out.
     - `nuisance`: `(M, q)` orthonormal: a constant, and what makes edges unlike without any task: how much
       they carry of all responses, how many neighbours they have, and where they lie along the slowest modes
-      of the graph, one for every dozen edges and at most six.
+      of the graph, one for every dozen edges and at most six; and those that are as slow as the last, if all
+      of these are few.
     - `norms`: `(n, n)` norm over edges of `P(a, b)` with the nuisance projected out; infinite where nothing
       of it is left.
     """
@@ -58,7 +60,7 @@ def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
     ]
     laplacian = hessian if network.dimension == 1 else FlowNetwork(network.topology, 1.0).hessian()
     slow = min(_SLOW, len(edges) // 12)
-    along = jnp.linalg.eigh(laplacian)[1][:, 1 : slow + 1]
+    along = _slowest(laplacian, slow)
     columns += list(jnp.mean(along[edges], axis=1).T)
     columns = [
         column / jnp.maximum(jnp.linalg.norm(column), jnp.finfo(column.dtype).tiny) for column in columns
@@ -71,6 +73,18 @@ def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
     left_over = norms - jnp.sum(seen**2, axis=0)
     enough = left_over > 1e-6 * norms
     return Pattern(response, nuisance, jnp.where(enough, jnp.sqrt(jnp.where(enough, left_over, 1)), jnp.inf))
+
+
+def _slowest(laplacian: Float[Array, "N N"], number: int) -> Float[Array, "N s"]:
+    """The slowest modes after the constant; of equal ones all or none, so that they span what any basis does."""
+    if number == 0:
+        return jnp.zeros((len(laplacian), 0), laplacian.dtype)
+    values, modes = jnp.linalg.eigh(laplacian)
+    most = min(number + _SLOW, len(values) - 2)
+    same = degenerate(values)
+    counts = (jnp.arange(len(values)) <= number) | same[number]
+    counts = (counts & ~same[most + 1])[1 : most + 1]
+    return jnp.where(counts, modes[:, 1 : most + 1], 0)
 
 
 def _first_order(network: Any, response: Array, change: Array) -> Float[Array, "n n"]:
@@ -117,7 +131,8 @@ def measure(network: Any, free: int, pattern: Pattern | None) -> dict[str, Float
     - `effective_conductance`: `log10 sqrt⟨λ⁻²⟩`; `effective_dimension`: `(Σ λ⁻²)² / (3 Σ λ⁻⁴)` (paper A).
     - `mean_response`: `log10 ⟨λ⁻¹⟩`, for flow networks the total resistance between all pairs but a constant.
     - `peak_response`: largest `|G_ab|` between different coordinates over their root mean square.
-    - `localisation`: `Σ_a v_a⁴` of the softest mode, summed over nodes.
+    - `localisation`: `Σ_a v_a⁴` of the softest mode, summed over nodes; of equally soft ones from the mean of
+      their squares.
 
     Of networks with edges also:
 
@@ -133,7 +148,8 @@ def measure(network: Any, free: int, pattern: Pattern | None) -> dict[str, Float
     inverse = 1 / values
     response = (modes * inverse) @ modes.T
     second = jnp.mean(inverse**2)
-    softest = jnp.sum(modes[:, 0].reshape(network.num_nodes, -1) ** 2, axis=1)
+    shares = jnp.mean(modes**2, axis=1, where=degenerate(values)[0])
+    softest = jnp.sum(shares.reshape(network.num_nodes, -1), axis=1)
     apart = ~np.eye(len(response), dtype=bool)
     between = jnp.where(apart, jnp.abs(response), 0)
     found = {
