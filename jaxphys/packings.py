@@ -84,10 +84,10 @@ def jammed_packing(
 
     Half of the particles are 1.4 times as large. They start anywhere in a periodic box; the energy of their
     harmonic overlaps is minimised (FIRE, Bitzek et al., 2006) until net forces are below
-    `1e-11 + 4 ε L / ⟨f⟩` of the mean contact force ⟨f⟩: the second term is the rounding of positions in a box of side L, and counts
-    at pressures below 1e-3. That is in double precision, whatever networks have; positions that are stored in
-    single precision balance no better than their rounding allows, and `residual` says how well. Particles
-    with fewer than `dimension + 1` contacts are rattlers, and removed.
+    `1e-11 + 4 ε L / ⟨f⟩` of the mean contact force ⟨f⟩: the second term is the rounding of positions in a box
+    of side L, and counts at pressures below 1e-3. That is in double precision, whatever networks have;
+    positions that are stored in single precision balance no better than their rounding allows, and `residual`
+    says how well. Particles with fewer than `dimension + 1` contacts are rattlers, and removed.
 
     **Arguments**
 

@@ -26,7 +26,6 @@ from jaxphys.networks import AbstractNetwork, NodeNetwork
 from jaxphys.rules import AbstractRule, ExactGradient
 from jaxphys.tasks import Task, respond
 
-
 # Gaps that a step bridges, in units of how far it moves eigenvalues at most.
 _BRIDGED = 10
 

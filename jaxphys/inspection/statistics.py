@@ -76,7 +76,7 @@ def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
 
 
 def _slowest(laplacian: Float[Array, "N N"], number: int) -> Float[Array, "N s"]:
-    """The slowest modes after the constant; of equal ones all or none, so that they span what any basis does."""
+    """The slowest modes after the constant; of equal ones all or none, so that the basis does not matter."""
     if number == 0:
         return jnp.zeros((len(laplacian), 0), laplacian.dtype)
     values, modes = jnp.linalg.eigh(laplacian)
