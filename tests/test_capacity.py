@@ -41,9 +41,14 @@ def check_certificate(found, forces, readouts, targets):
         outer = [np.outer(a, f) + np.outer(f, a) for a, f in zip(readouts, forces, strict=True)]
         separator = 0.5 * np.tensordot(multipliers, outer, axes=1)
         assert_close(found.separator, separator, relative=1e-12, scale=1 + np.abs(separator).max())
-        assert multipliers @ targets < -1e-9
+        assert multipliers @ targets < 0
         largest = np.abs(multipliers[:, None, None] * outer).sum()
-        assert np.linalg.eigvalsh(separator)[0] > -1e-9 * largest
+        below = np.linalg.eigvalsh(separator)[0] / largest
+        assert below > -1e-12
+        # Whatever G of the size that is asked for would miss the tasks by more than rounding explains.
+        sizes = np.linalg.norm(forces, axis=1) * np.linalg.norm(readouts, axis=1)
+        asked = np.max(np.abs(targets) / sizes)
+        assert multipliers @ targets < 1e3 * min(below, -1e-15) * largest * asked
         assert np.isnan(found.response).all()
 
 
@@ -72,9 +77,84 @@ def test_two_nodes_two_tasks():
 
 def test_a_node_does_not_move_against_its_force():
     """Self-response below zero: the certificate is singular, and there is none better."""
-    found = decide(np.eye(3)[:1], np.eye(3)[:1], [-1.0])
-    assert found.decision in (NO, OPEN)
-    assert not found.learnable
+    unit = np.eye(4)[:1]
+    found = decide(unit, unit, [-1.0])
+    assert found.decision == NO
+    check_certificate(found, unit, unit, [-1.0])
+    assert_close(found.separator, unit.T @ unit, relative=1e-15)
+    assert found.margin == 0
+    # Nor does it rest: a positive definite G answers every force.
+    still = decide(unit, unit, [0.0])
+    assert still.decision == NO
+    assert still.residual == 0
+
+
+def pairs(vectors):
+    """Forces and readouts of all responses between vectors."""
+    first, second = np.triu_indices(len(vectors))
+    return vectors[first], vectors[second]
+
+
+def block(matrix):
+    return matrix[np.triu_indices(len(matrix))]
+
+
+# Tasks on few random vectors: what they ask for, and by how much it is impossible.
+IMPOSSIBLE = {
+    "against the force": lambda u, v, w: ([u], [u], [-0.2]),
+    "two answers to one force": lambda u, v, w: ([u, u], [v, v], [1.0, 1.3]),
+    "reciprocity": lambda u, v, w: ([u, v], [v, u], [1.0, 0.7]),
+    "sum of answers": lambda u, v, w: ([u, u, u], [v, w, v - 2 * w], [1.0, 1.0, 1.0]),
+    "self-response as a difference": lambda u, v, w: ([u, u], [u + v, v], [1.0, 1.5]),
+    "cauchy and schwarz": lambda u, v, w: ([u, u, v], [u, v, v], [1.0, 1.2, 1.0]),
+    "parallelogram": lambda u, v, w: ([u, v, u + v], [u, v, u + v], [1.0, 1.0, 4.5]),
+    "block of three": lambda u, v, w: (
+        *pairs(np.array([u, v, w])),
+        block(np.array([[1.0, -0.6, -0.6], [-0.6, 1.0, -0.6], [-0.6, -0.6, 1.0]])),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+@pytest.mark.parametrize("others", [0, 3])
+def test_what_is_impossible_is_proved_to_be(kind, others):
+    """Certificates are singular: Y lives on few vectors, whatever else is asked for beside."""
+    random = np.random.default_rng(7)
+    for size in (4, 7):
+        vectors = random.standard_normal((3, size)) * np.array([[1.0], [30.0], [0.1]])
+        forces, readouts, targets = (np.array(each) for each in IMPOSSIBLE[kind](*vectors))
+        # What some network does with random forces is possible by itself.
+        draws = random.standard_normal((size, size))
+        green = draws @ draws.T + 0.1 * np.eye(size)
+        more, read = random.standard_normal((2, others, size))
+        forces, readouts = np.concatenate([forces, more]), np.concatenate([readouts, read])
+        targets = np.concatenate([targets, np.sum(read @ green * more, axis=1)])
+        found = decide(forces, readouts, targets)
+        assert found.decision == NO
+        check_certificate(found, forces, readouts, targets)
+        # The same forces and readouts, asked for what that network does.
+        possible = np.sum(readouts @ green * forces, axis=1)
+        found = decide(forces, readouts, possible)
+        assert found.decision == YES
+        check_certificate(found, forces, readouts, possible)
+
+
+def test_near_the_edge_neither_is_claimed_wrongly():
+    """Coupling up to `1 - δ` between two unit responses is possible, from `1 + δ` on it is not."""
+    eye = np.eye(4)
+    forces, readouts = eye[[0, 1, 0]], eye[[0, 1, 1]]
+    for exponent in range(1, 16):
+        inside, outside = (decide(forces, readouts, [1.0, 1.0, 1 + s * 10.0**-exponent]) for s in (-1, 1))
+        assert inside.decision in ((YES,) if exponent < 9 else (YES, OPEN))
+        assert outside.decision in ((NO,) if exponent < 7 else (NO, OPEN))
+    # Nothing answers a force whose own response is zero, however large the rest of G.
+    weak = decide(eye[[0, 0, 2]], eye[[0, 1, 3]], [0.0, 1.0, 1.0])
+    assert weak.decision == NO
+    assert_close(weak.separator, np.diag([1.0, 0, 0, 0]), relative=1e-12)
+    # Only a large second response makes up for a small first one.
+    for first in 10.0 ** -np.arange(0, 7):
+        found = decide(eye[[0, 0]], eye[[0, 1]], [first, 10.0])
+        assert found.decision in ((YES,) if first > 1e-3 else (YES, OPEN))
 
 
 def test_contradicting_tasks():

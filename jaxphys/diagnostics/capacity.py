@@ -12,7 +12,17 @@ all of them: semidefinite feasibility. Exactly one of two things exists, and `le
 Both are found by minimising `-log det(1 - Σ y_r S_r) - log(1 + y · t)`, smooth, convex and self-concordant in
 one number per task (the dual of the analytic centre of the tasks made homogeneous, `⟨S_r, X⟩ = t_r x` with
 `X ≻ 0` and `x > 0`). Damped Newton steps either find its minimum, where `G = (1 + y · t) (1 - Σ y_r S_r)⁻¹`
-solves the tasks, or run off to infinity through the inside of the cone of certificates, `c = -y`.
+solves the tasks, or run off to infinity along the cone of certificates, `c = -y`.
+
+Often Y is singular: a node that is to move against its force is proved wrong by `Y = f fᵀ`. Then y over its
+length comes near a face of the cone and stays outside by rounding's root. Newton steps on the face itself,
+`Nᵀ Σ (c_r + δc_r) S_r N = 0` with N the modes that Y nearly lacks, take c onto it to rounding.
+
+What is checked at the end are inequalities that hold whatever was rounded on the way. Let `ρ = (m + 4) ε` be
+the rounding of a Y whose terms `|c_r| |a_r| |f_r|` add up to 1. Then `⟨Y, G⟩ ≥ (min(0, λ_min(Y)) - ρ) tr G`, and
+none performs the tasks if `c · t` is below that for all G up to `ε^-½` times the size that the tasks ask for at
+least, `max |t_r| / |a_r| |f_r|`; or if `λ_min(Y) > ρ` and `c · t < 0`. Where `c · t` is zero to rounding it is
+asked instead that `⟨Y, G⟩` is positive for all G that are not singular to rounding, `λ_min(G) ≥ 100 ρ tr G`.
 
 For node networks that is the whole truth. For flow and spring networks with `k ≥ 0` it is a relaxation: their
 responses are some of the positive definite matrices on the subspace that the boundary leaves free. "Not
@@ -50,11 +60,12 @@ class Learnability(eqx.Module):
 
     - `decision`: a `Decision` code, taken from the certificate after that was checked against the tasks.
     - `response`: `(n, n)` G, positive definite where the boundary leaves it free; NaN unless learnable.
-    - `separator`: `(n, n)` `Y = Σ c_r S_r` and `multipliers`, `(q,)` c, with `Σ |c_r t_r| = 1`; NaN but where
-      the tasks are not learnable.
+    - `separator`: `(n, n)` `Y = Σ c_r S_r` and `multipliers`, `(q,)` c, with `Σ |c_r| |a_r| |f_r| = 1`; NaN but
+      where the tasks are not learnable.
     - `margin`: how far the certificate is from the edge: the smallest eigenvalue over the largest, of G or Y;
-      0 for a Y that vanishes because the tasks contradict one another.
-    - `residual`: of G, `max |⟨S_r, G⟩ - t_r| / max |t_r|`; of Y, `c · t / Σ |c_r t_r|`, negative.
+      0 for a singular Y, and for one that vanishes because the tasks contradict one another.
+    - `residual`: of G, `max |⟨S_r, G⟩ - t_r| / max |t_r|`; of Y, `c · t` over the largest `|t_r| / |a_r| |f_r|`:
+      negative, or zero to rounding where only a singular G would do.
     - `iterations`: Newton steps taken.
     """
 
@@ -70,6 +81,13 @@ class Learnability(eqx.Module):
     def learnable(self) -> Bool[Array, "..."]:
         """Whether a response that performs all tasks was found."""
         return self.decision == Decision.LEARNABLE
+
+
+# A matrix counts as singular whose smallest eigenvalue is this many roundings of its trace.
+_SINGULAR = 100
+# Up to which share of the largest eigenvalue others are made to vanish, and steps for each.
+_FACES = np.array([1e-6, 1e-4, 1e-2])
+_FACE_STEPS = 6
 
 
 class CapacityCurve(NamedTuple):
@@ -99,6 +117,10 @@ def learnability(
     max_iterations: int = 100,
 ) -> Learnability:
     """Decide whether some `G ≻ 0` has `readouts[r] · G forces[r] = targets[r]` for all r; prove it.
+
+    Learnable means by a G whose eigenvalues lie within a ratio of `ε^-0.6`, 2e9; not learnable, that no G
+    performs the tasks unless it is singular to rounding, or 7e7 times as large as they ask for. What lies
+    between stays `UNDECIDED`: tasks that nothing but a G at the edge of being singular performs.
 
     In float64: tasks near the edge of what is learnable need all digits. Compiles and batches. Random sets
     are decided in about ten Newton steps, each `O(q³ + q² n + n³)`.
@@ -145,8 +167,10 @@ def learnability(
     missing = wanted - jnp.sum((unit @ green) * f, -1)
     green = height * (green + _combined(unit, f, inverse @ missing))
     contradicts = jnp.sum(jnp.abs(contradiction)) > jnp.finfo(t.dtype).eps ** 0.5
-    multipliers = jnp.where(contradicts, -contradiction, -y) / norms
-    return _verified(f, a, t, green, multipliers, iterations)
+    multipliers = jnp.where(contradicts, -contradiction, -y)
+    feasible = _performs(green, f, a, t)[0]
+    multipliers = _on_a_face(unit, f, wanted, multipliers, feasible)
+    return _verified(f, a, t, green, multipliers / norms, iterations)
 
 
 def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
@@ -348,7 +372,8 @@ def _newton(
         separates = (values[0] > epsilon**0.5 * values[-1]) & (
             further @ t > epsilon**0.5 * jnp.sum(jnp.abs(further * t))
         )
-        return further, ridge, converged | separates, count + 1
+        # Y is over -1: so far out, it is positive semidefinite to the digits that a face is found from.
+        return further, ridge, converged | separates | (values[-1] > epsilon**-0.6), count + 1
 
     start = (
         jnp.zeros_like(t),
@@ -360,6 +385,100 @@ def _newton(
     return y, count
 
 
+def _performs(
+    green: Float[Array, "n n"], f: Float[Array, "q n"], a: Float[Array, "q n"], t: Float[Array, " q"]
+) -> tuple[Bool[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Whether G is positive definite and performs the tasks; what it misses, and its margin."""
+    tolerance = float(jnp.finfo(t.dtype).eps) ** 0.6
+    scale = jnp.max(jnp.abs(t), initial=0.0)
+    scale = jnp.where(scale > 0, scale, 1)
+    residual = jnp.max(jnp.abs(jnp.sum((a @ green) * f, -1) - t), initial=0.0) / scale
+    definite = jnp.linalg.eigvalsh(green)
+    feasible = (residual <= tolerance) & (definite[0] > tolerance * definite[-1])
+    return feasible, residual, definite[0] / definite[-1]
+
+
+class _Proof(NamedTuple):
+    """Multipliers of unit size, `Y`, `c · t` over the size of the tasks, its margin; whether it proves."""
+
+    multipliers: Float[Array, " q"]
+    separator: Float[Array, "n n"]
+    gap: Float[Array, ""]
+    margin: Float[Array, ""]
+    separates: Bool[Array, ""]
+
+
+def _proof(
+    f: Float[Array, "q n"], a: Float[Array, "q n"], t: Float[Array, " q"], multipliers: Float[Array, " q"]
+) -> _Proof:
+    """What multipliers prove, by the inequalities at the top of this module."""
+    epsilon = float(jnp.finfo(t.dtype).eps)
+    lengths = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(f, axis=-1)
+    terms = jnp.sum(jnp.abs(multipliers) * lengths)
+    multipliers = multipliers / jnp.where(terms > 0, terms, 1)
+    separator = _combined(a, f, multipliers)
+    values = jnp.linalg.eigvalsh(separator)
+    rounding = (len(values) + 4) * epsilon
+    # At least so large is the largest eigenvalue of any G that performs the tasks.
+    size = jnp.max(jnp.abs(t) / jnp.where(lengths > 0, lengths, 1), initial=0.0)
+    gap = multipliers @ t / jnp.where(size > 0, size, 1)
+    above, below = jnp.sum(jnp.maximum(values, 0)), jnp.sum(jnp.maximum(-values, 0))
+    allowed = jnp.where(values[0] > rounding, 0, jnp.minimum(values[0], 0) - rounding)
+    separates = gap < epsilon**-0.5 * allowed - rounding
+    is_still = _SINGULAR * rounding * above > below + 2 * rounding
+    separates = separates | (is_still & (jnp.abs(gap) <= rounding))
+    # A task that reads or drives nothing, and yet wants something.
+    nothing = jnp.any((lengths == 0) & (t != 0))
+    margin = jnp.where(jnp.abs(values[0]) <= rounding, 0, values[0] / jnp.max(jnp.abs(values)))
+    return _Proof(multipliers, separator, gap, margin, separates & (terms > 0) & ~nothing)
+
+
+def _on_a_face(
+    a: Float[Array, "q n"],
+    f: Float[Array, "q n"],
+    t: Float[Array, " q"],
+    start: Float[Array, " q"],
+    settled: Bool[Array, ""],
+) -> Float[Array, " q"]:
+    """Multipliers nearby whose Y is singular and positive semidefinite to rounding, if it must be singular.
+
+    Which eigenvalues of Y are to vanish is tried from few to many.
+    """
+
+    def goes_on(state: Any) -> Bool[Array, ""]:
+        _, _, done, count = state
+        return ~done & (count < _FACES.size * _FACE_STEPS)
+
+    def iterate(state: Any) -> Any:
+        multipliers, best, _, count = state
+        share = jnp.asarray(_FACES, t.dtype)[count // _FACE_STEPS]
+        # Tasks of which hardly anything enters are left out first.
+        sizes = jnp.abs(start)
+        few = jnp.where(sizes > share * jnp.max(sizes), start, 0)
+        multipliers = jnp.where(count % _FACE_STEPS == 0, few, multipliers)
+        multipliers = multipliers / jnp.max(jnp.abs(multipliers))
+        values, vectors = jnp.linalg.eigh(_combined(a, f, multipliers))
+        vanish = jnp.where(values <= share * values[-1], vectors, 0)
+        left, right = a @ vanish, f @ vanish
+        crossing = left @ right.T
+        gram = 0.5 * ((left @ left.T) * (right @ right.T) + crossing * crossing.T)
+        excess = jnp.where(values <= share * values[-1], values, 0)
+        # Least change of c that makes them vanish.
+        sizes, directions = jnp.linalg.eigh(gram)
+        kept = sizes > 1e-10 * sizes[-1]
+        pull = directions.T @ jnp.sum(left * right * excess, axis=1)
+        change = directions @ jnp.where(kept, pull / jnp.where(kept, sizes, 1), 0)
+        moved = multipliers - change
+        proof = _proof(f, a, t, moved)
+        best = jnp.where(proof.separates, moved, best)
+        return moved, best, proof.separates & (proof.margin >= 0), count + 1
+
+    proof = _proof(f, a, t, start)
+    done = settled | (proof.separates & (proof.margin >= 0))
+    state = (start, start, done, jnp.asarray(0, jnp.int32))
+    return jax.lax.while_loop(goes_on, iterate, state)[1]
+
+
 def _verified(
     f: Float[Array, "q n"],
     a: Float[Array, "q n"],
@@ -369,33 +488,20 @@ def _verified(
     iterations: Int[Array, ""],
 ) -> Learnability:
     """The decision that the two candidates support, checked against the tasks as they were given."""
-    tolerance = float(jnp.finfo(t.dtype).eps) ** 0.6
-    scale = jnp.max(jnp.abs(t), initial=0.0)
-    scale = jnp.where(scale > 0, scale, 1)
-    residual = jnp.max(jnp.abs(jnp.sum((a @ green) * f, -1) - t), initial=0.0) / scale
-    definite = jnp.linalg.eigvalsh(green)
-    feasible = (residual <= tolerance) & (definite[0] > tolerance * definite[-1])
-    weight = jnp.sum(jnp.abs(multipliers * t))
-    multipliers = multipliers / jnp.where(weight > 0, weight, 1)
-    separator = _combined(a, f, multipliers)
-    values = jnp.linalg.eigvalsh(separator)
-    gap = multipliers @ t
-    # Size of the terms that cancel in a separator that vanishes.
-    terms = jnp.sum(jnp.abs(multipliers) * jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(f, axis=-1))
-    vanishes = jnp.max(jnp.abs(values)) <= tolerance * terms
-    separates = (gap < -tolerance) & (vanishes | (values[0] > tolerance * values[-1]))
+    feasible, residual, margin = _performs(green, f, a, t)
+    proof = _proof(f, a, t, multipliers)
     decision = jnp.where(
-        feasible, Decision.LEARNABLE, jnp.where(separates, Decision.NOT_LEARNABLE, Decision.UNDECIDED)
+        feasible,
+        Decision.LEARNABLE,
+        jnp.where(proof.separates, Decision.NOT_LEARNABLE, Decision.UNDECIDED),
     )
-    proved = separates & ~feasible
+    proved = proof.separates & ~feasible
     return Learnability(
         decision=decision.astype(jnp.int32),
         response=jnp.where(feasible, green, jnp.nan),
-        separator=jnp.where(proved, separator, jnp.nan),
-        multipliers=jnp.where(proved, multipliers, jnp.nan),
-        margin=jnp.where(
-            feasible, definite[0] / definite[-1], jnp.where(vanishes, 0, values[0] / jnp.abs(values).max())
-        ),
-        residual=jnp.where(feasible, residual, gap),
+        separator=jnp.where(proved, proof.separator, jnp.nan),
+        multipliers=jnp.where(proved, proof.multipliers, jnp.nan),
+        margin=jnp.where(feasible, margin, proof.margin),
+        residual=jnp.where(feasible, residual, proof.gap),
         iterations=iterations,
     )
