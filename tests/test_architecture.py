@@ -140,10 +140,22 @@ def test_wrong_arrows_are_found(tmp_path, file, source, complaint):
     assert complaint in found[0]
 
 
-def test_the_package_exports_what_it_names():
-    assert len(set(jaxphys.__all__)) == len(jaxphys.__all__)
+def offered(source):
+    """The names in a module's `__all__`, as written."""
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", None) == "__all__":
+            return [element.value for element in statement.value.elts]
+    return []
+
+
+def test_modules_export_what_they_name_once():
+    lists = {path: offered(path.read_text()) for path in Path(jaxphys.__file__).parent.rglob("*.py")}
+    assert sum(map(bool, lists.values())) > 5
+    for path, names in lists.items():
+        assert len(set(names)) == len(names), path
     for name in jaxphys.__all__:
         assert hasattr(jaxphys, name)
+    assert offered('__all__ = ["a", "b", "a"]') == ["a", "b", "a"]
 
 
 def test_what_takes_long_to_import_is_imported_late():
