@@ -46,8 +46,13 @@ class AbstractRule(eqx.Module):
     """A rule `rule(network, task) -> Estimate`; a subclass says which contrasts it measures."""
 
     @abstractmethod
-    def contrasts(self, response: Response, task: Task) -> tuple[list["Contrast"], Bool[Array, ""]]:
-        """The contrasts that make up the estimate, and whether they were found."""
+    def contrasts(
+        self, response: Response, task: Task
+    ) -> tuple[list["Contrast"], Bool[Array, ""] | Int[Array, ""]]:
+        """The contrasts that make up the estimate, and how their clamped states were found.
+
+        That is a `Status`, or whether they were found: False is `NOT_CONVERGED`.
+        """
 
     def __call__(
         self, network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
@@ -73,11 +78,15 @@ class AbstractRule(eqx.Module):
 
         The gradient of edge i is `Σ_ab moment_ab x_aᵀ Qᵢ adjoint_b` over the states x of inputs and outputs.
         """
-        contrasts, converged = self.contrasts(response, task)
+        contrasts, found = self.contrasts(response, task)
+        clamped = jnp.asarray(found)
+        if clamped.dtype == bool:
+            clamped = jnp.where(clamped, Status.OK, Status.NOT_CONVERGED)
+        clamped = clamped.astype(jnp.int32)
         mixed, quadratic = _energy_differences(task, contrasts)
         gradient = response.edge_moment(network, mixed, quadratic)
         cost = jnp.sum(task.sample_costs(response.outputs))
-        status = jnp.where(converged | (response.status != 0), response.status, Status.NOT_CONVERGED)
+        status = jnp.where(response.status != 0, response.status, clamped)
         status = jnp.where((status == 0) & ~jnp.isfinite(cost + jnp.sum(gradient)), Status.NOT_FINITE, status)
         estimate = Estimate(
             task.sample_weight * gradient,
@@ -122,8 +131,8 @@ def _energy_differences(
 class ExactGradient(AbstractRule):
     """`∂C/∂kᵢ = x_Fᵀ Qᵢ G F^O` with `F^O = -∇ₓC`: the limit of small nudges (paper A, eqs 10 and 16)."""
 
-    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Bool[Array, ""]]:
-        return [Contrast(-task.cost_gradients(response.outputs))], jnp.array(True)
+    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Int[Array, ""]]:
+        return [Contrast(-task.cost_gradients(response.outputs))], jnp.asarray(Status.OK, jnp.int32)
 
 
 class EquilibriumPropagation(AbstractRule):
@@ -139,7 +148,10 @@ class EquilibriumPropagation(AbstractRule):
 
     The error is O(η) one-sided. Symmetric, it is O(η²) for `"energy"` and vanishes for `"force"`,
     since the energies are quadratic. An `"energy"` estimate whose Newton iteration does not
-    converge carries `Status.NOT_CONVERGED`. Raises `InputError` if η is not positive.
+    converge carries `Status.NOT_CONVERGED`; one whose clamped state is no minimum of `E + η C`, or not
+    the one to which the network relaxes from its free state, `Status.NOT_POSITIVE_DEFINITE`: at -η, say,
+    where η times the curvature of the cost exceeds the stiffness that an output feels, `1 / G_TT`. Raises
+    `InputError` if η is not positive.
     """
 
     nudge: Nudge = 1e-3
@@ -150,17 +162,17 @@ class EquilibriumPropagation(AbstractRule):
         _check_nudge(self.nudge)
         require(self.mode in ("force", "energy"), "mode", 'be "force" or "energy"', f"it is {self.mode!r}")
 
-    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Bool[Array, ""]]:
+    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Int[Array, ""]]:
         nudges = (self.nudge, -self.nudge) if self.symmetric else (self.nudge,)
-        contrasts, converged = [], jnp.array(True)
+        contrasts, status = [], jnp.asarray(Status.OK, jnp.int32)
         for nudge in nudges:
             if self.mode == "force":
                 forces = -task.cost_gradients(response.outputs)
             else:
-                forces, done = _implicit_forces(response, task, nudge)
-                converged &= done
+                forces, found = _implicit_forces(response, task, nudge)
+                status = jnp.maximum(status, found.astype(jnp.int32))
             contrasts.append(Contrast(forces, nudge, 1 / len(nudges)))
-        return contrasts, converged
+        return contrasts, status
 
 
 class CoupledLearning(AbstractRule):
@@ -169,9 +181,11 @@ class CoupledLearning(AbstractRule):
     As η → 0 this is equilibrium propagation with the error `t - y` replaced by
     `G_TT⁻¹ (t - y)`, `G_TT` the outputs' block of the Green's function: aligned with the cost
     gradient, not equal to it, and it needs no cost function to be applied (the targets say it
-    all). Only outputs with nonzero task weight are held. Where free modes are projected out the clamp
-    acts with them projected out too: the mean stays where it is and what the clamp drives in leaves evenly
-    through all nodes. Published code drops the ½ of the
+    all). Only outputs with nonzero task weight are held. Outputs that follow from others (the three
+    drops around a triangle) need no force of their own where their targets agree, to half the digits;
+    where these disagree, or where `G_TT` is ill-conditioned, the estimate carries `Status.INACCURATE`.
+    Where free modes are projected out the clamp acts with them projected out too: the mean stays where
+    it is and what the clamp drives in leaves evenly through all nodes. Published code drops the ½ of the
     energies when its Hessian is `2 Δᵀ k Δ`. Raises `InputError` if η is not positive.
     """
 
@@ -180,26 +194,65 @@ class CoupledLearning(AbstractRule):
     def __check_init__(self) -> None:
         _check_nudge(self.nudge)
 
-    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Bool[Array, ""]]:
-        errors = task.targets - response.outputs
-        if task.weights is None:
-            forces = jnp.linalg.solve(response.coupling, errors.T).T
-        else:
-            held = (task.weights > 0).astype(errors.dtype)
-            identity = jnp.eye(errors.shape[1], dtype=errors.dtype)
+    def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Int[Array, ""]]:
+        forces, accurate = _holding_forces(response, task)
+        return [Contrast(forces, self.nudge)], jnp.where(accurate, Status.OK, Status.INACCURATE)
 
-            def hold(error: Array, mask: Array) -> Array:
-                block = mask[:, None] * response.coupling * mask + identity * (1 - mask)
-                return jnp.linalg.solve(block, mask * error)
 
-            forces = jax.vmap(hold)(errors, held)
-        return [Contrast(forces, self.nudge)], jnp.array(True)
+def _holding_forces(response: Response, task: Task) -> tuple[Float[Array, "R o"], Bool[Array, ""]]:
+    """Forces on the outputs that take each by `t - y`, those of weight zero left alone: `G_TT a = t - y`.
+
+    And whether they can be trusted.
+    """
+    coupling, errors = response.coupling, task.targets - response.outputs
+    if task.weights is None and not task.dependent:
+        factor, loss = _factored(coupling)
+        return jax.scipy.linalg.cho_solve((factor, True), errors.T).T, loss <= _allowed(coupling.dtype)
+    wanted = jnp.ones_like(errors, dtype=bool) if task.weights is None else task.weights > 0
+    sizes = jnp.abs(task.targets) + jnp.abs(response.outputs)
+
+    def hold(error: Array, size: Array, wanted: Array) -> tuple[Array, Array]:
+        held = task.independent_outputs(wanted, coupling) if task.dependent else wanted
+        block = jnp.where(held[:, None] & held, coupling, jnp.eye(len(held), dtype=coupling.dtype))
+        factor, loss = _factored(block)
+        accurate = loss <= _allowed(coupling.dtype)
+        forces = jax.scipy.linalg.cho_solve((factor, True), jnp.where(held, error, 0))
+        if task.dependent:
+            # What follows from held outputs is where it is wanted already, or cannot be held there.
+            shares = jax.scipy.linalg.cho_solve((factor, True), jnp.where(held[:, None], coupling, 0))
+            gaps = jnp.where(wanted & ~held, error - coupling @ forces, 0)
+            rounding = jnp.finfo(error.dtype).eps ** 0.5 * (size + jnp.abs(shares).T @ size)
+            accurate &= jnp.all(jnp.abs(gaps) <= rounding)
+        return forces, accurate
+
+    forces, accurate = jax.vmap(hold)(errors, sizes, wanted)
+    return forces, jnp.all(accurate)
+
+
+def _factored(coupling: Float[Array, "o o"]) -> tuple[Float[Array, "o o"], Float[Array, ""]]:
+    """Cholesky factor of `G_TT`, and what share of itself a pivot may have lost to rounding, at worst.
+
+    How far it is from symmetric tells how well it is known.
+    """
+    factor = jax.lax.linalg.cholesky(coupling, symmetrize_input=False)
+    constant = jax.lax.stop_gradient(coupling)
+    known = jnp.finfo(coupling.dtype).eps * jnp.diagonal(constant)
+    known = jnp.maximum(known, jnp.max(jnp.abs(constant - constant.T), axis=0))
+    return factor, jnp.max(known / jax.lax.stop_gradient(jnp.diagonal(factor)) ** 2)
+
+
+def _allowed(dtype: Any) -> float:
+    """The share that may be lost, as in a state at rest (`equilibrium.judged`)."""
+    return float(jnp.finfo(dtype).eps) ** 0.4
 
 
 def _implicit_forces(
     response: Response, task: Task, nudge: Nudge
-) -> tuple[Float[Array, "R o"], Bool[Array, ""]]:
-    """Output forces `a = -C'(y_C)` at the clamped outputs `y_C = y_F + η A G Aᵀ a` (paper A, eq. 7)."""
+) -> tuple[Float[Array, "R o"], Int[Array, ""]]:
+    """Output forces `a = -C'(y_C)` at the clamped outputs `y_C = y_F + η A G Aᵀ a` (paper A, eq. 7).
+
+    And their status: Newton's method finds where forces balance, be it a minimum or not.
+    """
     coupling = response.coupling
     identity = jnp.eye(coupling.shape[0], dtype=coupling.dtype)
 
@@ -211,9 +264,29 @@ def _implicit_forces(
     # Quadratic costs are done after one iteration; the others double their digits in each.
     before = jax.lax.fori_loop(0, 9, newton, response.outputs)
     outputs = newton(9, before)
-    scale = jnp.max(jnp.abs(response.outputs)) + jnp.max(jnp.abs(outputs))
-    converged = jnp.max(jnp.abs(outputs - before)) <= 1e4 * jnp.finfo(outputs.dtype).eps * scale
-    return -task.cost_gradients(outputs), converged
+    scale = jnp.max(jnp.abs(response.outputs) + jnp.abs(outputs), axis=-1)
+    moved = jnp.max(jnp.abs(outputs - before), axis=-1)
+    converged = jnp.all(moved <= 1e4 * jnp.finfo(outputs.dtype).eps * scale)
+    stable = _is_stable(response, task, nudge, outputs)
+    status = jnp.where(stable, Status.OK, Status.NOT_POSITIVE_DEFINITE)
+    return -task.cost_gradients(outputs), jnp.where(converged, status, Status.NOT_CONVERGED)
+
+
+def _is_stable(response: Response, task: Task, nudge: Nudge, outputs: Float[Array, "R o"]) -> Bool[Array, ""]:
+    """Whether `E + η C` has its minimum at the clamped outputs, and curves upwards all the way to them.
+
+    Its Hessian `H + η Aᵀ C'' A` is positive definite if and only if `1 + η Lᵀ C'' L` is, with `G_TT = L Lᵀ`.
+    Where it is so from the free state on, the state that was found is the one to which a network relaxes.
+    """
+    values, modes = jnp.linalg.eigh(jax.lax.stop_gradient(response.coupling))
+    root = modes * jnp.sqrt(jnp.maximum(values, 0))
+    path = jnp.stack([response.outputs, 0.5 * (response.outputs + outputs), outputs])
+    # What is above the diagonal counts for nothing.
+    nudged = nudge * root.T @ jax.vmap(task.cost_curvatures)(jax.lax.stop_gradient(path)) @ root
+    factors = jax.lax.linalg.cholesky(jnp.eye(len(root), dtype=root.dtype) + nudged, symmetrize_input=False)
+    pivots, terms = (jnp.diagonal(each, axis1=-2, axis2=-1) for each in (factors, nudged))
+    # A pivot within rounding of what was added up to it may be of either sign.
+    return jnp.all(pivots**2 > (1 + jnp.abs(terms)) * jnp.finfo(root.dtype).eps ** 0.6)
 
 
 def _check_nudge(nudge: Nudge) -> None:

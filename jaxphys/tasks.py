@@ -14,9 +14,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxphys._checks import check_indices, require
+from jaxphys._checks import check_indices, is_concrete, require
 from jaxphys.equilibrium import Boundary, Status, judged, solve_columns
 from jaxphys.networks import AbstractNetwork, FlowNetwork, Node, SpringNetwork
 from jaxphys.solvers import AbstractSolver, SparseCholesky, StarMesh, strain_moment
@@ -67,14 +67,20 @@ class CrossEntropy(AbstractCost):
 
 
 class CosineDistance(AbstractCost):
-    """`1 - cos(y, t) = ½ |ŷ - t̂|²`, the angle between outputs and targets (paper B, eq. 23)."""
+    """`1 - cos(y, t) = ½ |ŷ - t̂|²`, the angle between outputs and targets (paper B, eq. 23).
+
+    NaN where outputs or targets are all zero, which point nowhere; 0 where no output has weight.
+    """
 
     def __call__(
         self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
     ) -> Float[Array, ""]:
-        inner = jnp.sum(weights * outputs * targets)
-        norms = jnp.sum(weights * outputs**2) * jnp.sum(weights * targets**2)
-        return 1 - inner / jnp.sqrt(norms)
+        # A sample without weight is taken as any other, and its value left out: derivatives of 0/0 are NaN
+        # even where nobody wants them.
+        counts = jnp.any(weights > 0)
+        weights, outputs, targets = (jnp.where(counts, each, 1) for each in (weights, outputs, targets))
+        norms = jnp.sqrt(jnp.sum(weights * outputs**2)) * jnp.sqrt(jnp.sum(weights * targets**2))
+        return jnp.where(counts, 1 - jnp.sum(weights * outputs * targets) / norms, 0)
 
 
 class Task(eqx.Module):
@@ -92,6 +98,8 @@ class Task(eqx.Module):
     - `weights`: `(R, o)`, or None for all ones. Zero: this output does not belong to this sample.
     - `cost`: what one sample costs, `SquaredError()` by default.
     - `reduction`: `"sum"` (gradients of `Σ_r C_r`, as paper A's rules) or `"mean"` (as both papers' costs).
+    - `dependent`: whether outputs follow from one another whatever the network (the three drops around a
+      triangle, or a node read twice). Found from the readout and what is held.
 
     Raises `InputError` on an empty task, shapes that do not fit, values that are not finite, or an
     output that is also held.
@@ -106,6 +114,7 @@ class Task(eqx.Module):
     weights: Float[Array, "R o"] | None
     cost: AbstractCost
     reduction: Literal["sum", "mean"] = eqx.field(static=True)
+    dependent: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -143,6 +152,17 @@ class Task(eqx.Module):
         self.weights = None if weights is None else jnp.asarray(arrays["weights"])
         self.cost = SquaredError() if cost is None else cost
         self.reduction = reduction
+        self.dependent = _are_dependent(self.readout, boundary)
+
+    @classmethod
+    def alike(cls, tasks: Sequence["Task"]) -> list["Task"]:
+        """The same tasks, all `dependent` if one is: what `stack` needs."""
+        if len({task.dependent for task in tasks}) == 1:
+            return list(tasks)
+        copies = [jax.tree.map(lambda leaf: leaf, task) for task in tasks]
+        for copy in copies:
+            object.__setattr__(copy, "dependent", True)
+        return copies
 
     @property
     def num_samples(self) -> int:
@@ -183,6 +203,38 @@ class Task(eqx.Module):
         scale = (size / count) ** 0.5 if self.reduction == "mean" else 1.0
         rows = scale * jnp.linalg.qr(samples, mode="r")
         return self.with_samples(rows[..., : self.inputs.shape[-1]], rows[..., self.inputs.shape[-1] :])
+
+    def independent_outputs(
+        self, held: Bool[Array, " o"], coupling: Float[Array, "o o"]
+    ) -> Bool[Array, " o"]:
+        """Of the outputs that are `held` at once, as many as do not follow from one another.
+
+        `G_TT = A G Aᵀ` is singular if and only if rows of A depend on one another beside the rows that the
+        boundary holds, for G is positive definite there: whatever k is. So elimination of the readouts' own
+        Gram matrix tells how many, in which a pivot is the squared sine of an output's angle to those before
+        it. Elimination of `coupling`, G_TT, beside it tells which: those that k lets move best.
+        """
+        constraints = self.boundary.constraints
+        directions = _free_directions(jnp, self.readout, constraints.rows, constraints.lift)
+        sizes = jnp.diagonal(coupling)
+
+        def eliminate(state: tuple[Array, ...], _: Any) -> tuple[tuple[Array, ...], None]:
+            overlaps, couplings, chosen = state
+            fresh = held & ~chosen & (jnp.diagonal(overlaps) > _dependence(coupling.dtype))
+            output = jnp.argmax(jnp.where(fresh, jnp.diagonal(couplings) / sizes, -jnp.inf))
+
+            def without(left: Array) -> Array:
+                pivot = jnp.where(fresh[output], left[output, output], 1)
+                return jnp.where(fresh[output], left - jnp.outer(left[output], left[output]) / pivot, left)
+
+            return (
+                without(overlaps),
+                without(couplings),
+                chosen.at[output].set(chosen[output] | fresh[output]),
+            ), None
+
+        start = (directions @ directions.T, coupling, jnp.zeros_like(held))
+        return jax.lax.scan(eliminate, start, None, length=len(held))[0][2]
 
     def sample_costs(self, outputs: Float[Array, "R o"]) -> Float[Array, " R"]:
         """Cost of every sample, `(R,)`."""
@@ -373,10 +425,28 @@ def accuracy(
 ) -> Float[Array, ""]:
     """Fraction of samples whose largest output is the one with the largest target, between 0 and 1.
 
-    Not differentiable. Ties go to the first output.
+    Outputs of weight zero do not belong to their sample. Not differentiable. Where outputs tie the first one
+    counts; NaN where an output has no value.
+
+    Raises `InputError` unless every sample tells two classes apart: on a task with one output, on a sample
+    to which fewer than two belong, and on one whose largest target is not the only one (values are not looked
+    at inside `jit`).
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3)]))
+    >>> boundary = jp.Boundary(network, held_nodes=[0], ground=[3])
+    >>> task = jp.classification(network, boundary, [], [1, 2], features=[[1.0], [-1.0]], labels=[0, 0])
+    >>> jp.accuracy(network, task).item()
+    0.5
     """
-    outputs = respond(network, task, solver=solver).outputs
-    return jnp.mean((jnp.argmax(outputs, axis=-1) == jnp.argmax(task.targets, axis=-1)).astype(outputs.dtype))
+    _check_classes(task)
+    response = respond(network, task, solver=solver)
+    outputs, targets = response.outputs, task.targets
+    if task.weights is not None:
+        outputs, targets = (jnp.where(task.weights > 0, each, -jnp.inf) for each in (outputs, targets))
+    right = jnp.argmax(outputs, axis=-1) == jnp.argmax(targets, axis=-1)
+    has_value = jnp.all(jnp.isfinite(response.outputs))
+    return jnp.where(has_value, jnp.mean(right.astype(outputs.dtype)), jnp.nan)
 
 
 def random_linear(network: AbstractNetwork, num_tasks: int, key: Key[Array, ""]) -> Task:
@@ -526,13 +596,14 @@ def classification(
     **Arguments**
 
     - `sources`: terminals that take the features as forces; empty if the boundary's held rows
-      take them as values. `targets`: one terminal for each class.
+      take them as values. `targets`: one terminal for each of two classes or more.
     - `features`: `(R, s)`. `labels`: `(R,)` class numbers from 0.
     - `cost`: `CrossEntropy()` by default. Averaged over samples.
 
     Raises `InputError` as `Task` does, and on a label without an output.
     """
     labels = np.asarray(labels)
+    require(len(targets) > 1, "targets", "name two classes or more", "there is one class")
     require(labels.size > 0, "features", "hold at least one sample", "the task is empty")
     check_indices("labels", labels, len(targets), "classes")
     force, values = _drive(network, boundary, sources)
@@ -603,6 +674,48 @@ def _drive(
         return None, np.eye(boundary.num_held)
     require(len(sources) > 0, "sources", "name at least one source", "the task is empty")
     return terminal_rows(network, sources, argument="sources"), None
+
+
+def _free_directions(xp: Any, readout: Any, rows: Any, lift: Any) -> Any:
+    """`(o, n)` unit vectors along what each output reads beside the held rows, by NumPy or JAX (`xp`)."""
+    left = readout - (readout @ lift) @ rows
+    sizes = xp.linalg.norm(left, axis=1, keepdims=True)
+    return left / xp.where(sizes > 0, sizes, 1)
+
+
+def _are_dependent(readout: Array, boundary: Boundary) -> bool:
+    """Whether all outputs together are; on the host. `Task.independent_outputs` says which."""
+    arrays = (readout, boundary.rows, boundary.constraints.lift)
+    directions = _free_directions(np, *(np.asarray(array, dtype=float) for array in arrays))
+    try:
+        pivots = np.linalg.cholesky(directions @ directions.T).diagonal() ** 2
+    except np.linalg.LinAlgError:
+        return True
+    return bool(pivots.min() <= _dependence(readout.dtype))
+
+
+def _dependence(dtype: Any) -> float:
+    """Squared sine of the angle below which an output counts as following from others."""
+    return float(np.finfo(dtype).eps) ** 0.8
+
+
+def _check_classes(task: Task) -> None:
+    """Refuse what does not name one of several classes for every sample."""
+
+    def check(condition: Any, but: str) -> None:
+        require(condition, "task", "have a largest target among two or more in each sample", but)
+
+    check(task.targets.shape[-1] > 1, "it has one output")
+    if not (is_concrete(task.targets) and is_concrete(task.weights)):
+        return
+    targets = np.asarray(task.targets)
+    if task.weights is not None:
+        targets = np.where(np.asarray(task.weights) > 0, targets, -np.inf)
+    two = np.sort(targets, axis=-1)[..., -2:]
+    few = np.argwhere(two[..., 0] == -np.inf)
+    check(not few.size, f"fewer than two outputs belong to sample {few[0][-1] if few.size else 0}")
+    ties = np.argwhere(two[..., 0] == two[..., 1])
+    check(not ties.size, f"two targets of sample {ties[0][-1] if ties.size else 0} are largest")
 
 
 def _check_task(arrays: dict[str, np.ndarray], n: int, boundary: Boundary) -> None:

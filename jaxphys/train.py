@@ -80,8 +80,14 @@ def stack(realizations: Sequence[Any]) -> Any:
     """
     realizations = list(realizations)
     require(len(realizations) > 0, "realizations", "hold at least one", "it is empty")
+
+    def stacked(*parts: Any) -> Any:
+        if all(hasattr(part, "alike") for part in parts):
+            parts = parts[0].alike(parts)
+        return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *parts)
+
     try:
-        return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *realizations)
+        return jax.tree.map(stacked, *realizations, is_leaf=lambda part: hasattr(part, "alike"))
     except ValueError as error:
         raise InputError(
             "Argument `realizations` must have equal shapes and settings to be stacked, but they differ "

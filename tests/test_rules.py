@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.optimize
 from helpers import assert_close, fitted_slope, ulps
@@ -395,3 +396,227 @@ def test_defaults():
     rule = jp.EquilibriumPropagation()
     assert (rule.nudge, rule.symmetric, rule.mode) == (1e-3, False, "force")
     assert jp.CoupledLearning().nudge == 1e-3
+
+
+def coupled_by_least_norm(network, task, eta):
+    """Coupled learning in NumPy: the smallest forces that hold the outputs, by a pseudo-inverse."""
+    hessian, rows, readout = (
+        np.asarray(a, dtype=float) for a in (network.hessian(), task.boundary.rows, task.readout)
+    )
+    force, values = (np.asarray(task.inputs @ a, dtype=float) for a in (task.force, task.values))
+    count = len(readout)
+    green = solve_bordered(hessian, rows, readout, np.zeros((count, len(rows))))[0].T
+    held = np.pad(values, ((0, 0), (0, len(rows) - values.shape[1])))
+    weights = np.ones(task.targets.shape) if task.weights is None else np.asarray(task.weights)
+    total = np.zeros(network.num_edges)
+    for r in range(len(force)):
+        free = solve_bordered(hessian, rows, force[r], held[r])[0]
+        on = np.flatnonzero(weights[r])
+        coupling = (readout @ green)[np.ix_(on, on)]
+        error = (np.asarray(task.targets, dtype=float)[r] - readout @ free)[on]
+        answer = green[:, on] @ np.linalg.pinv(coupling, rcond=1e-9, hermitian=True) @ error
+        clamped = free + eta * answer
+        before, after = (np.asarray(network.edge_energies(jnp.asarray(x))) for x in (free, clamped))
+        total += (after.astype(float) - before) / eta
+    return total * task.sample_weight
+
+
+def triangle(k):
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 0)]), k=k)
+    return network, jp.Boundary(network, ground=[0])
+
+
+DROPS = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0], [-1.0, 0.0, 1.0]])
+
+
+def dependent_tasks():
+    """Networks whose outputs follow from one another, with targets that agree."""
+    random = np.random.default_rng(3)
+    for _ in range(8):
+        network, boundary = triangle(random.uniform(0.5, 2.0, 3))
+        a, b = random.normal(size=2)
+        drive = {"force": [[0.0, 1.0, 0.0]], "targets": [[a, b, -a - b]]}
+        yield network, jp.Task(boundary, readout=DROPS, **drive)
+    network, boundary = triangle([1.0, 2.0, 0.5])
+    node = network.node_rows([2])[0]
+    # Read twice, and at another scale; of the third sample only one of the two, of the last none.
+    yield (
+        network,
+        jp.Task(
+            boundary,
+            force=[[0.0, 1.0, 0.3]],
+            inputs=np.arange(1.0, 5.0)[:, None],
+            readout=[node, -3 * node],
+            targets=[[0.4, -1.2], [0.1, -0.3], [9.0, 0.6], [0.5, 0.9]],
+            weights=[[1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [0.0, 0.0]],
+            reduction="mean",
+        ),
+    )
+    # Beside a held node a drop says the same as its other end.
+    held = jp.Boundary(network, held_nodes=[1], ground=[0])
+    readout = [node, node - network.node_rows([1])[0]]
+    yield network, jp.Task(held, values=[[2.0]], readout=readout, targets=[[0.5, -1.5]])
+    springs = jp.SpringNetwork(jp.erdos_renyi(4, 6, jax.random.key(0), dimension=2, rigid=True))
+    grounded = jp.Boundary(springs, ground=[0], free_modes="project")
+    rows = springs.node_rows([2, 2], np.array([[1.0, 0.0], [0.6, 0.8]]))
+    rows = np.concatenate([rows, rows[:1] + rows[1:]])
+    force = springs.node_rows([3], np.array([[0.0, 1.0]]))
+    yield springs, jp.Task(grounded, force=force, readout=rows, targets=[[0.1, 0.2, 0.3]])
+
+
+@eqx.filter_jit
+def coupled(network, task):
+    return jp.CoupledLearning(jnp.asarray(0.1))(network, task)
+
+
+def test_coupled_learning_holds_dependent_outputs_that_agree():
+    """The clamped state is unique where the forces that hold it are not."""
+    for network, task in dependent_tasks():
+        result = coupled(network, task)
+        assert task.dependent
+        assert int(result.status) == jp.Status.OK
+        expected = coupled_by_least_norm(network, task, 0.1)
+        assert_close(result.gradient, expected, relative=max(1e-9, ulps(500)))
+
+
+def test_coupled_learning_marks_dependent_outputs_that_disagree():
+    for network, task in dependent_tasks():
+        off = task.with_samples(task.inputs, task.targets.at[0, 0].add(3e-3), task.weights)
+        assert int(coupled(network, off).status) == jp.Status.INACCURATE
+
+
+@pytest.mark.float64
+def test_training_on_the_drops_around_a_triangle():
+    """The cost falls where it rose a millionfold, with three tasks of their own side by side."""
+    random = np.random.default_rng(0)
+    networks, tasks = [], []
+    for a, b in ((0.3, 0.2), (0.1, 0.4), (0.25, 0.25)):
+        network, boundary = triangle(random.uniform(0.5, 2.0, 3))
+        networks.append(network)
+        drive = {"force": [[0.0, 1.0, 0.0]], "targets": [[a + b, -b, -a]]}
+        tasks.append(jp.Task(boundary, readout=-DROPS, **drive))
+    run = jp.train(
+        jp.stack(networks),
+        jp.stack(tasks),
+        steps=1000,
+        rule=jp.CoupledLearning(1e-3),
+        optimizer=optax.sgd(0.1),
+    )
+    assert not np.any(run.status)
+    assert (run.cost[:, -1] < 1e-2 * run.cost[:, 0]).all()
+
+
+def test_tasks_stack_though_only_one_has_dependent_outputs():
+    network, boundary = triangle([1.0, 2.0, 0.5])
+    drive = {"force": [[0.0, 1.0, 0.0]], "targets": [[0.4, -0.2]]}
+    twice = jp.Task(boundary, readout=[[0.0, 0.0, 2.0], [0.0, 0.0, -1.0]], **drive)
+    apart = jp.Task(boundary, readout=np.eye(3)[1:], **drive)
+    assert (twice.dependent, apart.dependent) == (True, False)
+    both = eqx.filter_vmap(coupled)(jp.stack([network] * 2), jp.stack([apart, twice]))
+    for r, task in enumerate((apart, twice)):
+        assert not np.any(both.status)
+        expected = coupled_by_least_norm(network, task, 0.1)
+        assert_close(both.gradient[r], expected, relative=max(1e-9, ulps(500)))
+
+
+@pytest.mark.float64
+def test_ill_conditioned_coupling_is_marked():
+    """Two nodes that a conductance joins ever better cannot be held apart."""
+    statuses = []
+    for middle in (1e3, 1e6, 1e12):
+        network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, middle])
+        task = jp.Task(
+            jp.Boundary(network, ground=[0]), force=np.eye(3)[2:], readout=np.eye(3)[1:], targets=[[0.3, 0.4]]
+        )
+        solver = jp.StarMesh(network.topology.edges, task.boundary.rows)
+        result = jp.CoupledLearning()(network, task, solver=solver)
+        statuses.append(int(result.status))
+        if statuses[-1] == jp.Status.OK:
+            assert_close(result.gradient, coupled_by_hand_chain(middle), relative=1e-6)
+    assert statuses == [jp.Status.OK, jp.Status.OK, jp.Status.INACCURATE]
+
+
+def coupled_by_hand_chain(middle):
+    """A unit current through both edges; voltages are held a thousandth of the way to .3 and .4."""
+    free = np.array([1.0, 1.0 + 1 / middle])
+    clamped = free + 1e-3 * (np.array([0.3, 0.4]) - free)
+    drops = [np.array([x[0], x[1] - x[0]]) for x in (free, clamped)]
+    return 0.5 * (drops[1] ** 2 - drops[0] ** 2) / 1e-3
+
+
+def one_edge(**settings):
+    network = jp.FlowNetwork(jp.from_edges([(0, 1)]))
+    boundary = jp.Boundary(network, ground=[0])
+    return network, jp.Task(boundary, force=[[0.0, 1.0]], readout=[[0.0, 1.0]], targets=[[0.3]], **settings)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("nudge", [0.5, 0.9, 1.1, 2.0])
+def test_a_nudge_beyond_stability_is_marked(symmetric, nudge):
+    """On one edge of k = 1, E - η C is a parabola of curvature 1 - η."""
+    rule = jp.EquilibriumPropagation(jnp.asarray(nudge), symmetric=symmetric, mode="energy")
+    result = estimate(rule, *one_edge())
+    stable = nudge < 1 or not symmetric
+    assert int(result.status) == (jp.Status.OK if stable else jp.Status.NOT_POSITIVE_DEFINITE)
+    if stable:
+        sides = [nudge, -nudge] if symmetric else [nudge]
+        clamped = [(1 + eta * 0.3) / (1 + eta) for eta in sides]
+        expected = np.mean([0.5 * (y * y - 1) / eta for y, eta in zip(clamped, sides, strict=True)])
+        assert_close(result.gradient, [expected], relative=ulps(1e3))
+
+
+@pytest.mark.float64
+def test_stability_is_that_of_the_nudged_hessian():
+    """By eigenvalues of `H - η Aᵀ W A` where the boundary leaves it free; of dependent outputs too."""
+    random = np.random.default_rng(5)
+    seen = set()
+    for readout in (DROPS[:2], DROPS, np.eye(3)[1:]):
+        count = len(readout)
+        network, boundary = triangle(random.uniform(0.5, 2.0, 3))
+        weights = random.uniform(0.5, 2.0, size=(2, count))
+        task = jp.Task(
+            boundary,
+            force=[[0.0, 1.0, 0.0]],
+            inputs=[[1.0], [-0.5]],
+            readout=readout,
+            targets=np.zeros((2, count)),
+            weights=weights,
+        )
+        hessian = np.asarray(network.hessian())[1:, 1:]
+        for nudge in (0.05, 0.2, 0.4, 0.8):
+            nudged = [hessian - nudge * (readout.T * w @ readout)[1:, 1:] for w in weights]
+            least = min(np.linalg.eigvalsh(each)[0] for each in nudged)
+            rule = jp.EquilibriumPropagation(jnp.asarray(nudge), symmetric=True, mode="energy")
+            wanted = jp.Status.OK if least > 0 else jp.Status.NOT_POSITIVE_DEFINITE
+            assert int(estimate(rule, network, task).status) == wanted
+            seen.add(wanted)
+    assert len(seen) == 2
+
+
+class Well(jp.AbstractCost):
+    """A cost with a hill, so that nudged energies have two minima."""
+
+    def __call__(self, outputs, targets, weights):
+        return jnp.sum(weights * jnp.cos(4 * (outputs - targets)))
+
+
+@pytest.mark.float64
+def test_the_clamped_state_is_the_one_to_which_the_network_relaxes():
+    """Newton's method may end at a maximum, or in another valley."""
+    network, task = one_edge(cost=Well())
+    marked = 0
+    for target in np.linspace(0.0, 1.5, 16):
+        here = task.with_samples(task.inputs, jnp.full((1, 1), target))
+        for nudge in (0.02, 0.05, 0.3, 1.0):
+            rule = jp.EquilibriumPropagation(jnp.asarray(nudge), mode="energy")
+            result = estimate(rule, network, here)
+            # Downhill in small steps from the free state, y = 1.
+            y = 1.0
+            for _ in range(4000):
+                y -= 5e-3 * (y - 1 - nudge * 4 * np.sin(4 * (y - target)))
+            if int(result.status) == jp.Status.OK:
+                assert_close(result.gradient, [0.5 * (y * y - 1) / nudge], relative=1e-4, scale=1.0)
+            else:
+                marked += 1
+                assert nudge > 1 / 16
+    assert 0 < marked < 32

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_identical, central_differences, ulps
+from helpers import assert_close, assert_identical, assert_refused, central_differences, ulps
 from oracles import cost_by_hand
 
 import jaxphys as jp
@@ -350,3 +350,71 @@ def test_terminals_may_be_numpy_integers():
     nodes = np.array([1, 5])
     task = jp.allostery(network, boundary, list(nodes[:1]), list(nodes[1:]), response=0.2)
     assert_identical(task, jp.allostery(network, boundary, [1], [5], response=0.2))
+
+
+@costs
+def test_a_sample_without_weight_costs_nothing(cost):
+    """Value, gradient and curvature are zero whatever outputs and targets are, zero included."""
+    for outputs, targets in ((0.3, 1.0), (0.0, 1.0), (0.3, 0.0), (0.0, 0.0)):
+        arrays = outputs * jnp.ones(2), targets * jnp.ones(2), jnp.zeros(2)
+        for derivative in (cost, jax.grad(cost), jax.hessian(cost)):
+            assert not np.any(derivative(*arrays)), (outputs, targets)
+
+
+def test_a_sample_without_weight_leaves_the_others_alone(random):
+    """Also in the estimates of the rules and the cost Hessian."""
+    network = flow()
+    boundary = jp.Boundary(network, ground=[0])
+    weights = np.array([[1.0, 0.5], [0.0, 0.0], [1.0, 1.0]])
+    task = driven_task(network, boundary, random, cost=jp.CosineDistance(), weights=weights)
+    fewer = task.batch(jnp.array([0, 2]))
+    for rule in (jp.ExactGradient(), jp.EquilibriumPropagation(1e-3, mode="energy")):
+        all_of_them, two = rule(network, task), rule(network, fewer)
+        assert int(all_of_them.status) == jp.Status.OK
+        assert_close(all_of_them.cost, two.cost, relative=ulps(50))
+        assert_close(all_of_them.gradient, two.gradient, relative=ulps(200))
+    hessians = [jp.diagnostics.cost_hessian(network, each) for each in (task, fewer)]
+    assert_close(hessians[0], hessians[1], relative=ulps(200))
+
+
+def test_the_cosine_of_faint_outputs():
+    """Squares of what is faint are lost in float32; a direction is not."""
+    faint = jnp.asarray([3e-13, 4e-13])
+    assert_close(
+        jp.CosineDistance()(faint, 1e-10 * jnp.array([1.0, 0.0]), jnp.ones(2)), 0.4, relative=ulps(20)
+    )
+
+
+def test_accuracy_needs_classes(random):
+    network = flow()
+    boundary = jp.Boundary(network, ground=[0])
+    one = jp.allostery(network, boundary, [1], [5], response=0.2)
+    assert_refused("task", jp.accuracy, network, one, saying="it has one output")
+    paired = jp.allostery(network, boundary, [1, 2], [5, 6], response=0.2)
+    assert_refused("task", jp.accuracy, network, paired, saying="fewer than two outputs belong to sample 0")
+    both = jp.allostery(network, boundary, [1], [5, 6], response=0.2)
+    assert_refused("task", jp.accuracy, network, both, saying="two targets of sample 0 are largest")
+    with pytest.raises(jp.InputError, match="it has one output"):
+        jax.vmap(jp.accuracy)(jp.stack([network] * 2), jp.stack([one] * 2))
+    labels = {"features": np.ones((2, 1)), "labels": [0, 0]}
+    assert_refused("targets", jp.classification, network, boundary, [1], [5], **labels, saying="one class")
+
+
+def test_accuracy_leaves_out_what_has_no_weight_or_no_value(random):
+    network = flow()
+    boundary = jp.Boundary(network, ground=[0])
+    weights = np.array([[1.0, 1.0, 0.0]] * 4)
+    targets = np.array([[1.0, 0.0, 9.0], [0.0, 1.0, 9.0]] * 2)
+    task = driven_task(
+        network,
+        boundary,
+        random,
+        readout=np.vstack([random.normal(size=(2, 8)), np.full(8, 100.0)]),
+        inputs=random.normal(size=(4, 2)),
+        targets=targets,
+        weights=weights,
+    )
+    outputs = np.asarray(respond(network, task).outputs)[:, :2]
+    assert float(jp.accuracy(network, task)) == np.mean(outputs.argmax(axis=1) == [0, 1, 0, 1])
+    broken = network.with_k(-network.k)
+    assert np.isnan(jp.accuracy(broken, task))
