@@ -218,20 +218,18 @@ class Task(eqx.Module):
         directions = _free_directions(jnp, self.readout, constraints.rows, constraints.lift)
         sizes = jnp.diagonal(coupling)
 
-        def eliminate(state: tuple[Array, ...], _: Any) -> tuple[tuple[Array, ...], None]:
+        def eliminate(state: Any, _: Any) -> tuple[Any, None]:
             overlaps, couplings, chosen = state
             fresh = held & ~chosen & (jnp.diagonal(overlaps) > _dependence(coupling.dtype))
             output = jnp.argmax(jnp.where(fresh, jnp.diagonal(couplings) / sizes, -jnp.inf))
+            found = fresh[output]
 
             def without(left: Array) -> Array:
-                pivot = jnp.where(fresh[output], left[output, output], 1)
-                return jnp.where(fresh[output], left - jnp.outer(left[output], left[output]) / pivot, left)
+                pivot = jnp.where(found, left[output, output], 1)
+                return jnp.where(found, left - jnp.outer(left[output], left[output]) / pivot, left)
 
-            return (
-                without(overlaps),
-                without(couplings),
-                chosen.at[output].set(chosen[output] | fresh[output]),
-            ), None
+            chosen = chosen.at[output].set(chosen[output] | found)
+            return (without(overlaps), without(couplings), chosen), None
 
         start = (directions @ directions.T, coupling, jnp.zeros_like(held))
         return jax.lax.scan(eliminate, start, None, length=len(held))[0][2]
