@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxphys._checks import InputError, check_positive, require
 from jaxphys.equilibrium import Status
 from jaxphys.rules import Estimate
+from jaxphys.transforms import Bounds, check_ordered
 
 # Each ends on an evaluation at the very point it proposes, which is the first one of the next step.
 _METHODS = {"bosh3": "Bosh3", "tsit5": "Tsit5", "dopri5": "Dopri5"}
@@ -51,7 +52,8 @@ class GradientFlow(eqx.Module):
     - `rate`: α, the time that one learning step lasts.
     - `method`: `"tsit5"` or `"dopri5"` (order 5, six evaluations a step) or `"bosh3"` (order 3, three).
     - `relative_tolerance`, `absolute_tolerance`: on `k`, for every Runge-Kutta step.
-    - `lower`, `upper`: bounds on `k`; none if None.
+    - `lower`, `upper`: bounds on `k`, in place of the argument `bounds` of `train`, which holds if both are
+      None.
     - `metric`: `(M,)` positive weights, as in `transforms.precondition`; all one if None.
     - `max_evaluations`: of the rule; a realization that needs more rests as `Status.NOT_CONVERGED`.
 
@@ -72,18 +74,15 @@ class GradientFlow(eqx.Module):
             value = getattr(self, name)
             require(value > 0 and np.isfinite(value), name, "be positive and finite", f"it is {value}")
         require(self.method in _METHODS, "method", f"be one of {list(_METHODS)}", f"it is {self.method!r}")
-        if self.lower is not None and self.upper is not None:
-            require(
-                self.lower < self.upper, "lower", f"be below `upper` = {self.upper}", f"it is {self.lower}"
-            )
+        check_ordered(self.lower, self.upper)
         if self.metric is not None:
             check_positive("metric", self.metric)
         _diffrax()
 
-    def start(self, k: Float[Array, " M"], estimate: Estimate) -> Pace:
+    def start(self, k: Float[Array, " M"], estimate: Estimate, bounds: Bounds) -> Pace:
         """The pace at which to set out: a first step that changes `k` by about a hundredth."""
         scale = self.absolute_tolerance + self.relative_tolerance * jnp.abs(k)
-        speed = _root_mean_square(self._velocity(estimate, k, *self._at_bounds(k)) / scale)
+        speed = _root_mean_square(self._velocity(estimate, k, bounds, k) / scale)
         length = 0.01 * _root_mean_square(k / scale) / speed
         # Where nothing moves, or nothing is known, any step will do.
         length = jnp.where(jnp.isfinite(length) & (length > 0), length, 1).astype(k.dtype)
@@ -98,8 +97,9 @@ class GradientFlow(eqx.Module):
         status: Int[Array, ""],
         steps: Int[Array, ""],
         stop_cost: Float[Array, ""] | float,
+        bounds: Bounds,
     ) -> tuple[Float[Array, " M"], Estimate, Pace, Int[Array, ""]]:
-        """Follow one realization's flow for the time of `steps` learning steps.
+        """Follow one realization's flow for the time of `steps` learning steps, within `bounds`.
 
         `measure` is the rule as a function of `k`, `estimate` what it measured at the `k` handed in.
         Rests where `status` is not OK or the cost is at or below `stop_cost`. A step onto a state that
@@ -125,7 +125,9 @@ class GradientFlow(eqx.Module):
         def attempt(state: Any) -> Any:
             k, estimate, pace, _, left = state
             taken = jnp.minimum(pace.length, left)
-            candidate, measured, error, trouble = self._step(measure, method.tableau, k, estimate, taken)
+            candidate, measured, error, trouble = self._step(
+                measure, method.tableau, k, estimate, taken, bounds
+            )
             trouble = jnp.where(
                 (trouble == Status.OK) & ~jnp.isfinite(error).all(), Status.NOT_FINITE, trouble
             )
@@ -151,7 +153,7 @@ class GradientFlow(eqx.Module):
             )
             left = jnp.where(accepted, left - taken, left)
             failure = jnp.where(trouble == Status.OK, Status.NOT_CONVERGED, trouble)
-            way = length * _root_mean_square(self._velocity(estimate, k, *self._at_bounds(k)))
+            way = length * _root_mean_square(self._velocity(estimate, k, bounds, k))
             stuck = ~accepted & (way <= 4 * jnp.finfo(k.dtype).eps * _root_mean_square(k))
             status = jnp.where(stuck, failure, Status.OK).astype(jnp.int32)
             return k, estimate, Pace(length, memory, evaluations), status, left
@@ -169,6 +171,7 @@ class GradientFlow(eqx.Module):
         k: Float[Array, " M"],
         estimate: Estimate,
         length: Float[Array, ""],
+        bounds: Bounds,
     ) -> tuple[Float[Array, " M"], Estimate, Float[Array, " M"], Int[Array, ""]]:
         """One Runge-Kutta step: where it leads, what the rule says there, its error, the first bad status.
 
@@ -180,16 +183,15 @@ class GradientFlow(eqx.Module):
         for row, values in enumerate(tableau.a_lower, start=1):
             weights[row, : len(values)] = values
         coefficients = jnp.asarray(weights, k.dtype)
-        at_bounds = self._at_bounds(k)
-        first = self._velocity(estimate, k, *at_bounds)
+        first = self._velocity(estimate, k, bounds, k)
         velocities = jnp.zeros((stages, *k.shape), k.dtype).at[0].set(first)
 
         def stage(index: Array, state: Any) -> Any:
             velocities, _, _, trouble = state
             point = k + length * (coefficients[index] @ velocities)
-            inside = self._clip(point)
+            inside = bounds.keep(point, k)
             measured = measure(inside)
-            velocities = velocities.at[index].set(self._velocity(measured, point, *at_bounds))
+            velocities = velocities.at[index].set(self._velocity(measured, point, bounds, k))
             return velocities, inside, measured, jnp.where(trouble == Status.OK, measured.status, trouble)
 
         state = (velocities, k, estimate, jnp.zeros_like(estimate.status))
@@ -198,26 +200,15 @@ class GradientFlow(eqx.Module):
         return inside, measured, error, trouble
 
     def _velocity(
-        self, estimate: Estimate, k: Float[Array, " M"], low: Bool[Array, " M"], high: Bool[Array, " M"]
+        self, estimate: Estimate, k: Float[Array, " M"], bounds: Bounds, begin: Float[Array, " M"]
     ) -> Float[Array, " M"]:
         """Change of `k` per learning step; none for edges that set out from a bound and are pushed out."""
         velocity = -self.rate * estimate.gradient
         if self.metric is not None:
             velocity = velocity * self.metric.astype(k.dtype)
-        if self.lower is not None:
-            velocity = jnp.where(low & (k <= self.lower) & (velocity < 0), 0, velocity)
-        if self.upper is not None:
-            velocity = jnp.where(high & (k >= self.upper) & (velocity > 0), 0, velocity)
-        return velocity
-
-    def _at_bounds(self, k: Float[Array, " M"]) -> tuple[Bool[Array, " M"], Bool[Array, " M"]]:
-        nowhere = jnp.zeros(k.shape, bool)
-        low = nowhere if self.lower is None else k <= self.lower
-        high = nowhere if self.upper is None else k >= self.upper
-        return low, high
-
-    def _clip(self, k: Float[Array, " M"]) -> Float[Array, " M"]:
-        return k if self.lower is None and self.upper is None else jnp.clip(k, self.lower, self.upper)
+        held_up = bounds.at_lower(begin) & bounds.at_lower(k) & (velocity < 0)
+        held_down = bounds.at_upper(begin) & bounds.at_upper(k) & (velocity > 0)
+        return jnp.where(held_up | held_down, 0, velocity)
 
 
 def _root_mean_square(values: Float[Array, " M"]) -> Float[Array, ""]:

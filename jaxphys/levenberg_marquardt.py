@@ -23,6 +23,7 @@ from jaxphys.networks import AbstractNetwork
 from jaxphys.rules import Estimate, ExactGradient
 from jaxphys.solvers import AbstractSolver
 from jaxphys.tasks import SquaredError, Task, respond
+from jaxphys.transforms import Bounds, check_ordered
 
 
 class Damping(eqx.Module):
@@ -56,7 +57,8 @@ class LevenbergMarquardt(eqx.Module):
     **Attributes**
 
     - `damping`: μ to start with, relative to s. `growth` > 1, `shrink` < 1.
-    - `lower`, `upper`: bounds on `k`; none if None. Edges that the cost pushes out of a bound stay there.
+    - `lower`, `upper`: bounds on `k`, in place of the argument `bounds` of `train`, which holds if both are
+      None. Edges that the cost pushes out of a bound stay there.
     - `metric`: `(M,)` positive weights, as in `transforms.precondition`; all one if None.
     - `smallest_damping`, `largest_damping`: where μ is kept, and where steps end.
 
@@ -90,10 +92,7 @@ class LevenbergMarquardt(eqx.Module):
             "be positive and lie between its smallest and largest value",
             f"it is {self.damping}, and they are {self.smallest_damping} and {self.largest_damping}",
         )
-        if self.lower is not None and self.upper is not None:
-            require(
-                self.lower < self.upper, "lower", f"be below `upper` = {self.upper}", f"it is {self.lower}"
-            )
+        check_ordered(self.lower, self.upper)
         if self.metric is not None:
             check_positive("metric", self.metric)
 
@@ -115,7 +114,7 @@ class LevenbergMarquardt(eqx.Module):
             lambda this: this.pairs, self, jnp.asarray(np.argwhere(counts)), is_leaf=lambda leaf: leaf is None
         )
 
-    def start(self, k: Float[Array, " M"], estimate: Estimate) -> Damping:
+    def start(self, k: Float[Array, " M"], estimate: Estimate, bounds: Bounds) -> Damping:
         """The damping with which to set out."""
         return Damping(jnp.asarray(self.damping, k.dtype), jnp.asarray(1, jnp.int32))
 
@@ -144,14 +143,17 @@ class LevenbergMarquardt(eqx.Module):
         return Linearization(estimate, roots * residuals, -roots[:, None] * jacobian)
 
     def step(
-        self, near: Linearization, k: Float[Array, " M"], damping: Float[Array, ""]
+        self,
+        near: Linearization,
+        k: Float[Array, " M"],
+        damping: Float[Array, ""],
+        bounds: Bounds = Bounds(),  # noqa: B008, it is frozen
     ) -> Float[Array, " M"]:
         """`k + δ` within bounds; NaN where the damped matrix cannot be factored."""
         metric = jnp.ones_like(k) if self.metric is None else self.metric.astype(k.dtype)
-        if self.lower is not None:
-            metric = jnp.where((k <= self.lower) & (near.estimate.gradient > 0), 0, metric)
-        if self.upper is not None:
-            metric = jnp.where((k >= self.upper) & (near.estimate.gradient < 0), 0, metric)
+        held_up = bounds.at_lower(k) & (near.estimate.gradient > 0)
+        held_down = bounds.at_upper(k) & (near.estimate.gradient < 0)
+        metric = jnp.where(held_up | held_down, 0, metric)
         roots = jnp.sqrt(metric)
         jacobian = near.jacobian * roots
         count, edges = jacobian.shape
@@ -163,9 +165,7 @@ class LevenbergMarquardt(eqx.Module):
         right = near.residuals if count <= edges else jacobian.T @ near.residuals
         solved = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(damped), True), right)
         change = -roots * (jacobian.T @ solved if count <= edges else solved)
-        if self.lower is None and self.upper is None:
-            return k + change
-        return jnp.clip(k + change, self.lower, self.upper)
+        return bounds.keep(k + change, k)
 
     def advance(
         self,
@@ -176,8 +176,9 @@ class LevenbergMarquardt(eqx.Module):
         status: Int[Array, ""],
         steps: Int[Array, ""],
         stop_cost: Float[Array, ""] | float,
+        bounds: Bounds,
     ) -> tuple[Float[Array, " M"], Estimate, Damping, Int[Array, ""]]:
-        """Attempt `steps` steps of one realization; rests where it failed or is good enough.
+        """Attempt `steps` steps of one realization within `bounds`; rests where it failed or is good enough.
 
         `linearize` is the method of that name as a function of `k`. Each call measures once more at the `k`
         it is handed.
@@ -193,7 +194,7 @@ class LevenbergMarquardt(eqx.Module):
 
         def attempt(state: Any) -> Any:
             k, near, memory, left = state
-            candidate = self.step(near, k, memory.damping)
+            candidate = self.step(near, k, memory.damping, bounds)
             measured = linearize(candidate)
             good = (measured.estimate.status == Status.OK) & (measured.estimate.cost < near.estimate.cost)
             k, near = jax.tree.map(

@@ -8,7 +8,7 @@ that learning rules and diagnostics need to know about a network.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -35,6 +35,9 @@ class AbstractNetwork(eqx.Module):
     """
 
     k: eqx.AbstractVar[Float[Array, " M"]]
+
+    # Whether physics asks that every k be positive; `train` then keeps them so.
+    positive_k: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -157,6 +160,9 @@ class AbstractDifferenceNetwork(AbstractNetwork):
     """
 
     topology: eqx.AbstractVar[Topology]
+
+    # Conductances and spring constants: an edge of negative k would do work.
+    positive_k: ClassVar[bool] = True
 
     @abstractmethod
     def strains(self, x: Float[Array, "... n"]) -> Float[Array, "... M c"]:

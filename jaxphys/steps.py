@@ -28,6 +28,7 @@ from jaxphys.solvers import AbstractSolver, TrackedInverse
 from jaxphys.solvers.batching import as_in_shape, vmapped_last_in_memory
 from jaxphys.tasks import Task, task_cost
 from jaxphys.tracking import Memory, commit, propose, unsolved
+from jaxphys.transforms import Bounds
 
 Functional = Callable[[Any, Any], Any]
 Integrator = GradientFlow | LevenbergMarquardt
@@ -93,8 +94,8 @@ class Options(eqx.Module):
 class Realizations(eqx.Module):
     """What an ensemble begins with; every array leads with its realizations.
 
-    `keys` are for random draws while they learn, `rates` multiply their gradients, and `rule` is None where
-    they share one.
+    `keys` are for random draws while they learn, `rates` multiply their gradients, `rule` is None where
+    they share one, and `bounds` are what `k` is kept within after every step, whatever the optimizer says.
     """
 
     network: Any
@@ -102,6 +103,7 @@ class Realizations(eqx.Module):
     keys: Key[Array, " R"]
     rates: Float[Any, " R"]
     rule: Any = None
+    bounds: Bounds = Bounds()
 
 
 class Learner(eqx.Module):
@@ -111,6 +113,7 @@ class Learner(eqx.Module):
     samples: Task
     key: Key[Array, "*R"]
     rule: AbstractRule | None
+    bounds: Bounds
 
 
 class Block(eqx.Module):
@@ -128,7 +131,7 @@ class Block(eqx.Module):
     def learners(self) -> Learner:
         """All of them, stacked."""
         own = self.realizations
-        return Learner(own.network, self.samples, own.keys, own.rule)
+        return Learner(own.network, self.samples, own.keys, own.rule, own.bounds)
 
 
 @eqx.filter_jit
@@ -144,7 +147,7 @@ def start(mesh: Mesh, block: Block, options: Options) -> Walker:
             state = options.optimizer.init(network.k)
         else:
             unknown = _measure(options, network, learner.samples)
-            state = options.integrator.start(network.k, unknown)
+            state = options.integrator.start(network.k, unknown, learner.bounds)
         memory = unsolved(cast(NodeNetwork, network), learner.samples) if options.follows else None
         return Walker(
             network.k, unknown, state, zero + rate, unknown.status, jnp.asarray(0, jnp.int32), memory
@@ -221,7 +224,8 @@ def _step(options: Options, walker: Walker, learner: Learner, index: Array) -> W
         key=jax.random.fold_in(jax.random.fold_in(key, index), 1),
     )
     # Not `jnp.where`: a scalar condition leaves realizations along the last axis.
-    k = vmapped_last_in_memory(jax.lax.select(first, walker.k, optax.apply_updates(walker.k, updates)))
+    moved_k = learner.bounds.keep(optax.apply_updates(walker.k, updates), walker.k)
+    k = vmapped_last_in_memory(jax.lax.select(first, walker.k, moved_k))
     optimizer_state = jax.tree.map(
         lambda new, old: jnp.where(first, old, new), optimizer_state, walker.optimizer_state
     )
@@ -238,7 +242,7 @@ def _step(options: Options, walker: Walker, learner: Learner, index: Array) -> W
             before,
             after,
             batch,
-            updates,
+            updates if learner.bounds.are_open else moved_k - walker.k,
             walker.estimate.gradient,
             active,
             index,
@@ -276,7 +280,14 @@ def _flow(options: Options, walker: Walker, learner: Learner, steps: Array) -> W
         return _measure(options, network.with_k(k), learner.samples)
 
     k, estimate, memory, status = integrator.advance(
-        measure, walker.k, walker.estimate, walker.optimizer_state, walker.status, steps, options.stop_cost
+        measure,
+        walker.k,
+        walker.estimate,
+        walker.optimizer_state,
+        walker.status,
+        steps,
+        options.stop_cost,
+        learner.bounds,
     )
     return Walker(k, estimate, memory, walker.rate, status, memory.evaluations)
 

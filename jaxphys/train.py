@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import equinox as eqx
 import jax
@@ -30,9 +30,13 @@ from jaxphys.planning import BlockSolvers, choose_solver
 from jaxphys.rules import AbstractRule, ExactGradient
 from jaxphys.solvers import AbstractSolver
 from jaxphys.steps import AdaptiveStep, Functional, Integrator, Options, Realizations
+from jaxphys.transforms import Bounds, bounds_of, check_ordered
 from jaxphys.waves import Course, Trained, fitting, train_blocks
 
 __all__ = ["AdaptiveStep", "Integrator", "Run", "stack", "train"]
+
+Limits = tuple[float | None, float | None] | Literal["automatic"] | None
+"""Between which values `k` is kept, as `train` takes it."""
 
 _DESCENT = optax.sgd(1.0)
 # Compiled programs know optimizers by identity: the same one must be wrapped the same way each time.
@@ -128,6 +132,7 @@ def train(
     optimizer: optax.GradientTransformation | None = None,
     adaptive: AdaptiveStep | None = None,
     integrator: Integrator | None = None,
+    bounds: Limits = "automatic",
     key: Key[Array, ""] | None = None,
     record_every: int | None = None,
     record_steps: Sequence[int] | None = None,
@@ -158,6 +163,11 @@ def train(
     - `integrator`: in place of `optimizer` and `adaptive`, for full batches. A `GradientFlow` is the limit of
       small steps, by Runge-Kutta steps as long as accuracy allows; a learning step is then a unit of time.
       `LevenbergMarquardt` takes damped Gauss-Newton steps on squared errors, in place of the rule too.
+    - `bounds`: `(lower, upper)` between which every step leaves `k`, by projection behind the optimizer
+      (whose chain may end in `transforms.bounds`; the narrower ones hold). `"automatic"`, or None in the
+      place of one: flow and spring networks, whose k are positive, keep a floor of 1e-6 of the mean k that
+      a realization starts with (an entry that starts lower goes no lower), node networks have none. None in
+      place of both: no floor, and conductances may become negative while the Hessian stays definite.
     - `key`: for minibatches and random transformations; `jax.random.key(0)` by default.
     - `record_every` or `record_steps`: when to record (about a hundred times by default); step 0 and
       the last one always are. `functionals`: name → function of `(network, task)` recorded then.
@@ -221,7 +231,14 @@ def train(
     )
     # The kind of key is fixed, so that draws do not depend on shards.
     key = jax.random.key(0, impl="threefry2x32") if key is None else key
-    everything = Realizations(network, task, own_keys(key, range(realizations)), _rates(rate, network.k), own)
+    everything = Realizations(
+        network,
+        task,
+        own_keys(key, range(realizations)),
+        _rates(rate, network.k),
+        own,
+        own_bounds(bounds, network, optimizer, integrator),
+    )
     course = make_course(
         network,
         task,
@@ -294,6 +311,48 @@ def _rates(rate: float | Float[Any, " _"], k: Float[Array, "R M"]) -> Float[np.n
         f"it reaches {given.min()}",
     )
     return np.broadcast_to(given, len(k))
+
+
+# Of the mean k at the start: small enough for an edge that does nothing, large enough to factor with.
+_FLOOR = 1e-6
+
+
+def own_bounds(
+    asked: Limits,
+    network: Any,
+    optimizer: optax.GradientTransformation | None = None,
+    integrator: Integrator | None = None,
+) -> Bounds:
+    """Where `train` keeps the `k` of each realization of a stacked network, `(R,)`; on the host.
+
+    What the optimizer's chain keeps by itself is left to it. Raises `InputError` on bounds that cross, that
+    are given twice, that the start does not meet, or that are not last in the optimizer's chain.
+    """
+    given = asked if isinstance(asked, tuple) else (None, None)
+    if integrator is not None and (integrator.lower, integrator.upper) != (None, None):
+        require(given == (None, None), "bounds", "be left out where `integrator` has bounds", "both are set")
+        given = integrator.lower, integrator.upper
+    check_ordered(*given)
+    k = np.asarray(network.k)
+    mask = np.asarray(jax.vmap(lambda one: one.edge_mask)(network))
+    for bound, is_outside in ((given[0], np.less), (given[1], np.greater)):
+        if bound is not None:
+            number = int(np.sum(is_outside(k, k.dtype.type(bound)) & mask))
+            require(
+                number == 0, "network", f"start within the bound {bound}", f"{number} entries of k do not"
+            )
+    kept = [] if optimizer is None else bounds_of(optimizer, network.k[0])
+    lower, upper = given
+    kept_lower = [each.lower for each in kept if each.lower is not None]
+    kept_upper = [each.upper for each in kept if each.upper is not None]
+    found: list[Any] = [
+        None if lower is None or lower == -np.inf or any(each >= lower for each in kept_lower) else lower,
+        None if upper is None or upper == np.inf or any(each <= upper for each in kept_upper) else upper,
+    ]
+    if asked is not None and lower is None and not kept_lower and network.positive_k:
+        good = mask & np.isfinite(k) & (k > 0)
+        found[0] = _FLOOR * np.sum(np.where(good, k, 0), axis=1) / np.maximum(good.sum(axis=1), 1)
+    return Bounds(*(None if b is None else np.full(len(k), b, k.dtype) for b in found))
 
 
 def _stacked_rules(rules: Sequence[AbstractRule]) -> AbstractRule:
@@ -418,12 +477,3 @@ def _check_integrator(
     num_edges = k.shape[1]
     shape = (num_edges,) if integrator.metric is None else integrator.metric.shape
     require(shape == (num_edges,), "integrator", f"have a metric of {num_edges} entries", f"it has {shape}")
-    for bound, outside in (
-        (integrator.lower, lambda bound: k < bound),
-        (integrator.upper, lambda bound: k > bound),
-    ):
-        if bound is not None:
-            number = int(jnp.sum(outside(bound)))
-            require(
-                number == 0, "network", f"start within the bound {bound}", f"{number} entries of k do not"
-            )

@@ -4,20 +4,120 @@ They go behind any optimizer in `optax.chain`. Those that draw random numbers ta
 realization's key of the current step as the extra argument `key`, which `train` supplies.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from jaxphys._checks import require
+
+
+class Bounds(eqx.Module):
+    """Where `k` is kept, one interval for each realization; a side that is None is open.
+
+    **Attributes**: `lower`, `upper`: scalars in the units and dtype of `k`; ensembles stack them, `(R,)`.
+    """
+
+    lower: Float[Any, "*R"] | None = None
+    upper: Float[Any, "*R"] | None = None
+
+    @property
+    def are_open(self) -> bool:
+        """Whether there is nothing to keep."""
+        return self.lower is None and self.upper is None
+
+    def keep(self, k: Float[Array, " M"], before: Float[Array, " M"]) -> Float[Array, " M"]:
+        """`k` projected onto the interval; entries that lay outside `before` go no further out.
+
+        Entries within are what they were, bit for bit. (Padding has k = 0, and a network may start below a
+        floor that nobody chose: neither is lifted.)
+        """
+        if self.lower is not None:
+            k = jnp.maximum(k, jnp.minimum(self.lower, before))
+        if self.upper is not None:
+            k = jnp.minimum(k, jnp.maximum(self.upper, before))
+        return k
+
+    def at_lower(self, k: Float[Array, " M"]) -> Bool[Array, " M"]:
+        """Which entries may not become smaller."""
+        return jnp.zeros(k.shape, bool) if self.lower is None else k <= self.lower
+
+    def at_upper(self, k: Float[Array, " M"]) -> Bool[Array, " M"]:
+        """Which entries may not become larger."""
+        return jnp.zeros(k.shape, bool) if self.upper is None else k >= self.upper
+
+
+def check_ordered(lower: float | None, upper: float | None) -> None:
+    """Raise `InputError` unless the bounds are numbers, the lower one below the upper one."""
+    for name, bound in (("lower", lower), ("upper", upper)):
+        require(bound is None or not np.isnan(bound).any(), name, "be a number", "it is NaN")
+    if lower is not None and upper is not None:
+        require(np.all(lower < upper), "lower", f"be below `upper` = {upper}", f"it is {lower}")
+
+
+class Bounded(eqx.Module):
+    """The state of `bounds`: no arrays, only the mark by which `train` finds it in the state of a chain."""
+
+    lower: float | None = eqx.field(static=True)
+    upper: float | None = eqx.field(static=True)
+
+
+# What `bounds` hands on, while somebody looks whether that is also what its chain hands on.
+_handed_on: ContextVar[list[Array] | None] = ContextVar("handed_on", default=None)
+
+
+@contextmanager
+def _watched() -> Iterator[list[Array]]:
+    handed_on: list[Array] = []
+    token = _handed_on.set(handed_on)
+    try:
+        yield handed_on
+    finally:
+        _handed_on.reset(token)
+
+
+def bounds_of(optimizer: optax.GradientTransformation, k: Float[Array, " M"]) -> list[Bounded]:
+    """The bounds that an optimizer holds, wherever in its chain they stand; on the host.
+
+    Raises `InputError` where they are not last: what comes behind would lead out of them.
+    """
+    state = optimizer.init(k)
+    found = [
+        leaf
+        for leaf in jax.tree.leaves(state, is_leaf=lambda leaf: isinstance(leaf, Bounded))
+        if isinstance(leaf, Bounded)
+    ]
+    if not found:
+        return found
+    transform = optax.with_extra_args_support(optimizer)
+    for scale in (1.0, -1.0, 1e6):
+        gradient = scale * (1 + jnp.abs(k)) * jnp.sin(1 + jnp.arange(len(k), dtype=k.dtype))
+        with _watched() as handed_on, jax.numpy_dtype_promotion("standard"):
+            updates, state = transform.update(gradient, state, k, key=jax.random.key(0))
+        if not handed_on or isinstance(handed_on[-1], jax.core.Tracer):
+            continue
+        # An edge that stands still stays within its bounds.
+        same = np.asarray((updates == handed_on[-1]) | (updates == 0))
+        require(
+            same.all(),
+            "optimizer",
+            "have `bounds` last in its chain",
+            "what comes behind changes its updates; put it last, or hand `bounds=(lower, upper)` to `train`",
+        )
+    return found
 
 
 def bounds(lower: float | None = None, upper: float | None = None) -> optax.GradientTransformation:
     """Shorten updates so that `lower ≤ k ≤ upper` after them (projected descent); put it last in a chain.
 
+    `train` takes `bounds=(lower, upper)` for the same, and refuses a chain in which something comes behind.
     Raises `InputError` if no bound is given or they cross.
 
     >>> import jax.numpy as jnp, jaxphys as jp, optax
@@ -28,8 +128,8 @@ def bounds(lower: float | None = None, upper: float | None = None) -> optax.Grad
     [0.5, 0.01]
     """
     require(lower is not None or upper is not None, "lower", "be given, or `upper`", "neither is")
-    if lower is not None and upper is not None:
-        require(lower < upper, "lower", f"be below `upper` = {upper}", f"it is {lower}")
+    check_ordered(lower, upper)
+    mark = Bounded(*(float(b) if b is not None and np.ndim(b) == 0 else None for b in (lower, upper)))
 
     def shorten(update: Array, k: Array) -> Array:
         update = jnp.clip(k + update, lower, upper) - k
@@ -42,9 +142,13 @@ def bounds(lower: float | None = None, upper: float | None = None) -> optax.Grad
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         require(params is not None, "params", "be passed to `update`, bounds depend on them", "it is None")
-        return jax.tree.map(shorten, updates, params), state
+        shortened = jax.tree.map(shorten, updates, params)
+        handed_on = _handed_on.get()
+        if handed_on is not None:
+            handed_on.extend(jax.tree.leaves(shortened))
+        return shortened, state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformation(lambda params: mark, update)
 
 
 def precondition(metric: np.ndarray) -> optax.GradientTransformation:

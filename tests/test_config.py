@@ -7,9 +7,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from helpers import assert_close, assert_identical
 
 import jaxphys as jp
 from jaxphys.config import (
+    Batch,
     RunConfig,
     build,
     describe,
@@ -20,6 +22,7 @@ from jaxphys.config import (
     parse_sweep,
     schema,
 )
+from jaxphys.train import own_bounds
 
 # Nothing here computes in the precision of the networks.
 pytestmark = pytest.mark.float64
@@ -301,8 +304,7 @@ def test_a_gradient_flow_takes_rate_metric_and_bounds_from_the_optimizer(network
     arguments = build(parse_config({"realizations": 1, "steps": 7, **tables})).arguments
     flow = arguments["integrator"]
     assert arguments["optimizer"] is None
-    assert (flow.rate, flow.upper, flow.method) == (0.25, 50.0, "dopri5")
-    assert flow.lower == (None if network == "node" else 1e-6)
+    assert (flow.rate, flow.method, arguments["bounds"]) == (0.25, "dopri5", (None, 50.0))
     assert (flow.metric is None) == (network == "flow")
 
 
@@ -311,10 +313,25 @@ def test_gauss_newton_steps_take_metric_and_bounds_from_the_optimizer():
     ensemble = build(parse_config({"realizations": 2, "steps": 7, **tables}))
     steps = ensemble.arguments["integrator"]
     assert ensemble.arguments["optimizer"] is None
-    assert (steps.damping, steps.lower, steps.upper) == (0.1, None, 50.0)
+    assert (steps.damping, ensemble.arguments["bounds"]) == (0.1, (None, 50.0))
     assert set(steps.metric.tolist()) == {0.5, 1.0}
     run = jp.train(ensemble.network, ensemble.task, **ensemble.arguments)
     assert (run.cost[:, -1] < 0.1 * run.cost[:, 0]).all()
+
+
+@pytest.mark.parametrize("optimizer", [{}, {"lower": 0.25, "upper": 8.0}])
+def test_a_config_keeps_the_same_bounds_as_python(optimizer):
+    """1e-6 of the mean of each network's own start, unless the config says otherwise."""
+    initial = {"kind": "uniform", "low": 0.5, "high": 7.5}
+    table = {"network": {"kind": "flow", "initial": initial}, "optimizer": optimizer, "realizations": 3}
+    (drawn, _), ensemble = Batch([parse_config(table)]).draw(0, 3), build(parse_config(table))
+    expected = own_bounds((optimizer["lower"], 8.0) if optimizer else "automatic", ensemble.network)
+    assert_identical(drawn.bounds, expected)
+    floor = 1e-6 * np.asarray(drawn.network.k).mean(axis=1)
+    assert_close(drawn.bounds.lower, floor if not optimizer else np.full(3, 0.25), relative=1e-14)
+    assert (drawn.bounds.upper is None) == (not optimizer)
+    with pytest.raises(jp.InputError, match="start within the bound 1"):
+        build(parse_config({**table, "optimizer": {"lower": 1.0}}))
 
 
 def test_defaults_are_a_run():

@@ -134,6 +134,12 @@ def plain_run(small):
     return jp.train(*small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
 
 
+@pytest.fixture(scope="module")
+def free_run(small):
+    """Nothing keeps k positive."""
+    return jp.train(*small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS, bounds=None)
+
+
 def test_training_is_plain_descent(small, plain_run):
     """Records at step t belong to k after t steps."""
     states, costs = descend(*small, 30, 0.02)
@@ -227,6 +233,7 @@ def train_adaptively(networks, tasks):
         adaptive=ADAPTIVE,
         record_every=1,
         functionals=FUNCTIONALS,
+        bounds=None,
     )
 
 
@@ -278,26 +285,28 @@ def harmed(small, kind):
         ("NaN from the start", jp.Status.NOT_POSITIVE_DEFINITE),
     ],
 )
-def test_a_failure_is_isolated(small, plain_run, kind, status):
+def test_a_failure_is_isolated(small, free_run, kind, status):
     """It is marked and stays at its last good state; its neighbours do not notice, to the last bit."""
     networks, tasks = harmed(small, kind)
-    run = jp.train(networks, tasks, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS, "bounds": None}
+    run = jp.train(networks, tasks, steps=30, **settings)
     assert run.status.tolist() == [0, 0, status, 0]
     assert run.failures == {status.name: 1}
     others = [0, 1, 3]
-    assert_identical(run.cost[others], plain_run.cost[others])
-    assert_identical(run.records["k"][others], plain_run.records["k"][others])
-    assert_identical(run.network.k[jnp.array(others)], plain_run.network.k[jnp.array(others)])
+    assert_identical(run.cost[others], free_run.cost[others])
+    assert_identical(run.records["k"][others], free_run.records["k"][others])
+    assert_identical(run.network.k[jnp.array(others)], free_run.network.k[jnp.array(others)])
     # It never left its first state.
     assert_identical(run.network.k[2], networks.k[2])
     assert np.array_equal(run.cost[2], np.repeat(run.cost[2, :1], 31), equal_nan=True)
 
 
-def test_a_failure_midway_keeps_the_last_good_state(small, plain_run):
+def test_a_failure_midway_keeps_the_last_good_state(small, free_run):
     """A network that learns well until its step is too long for it: what it had learned is still there."""
     networks, tasks = small
     steep = eqx.tree_at(lambda t: t.targets, tasks, tasks.targets.at[2].multiply(-2000.0))
-    run = jp.train(networks, steep, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS, "bounds": None}
+    run = jp.train(networks, steep, steps=30, **settings)
     assert run.status[2] == jp.Status.NOT_POSITIVE_DEFINITE
     changed = np.flatnonzero(np.diff(run.records["k"][2], axis=0).any(axis=1))
     assert 3 < len(changed) < 27
@@ -307,7 +316,7 @@ def test_a_failure_midway_keeps_the_last_good_state(small, plain_run):
     assert (last > 0).all()
     cost = costs_and_gradients(networks.with_k(networks.k.at[2].set(last)), steep)[0][2]
     assert_close(run.cost[2, -1], cost, relative=ulps(1e3))
-    assert_identical(run.cost[[0, 1, 3]], plain_run.cost[[0, 1, 3]])
+    assert_identical(run.cost[[0, 1, 3]], free_run.cost[[0, 1, 3]])
 
 
 def test_an_adaptive_run_refuses_steps_that_would_fail(small, adaptive_run):
@@ -691,6 +700,118 @@ def test_bounds():
     ]:
         shortened, _ = bounds.update(updates, bounds.init(k), k)
         assert_close(k + shortened, expected, relative=ulps(4))
+
+
+def two_in_parallel(response):
+    """Edges side by side drain the same node: `y = 1/(k₁ + k₂)`, above `1/(2 floor)` out of reach."""
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (0, 1)]), k=[3.0, 1.0])
+    return network, jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [1], response=response)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": optax.sgd(3.0)},
+        {"optimizer": optax.sgd(1.0, momentum=0.9)},
+        {"optimizer": optax.chain(optax.sgd(1.0), jp.update_noise(0.5))},
+        {"adaptive": jp.AdaptiveStep()},
+        {"rule": jp.CoupledLearning(0.5)},
+        {"integrator": jp.GradientFlow(rate=10.0)},
+        {"integrator": jp.LevenbergMarquardt()},
+    ],
+    ids=["sgd", "momentum", "noise", "adaptive", "coupled learning", "flow", "Gauss-Newton"],
+)
+def test_conductances_stay_positive(settings):
+    """A response of 1e9 asks for k₁ + k₂ = 1e-9: with k > 0 it is never reached, whatever steps are taken."""
+    network, task = two_in_parallel(1e9)
+    run = jp.train(network, task, steps=40, record_every=1, functionals=FUNCTIONALS, **settings)
+    assert not run.status.any()
+    # A floor of 1e-6 of the mean conductance, 2.
+    assert run.records["k"].min() >= 2e-6
+    assert run.records["k"].min() == 2e-6 or "noise" in str(settings) or run.cost[0, -1] > 1e17
+    assert run.cost[0, -1] > 0.5 * (1e9 - 1 / 4e-6) ** 2 * 0.999
+
+
+@pytest.mark.float64
+def test_only_who_turns_the_floor_off_gets_negative_conductances():
+    """One edge alone: `k → k - α ∂C/∂k` by hand, once projected and once not."""
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (0, 2)]), k=[1.0, 1.0, 3.0])
+    task = jp.allostery(network, jp.Boundary(network, ground=[0]), [2], [1], response=-0.05)
+    free = jp.train(network, task, steps=400, bounds=None)
+    assert float(free.network.k.min()) < -0.1
+    assert free.cost[0, -1] < 1e-8
+    kept = jp.train(network, task, steps=400)
+    assert_close(kept.network.k.min(), np.array(1e-6 * 5 / 3), relative=1e-12)
+    # Between 0 and the source's own response there is no negative one.
+    assert kept.cost[0, -1] >= 0.5 * 0.05**2
+    for bounds, least, most in [((0.5, 1.25), 0.5, 1.25), ((None, 1.25), 1e-6 * 5 / 3, 1.25)]:
+        start = network.with_k(jnp.array([1.0, 1.0, 1.2]))
+        run = jp.train(start, task, steps=400, bounds=bounds)
+        assert float(run.network.k.min()) >= (least if bounds[0] else 1e-6 * 3.2 / 3 * (1 - 1e-12))
+        assert float(run.network.k.max()) <= most
+    assert_refused("network", jp.train, network, task, steps=1, bounds=(2.0, None), saying="2 entries of k")
+    assert_refused("lower", jp.transforms.check_ordered, 2.0, 1.0)
+
+
+@pytest.mark.float64
+def test_a_floor_changes_nothing_that_stays_above_it(small, plain_run, free_run):
+    assert_close(plain_run.network.k, free_run.network.k, relative=1e-14)
+    assert_close(plain_run.cost, free_run.cost, relative=1e-13)
+
+
+@pytest.mark.float64
+def test_what_starts_below_the_floor_is_not_lifted():
+    """Conductances over ten decades: the smallest may grow, and go no lower; padding stays zero."""
+    graph = jp.from_edges([(0, 1), (1, 2), (2, 0)]).padded(5)
+    network = jp.FlowNetwork(graph, k=[3.0, 1e-9, 1.0, 1.0, 1.0])
+    network = network.with_k(network.k.at[3:].set(0))
+    task = jp.allostery(network, jp.Boundary(network, ground=[0]), [2], [1], response=5.0)
+    run = jp.train(network, task, steps=30, optimizer=optax.sgd(1e-12), record_every=1)
+    assert run.network.k[0, 3:].tolist() == [0, 0]
+    assert 1e-9 <= float(run.network.k[0, 1]) < 2e-9
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        optax.chain(jp.bounds(0.1), optax.sgd(5.0)),
+        optax.chain(jp.bounds(0.1), optax.adam(1e-3)),
+        optax.chain(optax.sgd(1.0), jp.bounds(0.1), jp.update_noise(0.1)),
+        optax.chain(optax.chain(jp.bounds(0.1, 2.0)), optax.scale(-1.0)),
+        optax.inject_hyperparams(lambda rate: optax.chain(jp.bounds(0.1), optax.sgd(rate)))(rate=0.1),
+    ],
+)
+def test_bounds_in_the_wrong_place_are_found(small, chain):
+    assert_refused("optimizer", jp.train, *small, steps=1, optimizer=chain, saying="last in its chain")
+
+
+def test_bounds_in_the_right_place_hold(small):
+    """Also within what wraps a whole chain, and where edges that stand still come behind."""
+    chain = optax.chain(optax.sgd(5.0), jp.bounds(0.9, 2.5))
+    for optimizer in (chain, optax.apply_if_finite(chain, 3), optax.chain(chain, jp.desynchronous(0.5))):
+        run = jp.train(*small, steps=20, optimizer=optimizer, record_every=1, functionals=FUNCTIONALS)
+        assert run.records["k"].min() == np.asarray(0.9, run.records["k"].dtype)
+        assert run.records["k"].max() <= np.asarray(2.5, run.records["k"].dtype)
+
+
+def test_node_networks_have_any_sign(random):
+    w = random.normal(size=(4, 4))
+    network = jp.NodeNetwork.from_matrix(0.1 * (w + w.T) + 8 * np.eye(4))
+    task = jp.random_linear(network, 1, jax.random.key(0))
+    run = jp.train(network, task, steps=3)
+    assert not network.positive_k
+    assert float(run.network.k.min()) < 0
+    descent = optax.chain(jp.precondition(network.frobenius_metric), optax.sgd(20.0))
+    largest = float(network.k.max()) + 1e-3
+    tracked, dense = (
+        jp.train(network, task, steps=20, optimizer=descent, bounds=(-0.5, largest), solver=solver)
+        for solver in (jp.TrackedInverse(), jp.Dense())
+    )
+    # A tracked inverse sees that a step was cut, and is renewed.
+    assert_close(tracked.network.k, dense.network.k, relative=ulps(1e5))
+    assert float(dense.network.k.max()) <= largest
+    assert float(dense.network.k.min()) >= -0.5
 
 
 def test_precondition_multiplies_entry_by_entry():

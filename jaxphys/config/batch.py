@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxphys.config import schema
-from jaxphys.config.build import draw, key_of_training, make_rule, training_arguments
+from jaxphys.config.build import bounds_of, draw, key_of_training, make_rule, training_arguments
 from jaxphys.config.schema import RunConfig
 from jaxphys.config.toml import dump_config
 from jaxphys.steps import Realizations
-from jaxphys.train import own_keys, stack
+from jaxphys.train import own_bounds, own_keys, stack
 
 
 class Batch:
@@ -63,7 +63,9 @@ class Batch:
         network, task, test = draw(config, numbers.start, numbers.stop)
         rates = np.full(len(numbers), config.optimizer.rate if self._own_rates else 1.0, network.k.dtype)
         rule = stack([make_rule(config.rule)] * len(numbers)) if self._own_rules else None
-        return Realizations(network, task, own_keys(key_of_training(config), numbers), rates, rule), test
+        bounds = own_bounds(bounds_of(config), network)
+        keys = own_keys(key_of_training(config), numbers)
+        return Realizations(network, task, keys, rates, rule, bounds), test
 
 
 def _joined(*parts: Any) -> Any:

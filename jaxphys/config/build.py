@@ -30,7 +30,7 @@ from jaxphys.packings import jammed_packing
 from jaxphys.tasks import Task
 from jaxphys.topology import Topology
 from jaxphys.tracking import check_trackable
-from jaxphys.train import AdaptiveStep, Integrator, check_batches, record_schedule, stack
+from jaxphys.train import AdaptiveStep, Integrator, check_batches, own_bounds, record_schedule, stack
 
 Terminal = int | tuple[int, int]
 
@@ -66,7 +66,7 @@ def build(config: RunConfig) -> Ensemble:
     network, task, test = draw(config, 0, config.realizations)
     arguments = training_arguments(config, network, task)
     solver = arguments.pop("solver")(network, task)
-    return Ensemble(network, task, test, {**arguments, "solver": solver})
+    return Ensemble(network, task, test, {**arguments, "bounds": bounds_of(config), "solver": solver})
 
 
 def draw(config: RunConfig, first: int, last: int) -> tuple[Any, Any, Any]:
@@ -101,6 +101,7 @@ def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, 
         optimizer = None
     record_schedule(config.steps, config.record_every)
     check_batches(task, config.batch_size, adaptive, config.stop_cost)
+    own_bounds(bounds_of(config), network)
     functionals = {name: FUNCTIONALS[name] for name in config.record}
     for functional in functionals.values():
         jax.eval_shape(functional, one, its_task)  # Refuses what this network does not have.
@@ -117,6 +118,11 @@ def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, 
         "stop_cost": config.stop_cost,
         "solver": lambda network, task: _SOLVERS[config.solver](network, task, optimizer),
     }
+
+
+def bounds_of(config: RunConfig) -> tuple[float | None, float | None]:
+    """Between which values `k` is kept, as `train` takes it."""
+    return config.optimizer.lower, config.optimizer.upper
 
 
 def key_of_training(config: RunConfig) -> Key[Array, ""]:
@@ -214,9 +220,6 @@ def _optimizer(config: schema.Optimizer, network: AbstractNetwork) -> tuple[Any,
         chain.append(transforms.update_noise(config.noise))
     if config.synchronous != 1:
         chain.append(transforms.desynchronous(config.synchronous))
-    lower = _lower(config, network)
-    if lower is not None or config.upper is not None:
-        chain.append(transforms.bounds(lower, config.upper))
     return optax.chain(*chain), AdaptiveStep(config.rate) if config.adaptive else None
 
 
@@ -235,17 +238,14 @@ def _integrator(config: RunConfig, network: AbstractNetwork, task: Task) -> Inte
     metric = None
     if isinstance(network, NodeNetwork) and optimizer.metric == "frobenius":
         metric = network.frobenius_metric
-    lower, upper = _lower(optimizer, network), optimizer.upper
     if isinstance(integrator, schema.GradientFlow):
         return GradientFlow(
             optimizer.rate,
             integrator.method,
             integrator.relative_tolerance,
             integrator.absolute_tolerance,
-            lower,
-            upper,
-            metric,
-            integrator.max_evaluations,
+            metric=metric,
+            max_evaluations=integrator.max_evaluations,
         )
     require(
         isinstance(config.rule, schema.ExactGradient),
@@ -253,15 +253,8 @@ def _integrator(config: RunConfig, network: AbstractNetwork, task: Task) -> Inte
         "be exact_gradient beside Gauss-Newton steps",
         f"it is {config.rule.kind}",
     )
-    steps = LevenbergMarquardt(integrator.damping, integrator.growth, integrator.shrink, lower, upper, metric)
+    steps = LevenbergMarquardt(integrator.damping, integrator.growth, integrator.shrink, metric=metric)
     return steps.planned(task)
-
-
-def _lower(config: schema.Optimizer, network: AbstractNetwork) -> float | None:
-    """A conductance or spring constant that passes through zero would no longer be one."""
-    if config.lower is None and not isinstance(network, NodeNetwork):
-        return 1e-6
-    return config.lower
 
 
 def _network(config: schema.Node | schema.Flow | schema.Spring, key: Key[Array, ""]) -> AbstractNetwork:

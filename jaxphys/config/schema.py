@@ -237,7 +237,9 @@ class Optimizer:
         "frobenius", "node networks: eq. 13's gradient, or that of the independent entries"
     )
     lower: float | None = _key(
-        None, "smallest k allowed; if left out, 1e-6 for flow and spring networks, none for node networks"
+        None,
+        "smallest k allowed; if left out, 1e-6 of the mean k that a network starts with for flow and spring "
+        "networks, none for node networks",
     )
     upper: float | None = _key(None, "largest k allowed")
     noise: float = _key(0.0, "standard deviation of Gaussian noise in every update")
