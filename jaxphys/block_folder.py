@@ -2,7 +2,8 @@
 
 While training lasts, `blocks/` holds a dataset for every block that is done and `checkpoints/` the state of
 those that are not, so that memory holds one wave at a time and an interruption loses seconds. Every process
-writes its own blocks into the same folder.
+writes its own blocks into the same folder. Of blocks that are done `checkpoints/` holds what it takes to go
+on with more steps; their records are in their datasets, or in the run that these were joined into.
 """
 
 import contextlib
@@ -14,12 +15,14 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import numpy as np
 import xarray as xr
 
 from jaxphys._checks import InputError
 from jaxphys.checkpoints import Checkpoints
 from jaxphys.config import Batch
 from jaxphys.io import join_runs, provenance, run_dataset, save_run
+from jaxphys.io.runs import last_step, recorded_of
 from jaxphys.parallel import RefusedAlone, RefusedTogether, default_block, largest, own_places
 from jaxphys.planning import BlockSolvers
 from jaxphys.steps import Realizations
@@ -53,6 +56,7 @@ def train_batch(
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = lambda line: None,
     source: str = "config",
+    joined: Path | None = None,
 ) -> Outcome:
     """Train a batch until `folder` holds all its blocks; every process of a program calls it alike.
 
@@ -62,13 +66,15 @@ def train_batch(
     - `begin`: called by the first process with the size of blocks that it is to be, once it is known that
       there is memory enough and before anything is written; it makes the folder. Checkpoints belong to blocks
       of one size, which whoever resumes must hand in as `block`.
-    - `resume`: go on from what the folder holds. All others as for `train_into`.
+    - `resume`: go on from what the folder holds. `joined`: where its blocks were joined before, if it has
+      been trained with fewer steps. All others as for `train_into`.
     """
     is_first = jax.process_index() == 0
-    edges, choose, course = together(lambda: _prepared(batch, block, source))
+    checkpoints = Checkpoints(folder / "checkpoints")
+    after = checkpoints.schedule() if resume else None
+    edges, choose, course = together(lambda: _prepared(batch, block, source, after))
     # What is drawn is kept until its block is done.
     drawn: dict[int, tuple[Realizations, Any]] = {}
-    checkpoints = Checkpoints(folder / "checkpoints")
 
     def draw(first: int, last: int) -> Realizations:
         with _about(source):
@@ -86,12 +92,22 @@ def train_batch(
                 number = wave[place]
                 run = _run_dataset(batch, *drawn.pop(number * course.size), each, course.schedule)
                 save_run(run, _block_file(folder, number))
-                checkpoints.remove(number)
+
+    def recorded(number: int, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        own = _block_file(folder, number)
+        if own.exists():
+            return recorded_of(own, 0, size)
+        assert joined is not None
+        return recorded_of(joined, number * size, size)
+
+    def is_done(course: Course, number: int) -> bool:
+        path = _block_file(folder, number)
+        return resume and path.exists() and last_step(path) == int(course.schedule[-1])
 
     def run(course: Course) -> Outcome:
         count = course.blocks(batch.realizations)
         solvers = BlockSolvers(choose, alone=count == 1)
-        left = [number for number in range(count) if not (resume and _block_file(folder, number).exists())]
+        left = [number for number in range(count) if not is_done(course, number)]
         if is_first:
             tell(_announcement(batch, course, edges, len(left)))
         seconds = train_blocks(
@@ -106,6 +122,7 @@ def train_batch(
             progress=progress and is_first,
             stop=stop,
             begun=partial(begun, course),
+            recorded=recorded,
         )
         return Outcome(count, solvers.kind, *seconds)
 
@@ -124,10 +141,11 @@ def join_blocks(folder: Path, blocks: int, path: Path, attributes: Mapping[str, 
     join_runs([_block_file(folder, number) for number in range(blocks)], path, attributes)
 
 
-def remove_blocks(folder: Path) -> None:
+def remove_blocks(folder: Path, *, keep_checkpoints: bool = False) -> None:
     """Remove blocks and checkpoints, with what was half-written when a process was killed."""
     for name, pattern in FILES.items():
-        for path in (*(folder / name).glob(pattern), *(folder / name).glob(".*.part")):
+        is_kept = keep_checkpoints and name == "checkpoints"
+        for path in (*(() if is_kept else (folder / name).glob(pattern)), *(folder / name).glob(".*.part")):
             path.unlink()
         with contextlib.suppress(OSError):
             (folder / name).rmdir()
@@ -145,14 +163,16 @@ def together(work: Callable[[], Any]) -> Any:
     return result
 
 
-def _prepared(batch: Batch, block: int | None, source: str) -> tuple[int, Any, Course]:
+def _prepared(
+    batch: Batch, block: int | None, source: str, after: np.ndarray | None
+) -> tuple[int, Any, Course]:
     """The number of edges, what chooses solvers, and the course, as one realization tells them."""
     with _about(source):
         drawn, _ = batch.draw(0, 1)
         arguments = batch.arguments(drawn)
         choose = arguments.pop("solver")
         size = min(block or default_block(batch.realizations), batch.realizations)
-        course = make_course(drawn.network, drawn.task, size=size, **arguments)
+        course = make_course(drawn.network, drawn.task, size=size, after=after, **arguments)
     return drawn.network.k.shape[1], choose, course
 
 

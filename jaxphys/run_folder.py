@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,11 @@ from jaxphys.config import Batch, RunConfig, draw, dump_config, load_config
 from jaxphys.equilibrium import Status
 from jaxphys.io import provenance, sampled_run, save_network, typical_realization, write_atomically
 from jaxphys.io.files import check_own_folder
+from jaxphys.io.runs import last_step
 from jaxphys.parallel import leave_processes
 from jaxphys.plots import quantiles
 from jaxphys.report import FILES, write_report
+from jaxphys.train import default_spacing
 
 # What runs and sweeps write besides their reports, and folders that they fill; `--force` removes all of it,
 # and no more.
@@ -67,7 +70,8 @@ def train_into(
 
     **Arguments**
 
-    - `resume`: go on with the run that the folder holds; `force`: replace it.
+    - `resume`: go on with the run that the folder holds, also to more steps than it was begun with; `force`:
+      replace it.
     - `progress`: show a bar. `stop`: asked about once a second; `waves.Stopped` is raised once all is saved.
     - `tell`: is told in a line what is going to be trained. `source`: what refusals call the config.
 
@@ -91,6 +95,7 @@ def train_into(
         stop=stop,
         tell=tell,
         source=source,
+        joined=folder / "run.nc",
     )
     leave_processes()
     if not is_first:
@@ -120,10 +125,13 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
     return True
 
 
-def refuse_other(folder: Path) -> InputError:
-    """What is said of a folder whose run has another config."""
+def refuse_other(folder: Path, differ: Iterable[str] = ()) -> InputError:
+    """What is said of a folder whose run has another config, and in which keys if they are known."""
+    names = sorted(differ)
+    where = f" ({', '.join(f'`{name}`' for name in names[:5])} differ{'' if len(names) > 1 else 's'})"
     return InputError(
-        f"--out {folder}: holds a run of another config; resume it with {folder / 'config.toml'}"
+        f"--out {folder}: holds a run of another config{where if names else ''}; resume it with "
+        f"{folder / 'config.toml'}"
     )
 
 
@@ -164,13 +172,41 @@ def _settled(folder: Path, config: RunConfig, *, resume: bool, force: bool) -> t
     if any((folder / name).exists() for name in ("points", "groups", "sweep.nc")):
         raise refuse_other(folder)
     before = load_config(folder / "config.toml")
+    config = _continued(config, before)
+    differ = differing(before, config)
+    if config.steps < before.steps and differ <= {"steps", "record_every"}:
+        raise InputError(
+            f"--out {folder}: holds a run of {before.steps} steps, which cannot be cut to {config.steps}"
+        )
+    if differ and not (config.steps > before.steps and differ <= {"steps", "record_every"}):
+        raise refuse_other(folder, differ)
+    is_shown = (folder / "report.html").exists() and not any((folder / "blocks").glob("*.nc"))
+    return config, is_shown and last_step(folder / "run.nc") == config.steps
+
+
+def _continued(config: RunConfig, before: RunConfig) -> RunConfig:
+    """A run goes on with the blocks that it began with, and at the records that it began with."""
     if config.block is None:
-        # A run goes on with the blocks that it began with.
         config = dataclasses.replace(config, block=before.block)
-    if _text(before) != _text(config):
-        raise refuse_other(folder)
-    is_done = (folder / "report.html").exists() and not any((folder / "blocks").glob("*.nc"))
-    return config, is_done
+    if config.record_every is None and before.record_every is not None:
+        config = dataclasses.replace(config, record_every=before.record_every)
+    if config.record_every is None and config.steps > before.steps:
+        config = dataclasses.replace(config, record_every=default_spacing(before.steps))
+    return config
+
+
+def differing(one: RunConfig, other: RunConfig) -> set[str]:
+    """The dotted keys in which two configs differ."""
+
+    def flat(table: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for name, value in table.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    first, second = (dict(flat(tomllib.loads(_text(each)))) for each in (one, other))
+    return {name for name in {**first, **second} if first.get(name) != second.get(name)}
 
 
 def _earlier_run(folder: Path) -> list[Path]:
@@ -206,7 +242,7 @@ def _finish(folder: Path, blocks: int) -> None:
     join_blocks(folder, blocks, folder / "run.nc", run_facts(config))
     write_typical(folder, config)
     write_report(sampled_run(folder / "run.nc", _SHOWN), folder, config=dump_config(config))
-    remove_blocks(folder)
+    remove_blocks(folder, keep_checkpoints=True)
 
 
 def failures(status: np.ndarray) -> dict[str, int]:

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import InputError, require
-from jaxphys.checkpoints import Checkpoints
+from jaxphys.checkpoints import Checkpoints, regular, spacing
 from jaxphys.concerns import concerns
 from jaxphys.equilibrium import Status
 from jaxphys.flow import GradientFlow
@@ -174,9 +174,11 @@ def train(
     - `batch_size`: samples per step, drawn without replacement; all by default.
     - `stop_cost`: a realization rests once its cost is at or below this (full batches only); never if None.
     - `progress`: show a bar with the median cost and the time left.
-    - `checkpoint`: a folder that gets the state of training every `checkpoint_seconds` (and on the way out of
-      an interruption), written in the background; with `resume=True` training goes on from there, bit for bit
-      as if it had never stopped, on any number of devices.
+    - `checkpoint`: a folder that gets the state of training every `checkpoint_seconds`, at the end and on the
+      way out of an interruption, written in the background; with `resume=True` training goes on from there,
+      bit for bit as if it had never stopped, on any number of devices. With more `steps` than before it ends
+      as one long run; unless it is said when to record, records go on at the spacing that they began with,
+      and with an integrator, whose steps end at records, those taken so far are kept.
     - `block`: realizations that a device works on at once (about 64 by default, 1024 on a GPU). Results do
       not depend on how many devices there are; they may in the last digit on `block`.
     - `mesh`: devices, from `realization_mesh`; all of all processes by default. In a program of many
@@ -239,10 +241,18 @@ def train(
         own,
         own_bounds(bounds, network, optimizer, integrator),
     )
+    require(
+        not resume or (checkpoint is not None and Path(checkpoint).is_dir()),
+        "checkpoint",
+        "name an existing folder to resume",
+        f"it is {checkpoint}",
+    )
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
     course = make_course(
         network,
         task,
         steps=steps,
+        after=checkpoints.schedule() if resume and checkpoints is not None else None,
         rule=shared,
         optimizer=optimizer,
         adaptive=adaptive,
@@ -254,12 +264,6 @@ def train(
         stop_cost=stop_cost,
         mesh=mesh,
         size=min(realizations, default_block(realizations) if block is None else block),
-    )
-    require(
-        not resume or (checkpoint is not None and Path(checkpoint).is_dir()),
-        "checkpoint",
-        "name an existing folder to resume",
-        f"it is {checkpoint}",
     )
     choice = partial(choose_solver, optimizer=optimizer) if solver is None else solver
     found: dict[int, Trained] = {}
@@ -277,7 +281,7 @@ def train(
             draw,
             BlockSolvers(choice, alone=course.blocks(realizations) == 1),
             finish,
-            checkpoints=None if checkpoint is None else Checkpoints(checkpoint),
+            checkpoints=checkpoints,
             checkpoint_seconds=checkpoint_seconds,
             resume=resume,
             progress=progress,
@@ -399,9 +403,15 @@ def make_course(
     batch_size: int | None = None,
     stop_cost: float | None = None,
     mesh: Mesh | None = None,
+    after: np.ndarray | None = None,
 ) -> Course:
-    """What realizations share, checked against stacked networks and tasks (some of them are enough)."""
-    schedule = record_schedule(steps, record_every, record_steps)
+    """What realizations share, checked against stacked networks and tasks (some of them are enough).
+
+    `after`: where the run to resume records, if it is known.
+    """
+    schedule = record_schedule(steps, record_every, record_steps, after)
+    if after is not None and integrator is not None:
+        schedule = np.union1d(after, schedule)
     check_batches(task, batch_size, adaptive, stop_cost)
     _check_integrator(integrator, rule, optimizer, adaptive, batch_size, network.k)
     if isinstance(integrator, LevenbergMarquardt):
@@ -419,9 +429,15 @@ def make_course(
 
 
 def record_schedule(
-    steps: int, record_every: int | None = None, record_steps: Sequence[int] | None = None
+    steps: int,
+    record_every: int | None = None,
+    record_steps: Sequence[int] | None = None,
+    after: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Steps at which `train` records: ascending, from 0 to `steps`; raises `InputError` as `train` does."""
+    """Steps at which `train` records: ascending, from 0 to `steps`; raises `InputError` as `train` does.
+
+    `after`: those of a run that is to go on; it goes on with its own where nothing else is said.
+    """
     require(steps > 0, "steps", "be positive", f"it is {steps}")
     require(
         record_every is None or record_steps is None,
@@ -429,10 +445,19 @@ def record_schedule(
         "be None beside `record_every`",
         "both are set",
     )
+    if after is not None:
+        require(steps >= after[-1], "steps", f"be at least the {after[-1]} of before", f"it is {steps}")
+        if record_every is None and record_steps is None:
+            if steps == after[-1]:
+                return after
+            record_every = spacing(after)
+            require(
+                record_every, "record_steps", "be given where those of before follow no rule", "it is None"
+            )
     if record_steps is None:
-        record_every = max(1, steps // 100) if record_every is None else record_every
+        record_every = default_spacing(steps) if record_every is None else record_every
         require(record_every > 0, "record_every", "be positive", f"it is {record_every}")
-        record_steps = range(0, steps, record_every)
+        return regular(steps, record_every)
     chosen = np.unique(np.asarray([0, *record_steps, steps], dtype=int))
     require(
         chosen[0] >= 0 and chosen[-1] <= steps,
@@ -441,6 +466,11 @@ def record_schedule(
         f"it reaches {chosen[0] if chosen[0] < 0 else chosen[-1]}",
     )
     return chosen
+
+
+def default_spacing(steps: int) -> int:
+    """Steps between records where nobody says: about a hundred records."""
+    return max(1, steps // 100)
 
 
 def check_batches(

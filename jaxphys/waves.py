@@ -4,7 +4,6 @@ A wave is one block on each device. It advances in calls of bounded length, betw
 checkpoints are saved, and whoever waits for an interruption is heard.
 """
 
-import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,9 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 from tqdm import tqdm
 
-from jaxphys.checkpoints import Checkpoints, Place
+from jaxphys._checks import InputError
+from jaxphys.checkpoints import Checkpoints, Header, Place
+from jaxphys.identity import fingerprint
 from jaxphys.parallel import (
     ProcessLost,
     RefusedTogether,
@@ -28,6 +29,8 @@ from jaxphys.parallel import (
     spread,
 )
 from jaxphys.planning import BlockSolvers
+from jaxphys.solvers import AbstractSolver
+from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.steps import Block, Options, Realizations, Walker, advance, is_active, start
 
 # A run in this many calls at least shows progress often enough, and costs nothing next to them.
@@ -79,6 +82,9 @@ class Stopped(KeyboardInterrupt):
 Draw = Callable[[int, int], Realizations]
 """Realizations from the first to before the last; of the last block there may be fewer than asked for."""
 
+Recorded = Callable[[int, int], tuple[np.ndarray, dict[str, np.ndarray]]]
+"""Of a block of so many realizations: the steps at which it recorded, and what, `(R, T, …)`."""
+
 
 def train_blocks(
     course: Course,
@@ -93,6 +99,7 @@ def train_blocks(
     progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
     begun: Callable[[], None] = lambda: None,
+    recorded: Recorded | None = None,
 ) -> tuple[float, float]:
     """Train `blocks`, a wave at a time; returns seconds until the first call ended, and after it.
 
@@ -102,6 +109,8 @@ def train_blocks(
     - `stop`: asked between calls. If any process says so, all save and raise `Stopped`.
     - `begun`: called before the first step, once it is known that there is memory enough; nothing has been
       written until then.
+    - `recorded`: what knows the records of blocks that were handed to `finish` before; their last checkpoints
+      then leave them out.
 
     Raises `TooLarge` before the first step.
     """
@@ -128,7 +137,7 @@ def train_blocks(
             walk = _Walk(course, wave, drawn, solvers, checkpoints, empty)
             empty = walk.empty
             if place is not None:
-                walk.restore()
+                walk.restore(recorded)
             bar.update(max(walk.place.step, 0))
             if first is None:
                 walk.check_memory()
@@ -151,6 +160,8 @@ def train_blocks(
             bar.update(total - max(walk.place.step, 0))
             walk.save()
             finish(wave, walk.trained())
+            if recorded is not None:
+                walk.save_end()
             for number in set(walk.numbers):
                 del drawn[number]
     end = time.perf_counter()
@@ -217,9 +228,9 @@ def _waves(
         found = np.full((len(blocks), 2), -np.inf)
         if jax.process_index() == 0:
             for row, number in zip(found, blocks, strict=True):
-                place = checkpoints.place(number)
-                if place is not None:
-                    row[:] = place
+                header = checkpoints.header(number)
+                if header is not None:
+                    row[:] = _carried_over(course, header)[0]
         agreed = largest(found.ravel()).reshape(found.shape)
         places = {
             number: Place(*row.astype(int).tolist()) if np.isfinite(row).all() else None
@@ -256,17 +267,56 @@ def _drawn(course: Course, number: int, draw: Draw) -> Realizations:
     return jax.tree.map(filled, drawn)
 
 
-def _identity(course: Course, number: int, drawn: Realizations) -> str:
-    """A digest of what a block starts from; a checkpoint of another run has another."""
+def _carried_over(course: Course, header: Header) -> tuple[Place, np.ndarray]:
+    """Where a checkpoint stands in this course, which may be longer and record more seldom; and which of its
+    records those are that this course would have.
+
+    Raises `InputError` if the course is shorter, or records where the checkpoint's run did not.
+    """
+    place, earlier, schedule = header.place, header.schedule, course.schedule
+    if np.array_equal(earlier, schedule):
+        return place, np.arange(place.records)
+    if earlier[-1] > schedule[-1]:
+        raise InputError(
+            f"Argument `steps` must be at least {earlier[-1]}, which the run to resume is to take, but it is "
+            f"{schedule[-1]}."
+        )
+    done, wanted = earlier[earlier <= place.step], schedule[schedule <= place.step]
+    # Steps of an integrator end at records: others would have led elsewhere.
+    same = wanted if course.options.integrator is None else done
+    if not np.isin(wanted, done).all() or not np.isin(same, wanted).all():
+        raise InputError(
+            "Argument `record_steps` must go on with the records of the run to resume, but others are "
+            f"to be recorded up to step {place.step}; leave it and `record_every` out."
+        )
+    return Place(place.step, len(wanted)), np.searchsorted(earlier, wanted)
+
+
+def _identity(course: Course, number: int, drawn: Realizations, solver: AbstractSolver) -> dict[str, str]:
+    """A digest of everything that a block's numbers depend on, by the names that users know it by.
+
+    How many steps there are, and which of them are recorded, is none of it: a run may go on.
+    """
     options = course.options
-    digest = hashlib.sha256(course.schedule.tobytes())
-    arrays = (drawn, options.integrator, options.stop_cost)
-    for leaf in jax.tree.leaves(eqx.filter(arrays, eqx.is_array)):
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
-    shared = (number, options.rule, drawn.rule, options.adaptive, options.batch_size, options.integrator)
-    digest.update(repr(shared).encode())
-    return digest.hexdigest()
+    parts = {
+        "precision": str(drawn.network.k.dtype),
+        "block": (number, course.size),
+        "network": drawn.network,
+        "task": drawn.task,
+        "key": drawn.keys,
+        "rate": drawn.rates,
+        "rule": (options.rule, drawn.rule),
+        "optimizer": options.optimizer,
+        "adaptive": options.adaptive,
+        "integrator": options.integrator,
+        "bounds": drawn.bounds,
+        "functionals": options.functionals,
+        "batch_size": options.batch_size,
+        "stop_cost": options.stop_cost,
+        # A plan follows from network and task; the room that it leaves changes no number.
+        "solver": type(solver) if isinstance(solver, PlannedSolver) else solver,
+    }
+    return {name: fingerprint(part) for name, part in parts.items()}
 
 
 class _Walk:
@@ -285,8 +335,9 @@ class _Walk:
         # What stands in for others is kept once.
         self.is_own = [place < len(wave) for place in own_places(course.mesh)]
         self.numbers = own = _own_blocks(course, wave)
-        self.identities = [_identity(course, number, drawn[number]) for number in own] if checkpoints else []
         planned = solvers([(drawn[number].network, drawn[number].task) for number in own])
+        asked = zip(own, planned, strict=True) if checkpoints else ()
+        self.identities = [_identity(course, number, drawn[number], solver) for number, solver in asked]
         blocks = [_block(course, drawn[number], solver) for number, solver in zip(own, planned, strict=True)]
         self.block = spread(course.mesh, blocks)
         walkers = start(course.mesh, self.block, self.course.options)
@@ -309,20 +360,32 @@ class _Walk:
     def is_done(self) -> bool:
         return self.place.records == len(self.course.schedule)
 
-    def restore(self) -> None:
+    def restore(self, recorded: Recorded | None = None) -> None:
         """Go on from the checkpoints of this process's blocks, which all stand at the same place."""
         assert self.checkpoints is not None
-        found = [
-            self.checkpoints.load(number, state, identity)
-            for number, state, identity in zip(
-                self.numbers, zip(self.like, self.records, strict=True), self.identities, strict=True
-            )
-        ]
-        states = [state for _, state in found]
-        self.records = [records for _, records in states]
-        walkers = spread(self.course.mesh, [walkers for walkers, _ in states])
-        self.state = _as_keys(self.state[0], walkers), found[0][0]
-        self.saved = found[0][0]
+        restored = []
+        for number, like, records, identity in zip(
+            self.numbers, self.like, self.records, self.identities, strict=True
+        ):
+            header = self.checkpoints.header(number)
+            assert header is not None
+            earlier = {
+                name: np.empty((len(value), len(header.schedule), *value.shape[2:]), value.dtype)
+                for name, value in records.items()
+                if header.has_records
+            }
+            _, (walkers, earlier) = self.checkpoints.load(number, (like, earlier), identity)
+            if not header.has_records:
+                assert recorded is not None
+                schedule, earlier = recorded(number, self.course.size)
+                header = header._replace(schedule=schedule)
+            place, kept = _carried_over(self.course, header)
+            for name, value in records.items():
+                value[:, : place.records] = earlier[name][:, kept]
+            restored.append((place, walkers))
+        walkers = spread(self.course.mesh, [walkers for _, walkers in restored])
+        self.state = _as_keys(self.state[0], walkers), restored[0][0]
+        self.saved = restored[0][0]
 
     def go_on(self) -> None:
         """One call: to the next records, or as far as a call should go."""
@@ -407,22 +470,35 @@ class _Walk:
             return
         walkers, place = self.state
         if place != self.saved:
-            parts = zip(
-                self.numbers,
-                self.is_own,
-                own_parts(self.course.mesh, walkers),
-                self.records,
-                self.identities,
-                strict=True,
-            )
-            for number, is_own, own, records, identity in parts:
-                if is_own:
-                    # Records go on being written while these are on their way to the disk.
-                    copied = {name: value.copy() for name, value in records.items()}
-                    self.checkpoints.save(number, place, (own, copied), identity)
+            for number, own, records, identity in self._own_states(walkers):
+                # Records go on being written while these are on their way to the disk.
+                copied = {name: value.copy() for name, value in records.items()}
+                header = Header(place, self.course.schedule, True)
+                self.checkpoints.save(number, header, (own, copied), identity)
         self.saved, self.saved_at = place, time.perf_counter()
         if wait:
             self.checkpoints.wait()
+
+    def save_end(self) -> None:
+        """Of blocks that are done, keep what it takes to go on, and no records: others know them."""
+        assert self.checkpoints is not None
+        walkers, place = self.state
+        for number, own, _, identity in self._own_states(walkers):
+            header = Header(place, self.course.schedule, False)
+            self.checkpoints.save(number, header, (own, {}), identity, alone=True)
+        self.checkpoints.wait()
+
+    def _own_states(self, walkers: Walker) -> Iterator[tuple[int, Walker, dict[str, np.ndarray], Any]]:
+        """Number, walkers, records and identity of this process's blocks, but what stands in for others."""
+        parts = zip(
+            self.is_own,
+            self.numbers,
+            own_parts(self.course.mesh, walkers),
+            self.records,
+            self.identities,
+            strict=True,
+        )
+        return (part for is_own, *part in parts if is_own)  # type: ignore[misc]
 
     def check_memory(self) -> None:
         """Compile what will run, ask the compiler what it needs, and raise `TooLarge` if there is no room."""
@@ -468,7 +544,9 @@ class _Walk:
 
     def _most_records(self) -> int:
         """Of one call."""
-        return -(-len(self.course.schedule) // _CALLS)
+        # XLA compiles a loop that runs once as if it were none, with other roundings: a run that is made
+        # longer would differ in the last digit from one that was long from the start.
+        return max(2, -(-len(self.course.schedule) // _CALLS))
 
 
 @eqx.filter_jit

@@ -32,6 +32,7 @@ ORDER = [
     "levenberg_marquardt",
     "parallel",
     "planning",
+    "identity",
     "checkpoints",
     "steps",
     "waves",

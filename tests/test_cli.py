@@ -53,7 +53,9 @@ def test_train_writes_a_whole_run(config, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["train", str(config), "--out", str(out), "--set", "steps=30", "network.nodes=9"]) == 0
     assert {"config.toml", "run.nc", "network.json", "report.html"} <= set(files(out))
-    assert not {"checkpoints", "blocks"} & {path.name for path in out.iterdir()}
+    assert "blocks" not in {path.name for path in out.iterdir()}
+    # What it takes to go on with more steps, and no more.
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["block-000000-step-0000000030.ckpt"]
     assert any(name.startswith("figures/") and name.endswith(".png") for name in files(out))
     assert not [name for name in files(out) if name.endswith(".part")]
     resolved = tomllib.loads((out / "config.toml").read_text())
@@ -174,6 +176,35 @@ def test_an_interrupted_run_goes_on_bit_for_bit(config, tmp_path, monkeypatch, c
             np.testing.assert_array_equal(a[name].values, b[name].values)
 
 
+def assert_same_datasets(one, other):
+    with xr.open_dataset(one, engine="h5netcdf") as a, xr.open_dataset(other, engine="h5netcdf") as b:
+        assert set(a.variables) == set(b.variables)
+        for name in a.variables:
+            np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
+
+
+def test_a_finished_run_is_made_longer(config, tmp_path, monkeypatch):
+    """Bit for bit one long run, through an interruption, and killed while it writes its end."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    noisy = ["block=3", "optimizer.noise=1e-3", "optimizer.adaptive=false"]
+    train = ["train", str(config), "--set", *noisy]
+    assert cli.main([*train, "steps=72", "--out", str(whole)]) == 0
+    assert cli.main([*train, "--out", str(out)]) == 0
+    longer = [*train, "steps=72", "--out", str(out), "--resume"]
+    with monkeypatch.context() as patched:
+        interrupt_call(patched, 4)
+        assert cli.main(longer) == 130
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "write_report", lambda *_, **__: (_ for _ in ()).throw(OSError("lost")))
+        assert cli.main(longer) == 2
+    assert cli.main(longer) == 0
+    assert_same_datasets(out / "run.nc", whole / "run.nc")
+    assert files(out) == files(whole)
+    written = (out / "run.nc").stat().st_mtime_ns
+    assert cli.main(longer) == 0
+    assert (out / "run.nc").stat().st_mtime_ns == written
+
+
 @pytest.mark.parametrize("last", ["join_blocks", "write_typical", "write_report", "remove_blocks"])
 def test_a_run_that_is_trained_but_not_shown_goes_on(last, config, tmp_path, monkeypatch):
     """All blocks are on disk, and nothing is left to train."""
@@ -196,9 +227,16 @@ def test_folders_with_a_run_are_not_overwritten(config, tmp_path, capsys):
     assert cli.main(["train", str(config), "--out", str(out)]) == 2
     assert "already holds a run" in capsys.readouterr().err
     assert (out / "run.nc").read_bytes() == before
-    other = ["train", str(config), "--out", str(out), "--resume", "--set", "steps=41"]
+    other = ["train", str(config), "--out", str(out), "--resume", "--set", "steps=50", "network.nodes=9"]
     assert cli.main(other) == 2
-    assert "another config" in capsys.readouterr().err
+    assert "another config (`network.nodes`, `steps` differ)" in capsys.readouterr().err
+    shorter = ["train", str(config), "--out", str(out), "--resume", "--set", "steps=30"]
+    assert cli.main(shorter) == 2
+    assert "holds a run of 40 steps, which cannot be cut to 30" in capsys.readouterr().err
+    finer = ["train", str(config), "--out", str(out), "--resume", "--set", "steps=50", "record_every=5"]
+    assert cli.main(finer) == 2
+    assert "must go on with the records of the run" in capsys.readouterr().err
+    assert (out / "run.nc").read_bytes() == before
     assert cli.main(["train", str(config), "--out", str(out), "--force", "--set", "steps=20"]) == 0
     assert (out / "notes.txt").read_text() == "mine"
     with xr.open_dataset(out / "run.nc") as dataset:

@@ -289,7 +289,7 @@ def test_an_interrupted_flow_resumes_to_the_last_bit(small, flown, tmp_path, mon
 def assert_refused_checkpoint(small, path):
     """It belongs to another flow if the metric differs, of which only values tell."""
     other = jp.GradientFlow(rate=0.5, metric=np.full(9, 2.0))
-    with pytest.raises(jp.InputError, match="another network"):
+    with pytest.raises(jp.InputError, match="`integrator` differs"):
         flow(*small, integrator=other, checkpoint=path, resume=True)
 
 

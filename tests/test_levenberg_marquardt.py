@@ -195,7 +195,7 @@ def test_resumed_runs_are_bit_for_bit_the_same(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         jp.train(network, task, checkpoint=path, checkpoint_seconds=0.0, **arguments)
     monkeypatch.undo()
-    assert 0 < Checkpoints(path).place(0).records < 121
+    assert 0 < Checkpoints(path).header(0).place.records < 121
     again = jp.train(network, task, checkpoint=path, resume=True, **arguments)
     assert_identical(again.network.k, whole.network.k)
     other = {**arguments, "integrator": jp.LevenbergMarquardt(lower=0.2)}

@@ -12,7 +12,7 @@ import pytest
 from helpers import assert_close, assert_identical, assert_refused, ulps
 
 import jaxphys as jp
-from jaxphys.checkpoints import Checkpoints, Place
+from jaxphys.checkpoints import Checkpoints, Header, Place, regular
 
 # Optimizers hold functions, and programs are compiled once per optimizer object: tests share these.
 UNIT_STEP = optax.sgd(1.0)
@@ -415,7 +415,9 @@ def test_progress_shows_the_median_cost(small, capsys):
 
 def restless(small, **arguments):
     networks, tasks = small
-    settings = {"optimizer": RESTLESS, "batch_size": 2, "record_every": 1, "functionals": FUNCTIONALS}
+    settings = {"optimizer": RESTLESS, "batch_size": 2, "functionals": FUNCTIONALS}
+    if "record_steps" not in arguments:
+        settings["record_every"] = 1
     return jp.train(networks, tasks, **{"steps": 12, **settings, **arguments})
 
 
@@ -530,10 +532,17 @@ def test_blocks_that_were_done_are_not_trained_again(small, tmp_path):
     expected = restless(small, block=1)
     with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 200):
         restless(small, block=1, checkpoint=tmp_path, checkpoint_seconds=0.0)
-    places = [Checkpoints(tmp_path).place(number) for number in range(4)]
-    records = [0 if place is None else place.records for place in places]
+    headers = [Checkpoints(tmp_path).header(number) for number in range(4)]
+    records = [0 if header is None else header.place.records for header in headers]
     assert records[0] == len(expected.steps) > records[1] > 0 == records[3]
     assert_same_run(restless(small, block=1, checkpoint=tmp_path, resume=True), expected)
+
+
+A_RUN = {"rule": "one", "optimizer": "another"}
+
+
+def header(step):
+    return Header(Place(step, step + 1), regular(20, 1), True)
 
 
 @pytest.mark.float64
@@ -550,7 +559,7 @@ def test_failed_saving_leaves_the_old_file(small, tmp_path, monkeypatch, where):
 
     monkeypatch.setattr(where, fail)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(0, Place(10, 2), {"k": np.ones(3)}, "a run")
+    checkpoints.save(0, header(10), {"k": np.ones(3)}, A_RUN)
     with pytest.raises(jp.InputError, match="No space left on device"):
         checkpoints.wait()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
@@ -570,14 +579,31 @@ def test_a_full_disk_ends_training_with_one_line(small, tmp_path, monkeypatch):
 def test_the_last_few_checkpoints_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
     for step in range(9):
-        checkpoints.save(step % 2, Place(step, step), {"k": np.full(3, step)}, "a run")
+        checkpoints.save(step % 2, header(step), {"k": np.full(3, step)}, A_RUN)
     checkpoints.wait()
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         f"block-{step % 2:06d}-step-{step:010d}.ckpt" for step in (4, 6, 8, 3, 5, 7)
     ]
-    place, state = checkpoints.load(1, {"k": np.zeros(3, int)}, "a run")
-    assert place == Place(7, 7)
+    place, state = checkpoints.load(1, {"k": np.zeros(3, int)}, A_RUN)
+    assert place == Place(7, 8)
     assert_identical(state["k"], np.full(3, 7))
+    assert_identical(checkpoints.header(1).schedule, np.arange(21))
+    irregular = np.array([0, 1, 5, 20])
+    checkpoints.save(1, Header(Place(8, 3), irregular, False), {"k": np.ones(3)}, A_RUN, alone=True)
+    checkpoints.wait()
+    assert len(list(tmp_path.glob("block-000001-*"))) == 1
+    assert_identical(checkpoints.header(1).schedule, irregular)
+    assert not checkpoints.header(1).has_records
+
+
+@pytest.mark.float64
+def test_a_checkpoint_of_other_versions_is_told(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(0, header(10), {"k": np.ones(3)}, A_RUN)
+    checkpoints.wait()
+    monkeypatch.setattr(jax, "__version__", "0.0.1")
+    with pytest.warns(UserWarning, match=r"written with jax .* \(here 0\.0\.1\); numbers may differ"):
+        Checkpoints(tmp_path).load(0, {"k": np.zeros(3)}, A_RUN)
 
 
 @pytest.mark.float64
@@ -643,20 +669,122 @@ def test_the_one_before_a_damaged_checkpoint_is_used(small, uninterrupted, saved
         restless(small, checkpoint=newest.parent, resume=True)
 
 
+OTHERS = {
+    "other shapes": ({"realizations": 3}, {}, "network"),
+    "another task": ({"response": 0.7}, {}, "task"),
+    "another optimizer": ({}, {"optimizer": optax.sgd(5.0)}, "optimizer"),
+    "another rate": ({}, {"rate": 0.5}, "rate"),
+    "a rate of each": ({}, {"rate": np.array([1.0, 1.0, 0.5, 1.0])}, "rate"),
+    "another momentum": (
+        {},
+        {"optimizer": optax.chain(optax.sgd(0.02, momentum=0.8), jp.update_noise(1e-2), jp.bounds(1.1, 1.9))},
+        "optimizer",
+    ),
+    "another schedule of rates": (
+        {},
+        {"optimizer": optax.chain(optax.scale_by_schedule(lambda count: -0.02), jp.bounds(1.1, 1.9))},
+        "optimizer",
+    ),
+    "another rule": ({}, {"rule": jp.CoupledLearning()}, "rule"),
+    "another nudge": ({}, {"rule": jp.EquilibriumPropagation(0.1)}, "rule"),
+    "another key": ({}, {"key": jax.random.key(5)}, "key"),
+    "no bounds": ({}, {"bounds": None, "optimizer": optax.sgd(0.02)}, "optimizer"),
+    "another batch": ({}, {"batch_size": 3}, "batch_size"),
+    "all samples": ({}, {"batch_size": None}, "batch_size"),
+    "other functionals": ({}, {"functionals": {**FUNCTIONALS, "k": lambda n, t: 2 * n.k}}, "functionals"),
+    "another solver": ({}, {"solver": jp.BorderedLU()}, "solver"),
+    "other blocks": ({}, {"block": 2}, "block"),
+}
+
+
 @pytest.mark.float64
-@pytest.mark.parametrize(
-    ("other", "settings"),
-    [
-        ({"realizations": 3}, {}),
-        ({"response": 0.7}, {}),
-        # As many records at other steps: its numbers would be passed off as those of steps never taken.
-        ({}, {"steps": 24, "record_every": 2}),
-    ],
-    ids=["other shapes", "another task", "another schedule"],
-)
-def test_a_checkpoint_of_another_run_is_refused(saved, other, settings):
-    with pytest.raises(jp.InputError, match="belongs to another"):
+@pytest.mark.parametrize(("other", "settings", "saying"), OTHERS.values(), ids=OTHERS)
+def test_a_checkpoint_of_another_run_is_refused(saved, other, settings, saying):
+    """It says what differs; nothing is trained."""
+    saying = f"belongs to another run: .*`{saying}`"
+    with pytest.raises(jp.InputError, match=saying):
         restless(ensemble(**other), checkpoint=saved[0].parent, resume=True, **settings)
+
+
+@pytest.mark.float64
+def test_a_checkpoint_knows_its_bounds(small, tmp_path):
+    settings = {"steps": 2, "optimizer": DESCENT, "checkpoint": tmp_path}
+    jp.train(*small, bounds=(0.5, None), **settings)
+    for bounds in ((0.4, None), (0.5, 3.0), "automatic", None):
+        with pytest.raises(jp.InputError, match="`bounds` differs"):
+            jp.train(*small, bounds=bounds, resume=True, **settings)
+
+
+@pytest.mark.float64
+def test_the_same_optimizer_made_anew_goes_on(small, uninterrupted, saved):
+    again = optax.chain(optax.sgd(0.02, momentum=0.9), jp.update_noise(1e-2), jp.bounds(1.1, 1.9))
+    assert_same_run(restless(small, checkpoint=saved[0].parent, resume=True, optimizer=again), uninterrupted)
+
+
+LENGTHENED = {
+    "every step": ({"record_every": 1}, {"record_every": 1}, {"record_every": 1}),
+    # The first run's end is no record of the long one.
+    "every five": ({"record_every": 5}, {"record_every": 5}, {"record_every": 5}),
+    "fewer records": ({"record_every": 2}, {"record_every": 4}, {"record_every": 4}),
+    "chosen records": ({"record_steps": [3, 7]}, {"record_steps": [3, 7, 18]}, {"record_steps": [3, 7, 18]}),
+    "none said": ({"record_every": None}, {"record_every": None}, {"record_every": 1}),
+    "as it began": ({"record_every": 5}, {"record_every": None}, {"record_every": 5}),
+}
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize(("first", "then", "whole"), LENGTHENED.values(), ids=LENGTHENED)
+def test_a_run_can_be_made_longer(small, tmp_path, first, then, whole):
+    """To the last bit what one long run is, records and all; from its end, and once more from there."""
+    expected = restless(small, steps=23, **whole)
+    restless(small, checkpoint=tmp_path, **first)
+    run = restless(small, checkpoint=tmp_path, resume=True, steps=23, **then)
+    assert_same_run(run, expected)
+    if "record_steps" not in then:
+        further = restless(small, checkpoint=tmp_path, resume=True, steps=30, **then)
+        assert_same_run(further, restless(small, steps=30, **whole))
+
+
+@pytest.mark.float64
+def test_a_run_that_was_interrupted_can_be_made_longer(small, saved, tmp_path):
+    """And an interruption of the longer one loses nothing."""
+    expected = restless(small, steps=30)
+    with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 40):
+        restless(small, checkpoint=saved[0].parent, checkpoint_seconds=0.0, resume=True, steps=30)
+    assert_same_run(restless(small, checkpoint=saved[0].parent, resume=True, steps=30), expected)
+
+
+@pytest.mark.float64
+def test_networks_at_rest_rest_in_a_longer_run(small, plain_run, tmp_path):
+    stop = float(plain_run.cost[:, 20].max())
+    settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS, "stop_cost": stop}
+    jp.train(*small, steps=30, checkpoint=tmp_path, **settings)
+    run = jp.train(*small, steps=50, checkpoint=tmp_path, resume=True, **settings)
+    assert_same_run(run, jp.train(*small, steps=50, **settings))
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("integrator", [jp.GradientFlow(rate=0.1), jp.LevenbergMarquardt()])
+def test_integrators_keep_the_records_that_they_stopped_at(small, tmp_path, integrator):
+    settings = {"integrator": integrator, "functionals": FUNCTIONALS}
+    jp.train(*small, steps=8, checkpoint=tmp_path, record_every=3, **settings)
+    run = jp.train(*small, steps=13, checkpoint=tmp_path, resume=True, record_every=3, **settings)
+    assert run.steps.tolist() == [0, 3, 6, 8, 9, 12, 13]
+    assert_same_run(run, jp.train(*small, steps=13, record_steps=[3, 6, 8, 9, 12], **settings))
+
+
+@pytest.mark.float64
+def test_a_run_cannot_be_made_shorter_or_record_what_is_gone(small, tmp_path):
+    restless(small, checkpoint=tmp_path, record_every=2)
+    again = {"checkpoint": tmp_path, "resume": True}
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    networks, tasks = small
+    settings = {"optimizer": RESTLESS, "batch_size": 2, "functionals": FUNCTIONALS, **again}
+    assert_refused("steps", jp.train, networks, tasks, steps=11, saying="at least", **settings)
+    settings["steps"] = 20
+    assert_refused("record_steps", jp.train, networks, tasks, record_every=1, saying="go on with", **settings)
+    assert_refused("record_steps", jp.train, networks, tasks, record_steps=[5], **settings)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.float64

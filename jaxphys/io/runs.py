@@ -238,6 +238,35 @@ def _declare(file: Any, run: xr.Dataset, realizations: int, shared: Mapping[Hash
             made[...] = shared[name]
 
 
+def last_step(path: Path | str) -> int:
+    """How many steps a run was trained for."""
+    with h5py.File(path, "r") as run:
+        return int(run["step"][-1])
+
+
+def recorded_of(path: Path | str, first: int, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Steps at which a run recorded, and what, `(size, T, …)` by the names that `Run` has for it.
+
+    Of `size` realizations from the `first` one on; where there are fewer, that one takes the others' place.
+    """
+    with h5py.File(path, "r") as run:
+        count = run["cost"].shape[0]
+        rows = np.arange(first, first + size)
+        names = {name.removesuffix("_history"): name for name in sorted(run)}
+        found = {}
+        for name, stored in names.items():
+            if run[stored].ndim > 1 and _is_recorded(run, stored):
+                values = run[stored][first : min(first + size, count)]
+                found[name] = values[np.where(rows < count, rows - first, 0)]
+        return run["step"][()].astype(int), found
+
+
+def _is_recorded(run: Any, name: str) -> bool:
+    """Whether a variable has realizations and records for its first two axes."""
+    axes = [scale[0].name.rsplit("/")[-1] if len(scale) else "" for scale in run[name].dims][:2]
+    return axes == ["realization", "record"]
+
+
 def sampled_run(path: Path | str, most: int) -> xr.Dataset:
     """A run in memory; of a large one `most` realizations, evenly chosen, and the number of all."""
     with xr.open_dataset(path, engine="h5netcdf") as run:
