@@ -348,7 +348,8 @@ def _packing(relaxed: _Relaxed, diameters: np.ndarray, boundary: str, num_nodes:
             "contact force); give it another key, or a higher packing fraction or pressure."
         )
     # As it is handed out: networks may have less than double precision.
-    stored = _at_rest(*(np.asarray(jnp.asarray(each), float) for each in relaxed[:2]), edges, diameters)
+    places, side = (np.asarray(jnp.asarray(each), float) for each in relaxed[:2])
+    stored = _at_rest(places, side, edges, diameters)
     if boundary == "open":
         edges = _within(edges[~crossing], kept)
         kept = _core(edges, size, 2)
