@@ -108,6 +108,7 @@ def _network_checks(group: list[System], seed: int) -> list[Check]:
     checks: list[Check] = []
     for system in group:
         checks += _learning_checks(system)
+        checks += _conservation_checks(system)
         checks += _hessian_checks(system)
         if system.boundary_name == "forces, projected":
             checks += _spectral_checks(system, seed)
@@ -206,7 +207,7 @@ def _learning_checks(system: System) -> list[Check]:
             lambda leaf: leaf[None], eqx.filter_jit(respond)(network, task, solver=solver)
         )
         rows += [(solver, next(zip(*_learning_estimates(network, task, response, nudges), strict=True)))]
-    for solver, (exact, force, force_symmetric, energy, energy_symmetric, coupled) in rows:
+    for solver, (exact, force, force_symmetric, energy, energy_symmetric, coupled, _) in rows:
         names = (system.network_name, system.boundary_name, type(solver).__name__)
         small = (
             ("exact gradient against jax.grad", _relative(exact, gradient), 1e-10),
@@ -227,6 +228,109 @@ def _learning_checks(system: System) -> list[Check]:
             Check("learning of 20 steps against factorisations", *names, _tracking(system), 0.0, 1e-10)
         )
     return checks
+
+
+def _conservation_checks(system: System) -> list[Check]:
+    """What scaling all k alike does: `k·g = Σ a·G F + (η/2) Σ a·G_TT a` for clamps that push by `η a`.
+
+    Voltages do not know the scale of k, forces move a network as 1/k, so that the first term is zero where
+    values are held, and `-Σ c'·y` for the exact gradient where forces are applied.
+    """
+    network, task, checks = system.network, system.task, []
+    names = (system.network_name, system.boundary_name)
+    forced = eqx.tree_at(lambda task: task.values, task, jnp.zeros_like(task.values))
+    driven = eqx.tree_at(lambda task: task.force, task, jnp.zeros_like(task.force))
+    for case in (forced, driven) if task.boundary.num_held else (forced,):
+        _, _, nudges, responses = _learning_oracles(network, case)
+        estimates = _learning_estimates(network, case, responses, nudges)
+        nudge = float(nudges[0])
+        # Equilibrium propagation at the largest nudge, the first of the series.
+        found = [each if each.ndim == 2 else each[:, 0] for each in estimates]
+        exact, force, symmetric, energy, energies, _, coupled = (np.asarray(each) for each in found)
+        slopes, up, down, holding = _clamps(case, responses, nudge)
+        coupling, outputs = np.asarray(responses.coupling[1]), np.asarray(responses.outputs[1])
+
+        def product(
+            forces: np.ndarray, eta: float, drive: np.ndarray, coupling: np.ndarray = coupling
+        ) -> float:
+            return float(np.sum(forces * drive) + eta / 2 * np.sum(forces @ coupling * forces))
+
+        drive = outputs if case is forced else np.zeros_like(outputs)
+        expected = {
+            "force": (force, product(-slopes, nudge, drive)),
+            "energy": (energy, product(up, nudge, drive)),
+            "energy, symmetric": (energies, (product(up, nudge, drive) + product(down, -nudge, drive)) / 2),
+            "coupled learning": (coupled, product(holding, nudge, drive)),
+            "exact gradient": (exact, product(-slopes, 0.0, drive)),
+            "force, symmetric": (symmetric, product(-slopes, 0.0, drive)),
+        }
+        k = np.asarray(network.k)
+        how, linear = ("forces", "⟨a·y⟩ + ") if case is forced else ("held values", "")
+        limit = "-⟨c'·y⟩" if case is forced else "0"
+        for rule, (gradients, wanted) in expected.items():
+            law = limit if rule in ("exact gradient", "force, symmetric") else linear + "η⟨a·G_TT a⟩/2"
+            for solver, gradient in zip(_SOLVERS, gradients, strict=True):
+                size = np.linalg.norm(k) * np.linalg.norm(gradient)
+                error = float(abs(k @ gradient - task.sample_weight * wanted) / size)
+                name = f"{how}, {rule}: k·g = {law}"
+                checks.append(Check(name, *names, type(solver).__name__, error, 0.0, 1e-12))
+    if system.boundary_name == "held nodes":
+        step, flow = map(float, _conserved(network, driven))
+        small = (
+            ("held values, plain steps: Σk² grows by α²|g|²", step),
+            ("held values, flow in a metric: Σk²/m stays", flow),
+        )
+        checks += [Check(name, *names, "Dense", measured, 0.0, 1e-10) for name, measured in small]
+    return checks
+
+
+def _clamps(task: Task, responses: Response, nudge: float) -> tuple[np.ndarray, ...]:
+    """Slopes of the cost at the free outputs; output forces of energy nudges at ±η and of a clamp that holds.
+
+    In closed form for squared errors, from the reference's response.
+    """
+    coupling, outputs = np.asarray(responses.coupling[1]), np.asarray(responses.outputs[1])
+    errors, identity = np.asarray(task.targets) - outputs, np.eye(len(coupling))
+    up, down, holding = (np.zeros_like(errors) for _ in range(3))
+    for sample, weights in enumerate(_WEIGHTS):
+        pull = weights * errors[sample]
+        up[sample], down[sample] = (
+            np.linalg.solve(identity + eta * weights[:, None] * coupling, pull) for eta in (nudge, -nudge)
+        )
+        held = np.flatnonzero(weights)
+        holding[sample, held] = np.linalg.solve(coupling[np.ix_(held, held)], errors[sample, held])
+    return -_WEIGHTS * errors, up, down, holding
+
+
+@eqx.filter_jit
+def _conserved(network: AbstractNetwork, task: Task, steps: int = 20) -> tuple[Array, Array]:
+    """How far `Σk²` after plain steps is from `Σk² + α² Σ|g|²`, and `Σk²/m` after a flow from what it was."""
+
+    def gradient(k: Array) -> Array:
+        return ExactGradient()(network.with_k(k), task).gradient
+
+    start = network.k
+    rate = 0.05 / jnp.max(jnp.abs(gradient(start)))
+    metric = jnp.linspace(0.5, 2.0, len(start), dtype=start.dtype)
+
+    def both(state: tuple[Array, Array, Array], _: Any) -> tuple[tuple[Array, Array, Array], None]:
+        plain, added, flown = state
+        slope = gradient(plain)
+        # A Runge-Kutta step of order four, tenth of a plain step long.
+        stages = [jnp.zeros_like(flown)]
+        for part in (0.0, 0.5, 0.5, 1.0):
+            stages.append(-0.1 * rate * metric * gradient(flown + part * stages[-1]))
+        flown = flown + (stages[1] + 2 * stages[2] + 2 * stages[3] + stages[4]) / 6
+        return (plain - rate * slope, added + rate**2 * jnp.sum(slope**2), flown), None
+
+    (plain, added, flown), _ = jax.lax.scan(both, (start, jnp.zeros_like(rate), start), None, length=steps)
+    sums = (
+        jnp.sum(plain**2),
+        jnp.sum(start**2) + added,
+        jnp.sum(flown**2 / metric),
+        jnp.sum(start**2 / metric),
+    )
+    return jnp.abs(sums[0] - sums[1]) / added, jnp.abs(sums[2] - sums[3]) / sums[3]
 
 
 _SOLVERS = (Dense(), BorderedLU())
@@ -275,7 +379,8 @@ def _learning_oracles(network: AbstractNetwork, task: Task) -> tuple[Array, Arra
 def _learning_estimates(
     network: AbstractNetwork, task: Task, responses: Response, nudges: Array
 ) -> tuple[Array, ...]:
-    """Exact gradient, equilibrium propagation of four kinds (each nudge), coupled learning; per solver."""
+    """Exact gradient, equilibrium propagation of four kinds (each nudge), coupled learning (in the limit of
+    small nudges, and at the largest); per solver."""
 
     def gradient(rule: AbstractRule, response: Response) -> Array:
         return rule.estimate(network, task, response).gradient
@@ -291,6 +396,7 @@ def _learning_estimates(
             series(response, mode="energy"),
             series(response, symmetric=True, mode="energy"),
             gradient(CoupledLearning(1e-8 * nudges[0]), response),
+            gradient(CoupledLearning(nudges[0]), response),
         )
 
     return jax.vmap(all_rules)(responses)

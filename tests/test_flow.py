@@ -15,7 +15,11 @@ import jaxphys as jp
 from jaxphys.flow import _METHODS
 
 # Steps of adaptive length meet their tolerances in double precision.
-pytestmark = pytest.mark.float64
+# Nobody minds that some random targets cannot be reached.
+pytestmark = [
+    pytest.mark.float64,
+    pytest.mark.filterwarnings("ignore:Targets lie on the wrong side of the ground"),
+]
 
 FLOW = jp.GradientFlow(rate=0.5)
 FUNCTIONALS = {"k": lambda network, task: network.k}

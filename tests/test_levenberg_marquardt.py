@@ -13,7 +13,11 @@ from helpers import assert_close, assert_identical, assert_refused, interrupt_ca
 import jaxphys as jp
 from jaxphys.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.float64
+# Nobody minds that some random targets cannot be reached.
+pytestmark = [
+    pytest.mark.float64,
+    pytest.mark.filterwarnings("ignore:Targets lie on the wrong side of the ground"),
+]
 
 FUNCTIONALS = {"k": lambda network, task: network.k}
 

@@ -14,6 +14,9 @@ from helpers import assert_close, assert_identical, assert_refused, ulps
 import jaxphys as jp
 from jaxphys.checkpoints import Checkpoints, Header, Place, regular
 
+# Nobody minds that some random targets cannot be reached.
+pytestmark = pytest.mark.filterwarnings("ignore:Targets lie on the wrong side of the ground")
+
 # Optimizers hold functions, and programs are compiled once per optimizer object: tests share these.
 UNIT_STEP = optax.sgd(1.0)
 DESCENT = optax.sgd(0.02)
