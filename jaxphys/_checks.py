@@ -53,3 +53,67 @@ def check_indices(argument: str, values: Any, size: int, what: str) -> None:
             f"name {what} between 0 and {size - 1}",
             f"{int(array[bad][0])} is out of range",
         )
+
+
+def described(value: Any) -> str:
+    """What a wrong value is, in a few words: a class by its name, an array by its shape."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; write {value.__name__}(...)"
+    if value is None or isinstance(value, bool | int | float | complex | str | np.generic):
+        text = repr(value.item() if isinstance(value, np.generic) else value)
+        return text if len(text) <= 40 else text[:37] + "..."
+    if isinstance(value, np.ndarray | jax.Array):
+        return f"an array of shape {value.shape}"
+    name = getattr(value, "__name__", None)
+    if callable(value) and name is not None:
+        return f"the function {name}"
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
+
+
+def check_kind(argument: str, value: Any, kinds: Any, what: str) -> None:
+    """Require an instance of `kinds`; `what` says in words what that is."""
+    require(isinstance(value, kinds), argument, f"be {what}", f"it is {described(value)}")
+
+
+def check_count(argument: str, value: Any, *, least: int = 1, most: int = 2**31 - 1) -> None:
+    """Require a whole number between `least` and `most`."""
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    cure = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
+    require(is_whole, argument, "be a whole number", f"it is {described(value)}{cure}")
+    if least == 1:
+        require(value >= least, argument, "be positive", f"it is {value}")
+    require(value >= least, argument, f"be at least {least}", f"it is {value}")
+    require(value <= most, argument, f"be at most {most}", f"it is {value}")
+
+
+def check_number(argument: str, value: Any) -> None:
+    """Require a real number (or a scalar array of them, or its tracer)."""
+    dtype = getattr(value, "dtype", None)
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    if dtype is not None:
+        is_real = np.ndim(value) == 0 and np.issubdtype(dtype, np.number) and dtype.kind != "c"
+    require(is_real, argument, "be a number", f"it is {described(value)}")
+
+
+def to_array(argument: str, values: Any, dtype: Any) -> np.ndarray:
+    """`values` on the host as real numbers of this precision."""
+    try:
+        array = np.asarray(values)
+        good = array.dtype.kind in "fiub" or jax.dtypes.issubdtype(array.dtype, np.floating)
+    except (ValueError, TypeError):
+        good = False
+    require(good, argument, "hold real numbers", f"it is {described(values)}")
+    return array.astype(dtype)
+
+
+def check_key(argument: str, value: Any) -> None:
+    """Require one random key of JAX."""
+    is_key = isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    # Keys of the old kind are two integers.
+    is_old = isinstance(value, jax.Array) and value.dtype == np.uint32 and value.shape == (2,)
+    cure = f"; write jax.random.key({value})" if type(value) is int else ""
+    require(is_key or is_old, argument, "be a random key of JAX", f"it is {described(value)}{cure}")
+    require(
+        is_old or value.ndim == 0, argument, "be one random key", f"it is an array of shape {value.shape}"
+    )

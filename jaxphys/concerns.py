@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxphys.networks import FlowNetwork
-from jaxphys.tasks import SquaredError
+from jaxphys.tasks import SquaredError, check_pair
 from jaxphys.topology import component_labels
 
 
@@ -39,6 +39,7 @@ def concerns(network: Any, task: Any) -> list[str]:
     >>> jp.concerns(network, jp.allostery(network, boundary, [], [1], response=1.5))[0].split(":")[0]
     'Targets are out of reach in 1 of 1 realizations'
     """
+    check_pair(network, task, ensembles=True)
     found: dict[str, list[str]] = {}
     cases = list(_cases(network, task))
     for case in cases:

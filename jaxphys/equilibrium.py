@@ -3,7 +3,7 @@
 import enum
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import InputError, require
-from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, Node
+from jaxphys._checks import InputError, check_kind, require, to_array
+from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, Node, check_single
 from jaxphys.solvers import AbstractSolver, Constraints, Dense, pinned, solve_bordered
 
 
@@ -66,6 +66,7 @@ class Boundary(eqx.Module):
         ground: Sequence[Node] | np.ndarray = (),
         free_modes: Literal["forbid", "project"] = "forbid",
     ):
+        check_single(network)
         require(
             free_modes in ("forbid", "project"),
             "free_modes",
@@ -74,7 +75,14 @@ class Boundary(eqx.Module):
         )
         held_nodes = network.node_numbers(held_nodes, "held_nodes").reshape(-1)
         ground = network.node_numbers(ground, "ground").reshape(-1)
-        pairs = network.node_numbers(held_drops, "held_drops").reshape(-1, 2)
+        pairs = network.node_numbers(held_drops, "held_drops")
+        require(
+            pairs.size == 0 or pairs.shape[-1] == 2,
+            "held_drops",
+            "hold pairs of nodes",
+            f"it has shape {pairs.shape}",
+        )
+        pairs = pairs.reshape(-1, 2)
         drops = [network.drop_row(a, b) for a, b in pairs.tolist()]
         require(np.isfinite(drops).all(), "held_drops", "join nodes that are apart", "two of them coincide")
         held = np.concatenate(
@@ -95,6 +103,43 @@ class Boundary(eqx.Module):
     def rows(self) -> Float[Array, "*R c n"]:
         """C: held nodes, held drops, grounds, projected free modes."""
         return self.constraints.rows
+
+
+def check_boundary(
+    network: AbstractNetwork, boundary: Boundary, solver: AbstractSolver | None = None
+) -> None:
+    """Raise `InputError` unless this is one network, and a boundary of its size and precision."""
+    check_single(network)
+    check_kind("boundary", boundary, Boundary, "a `Boundary`")
+    check_solver(solver)
+    rows = boundary.rows
+    require(
+        rows.ndim == 2, "boundary", "be that of one network", "it is stacked; use `jax.vmap` or `jp.member`"
+    )
+    n = network.num_coordinates
+    require(
+        rows.shape[1] == n,
+        "boundary",
+        f"be made for this network of {n} coordinates",
+        f"it was made for one of {rows.shape[1]}",
+    )
+    check_precision("boundary", network, rows)
+
+
+def check_solver(solver: Any) -> None:
+    """Raise `InputError` unless this is a solver or None."""
+    if solver is not None:
+        check_kind("solver", solver, AbstractSolver, "a solver, as `Dense()`")
+
+
+def check_precision(argument: str, network: AbstractNetwork, array: Array) -> None:
+    """Raise `InputError` unless an array is as precise as the network."""
+    require(
+        array.dtype == network.k.dtype,
+        argument,
+        f"have the precision of the network, {network.k.dtype}",
+        f"it has {array.dtype}; make both after `jax_enable_x64` is set, and give `k` in that precision",
+    )
 
 
 class State(eqx.Module):
@@ -118,8 +163,8 @@ class State(eqx.Module):
 def equilibrate(
     network: AbstractNetwork,
     boundary: Boundary,
-    force: Float[Array, "... n"] | None = None,
-    values: Float[Array, "... h"] | None = None,
+    force: Any = None,
+    values: Any = None,
     *,
     solver: AbstractSolver | None = None,
 ) -> State:
@@ -130,7 +175,7 @@ def equilibrate(
 
     **Arguments**
 
-    - `force`: `(..., n)` forces or currents into the coordinates; none if left out.
+    - `force`: `(..., n)` forces or currents into the coordinates, an array or a list; none if left out.
     - `values`: `(..., h)` values of the `boundary.num_held` held rows; zero if left out.
     - `solver`: `Dense()` (default), `BorderedLU()`, for flow networks a `StarMesh`, which keeps its digits
       however far apart the conductances lie, or for spring networks a `SparseCholesky`.
@@ -147,10 +192,11 @@ def equilibrate(
     >>> jp.equilibrate(divider, held, values=jnp.array([1.0])).x.round(3).tolist()
     [1.0, 0.25, 0.0]
     """
+    check_boundary(network, boundary, solver)
     dtype = network.k.dtype
     n, h = network.num_coordinates, boundary.num_held
-    force = jnp.zeros((n,), dtype) if force is None else force
-    values = jnp.zeros((h,), dtype) if values is None else values
+    force = jnp.zeros((n,), dtype) if force is None else _numbers("force", force, dtype)
+    values = jnp.zeros((h,), dtype) if values is None else _numbers("values", values, dtype)
     require(
         force.shape[-1:] == (n,),
         "force",
@@ -163,7 +209,13 @@ def equilibrate(
         f"have {h} entries, one per held row",
         f"its shape is {values.shape}",
     )
-    batch = jnp.broadcast_shapes(force.shape[:-1], values.shape[:-1])
+    try:
+        batch = jnp.broadcast_shapes(force.shape[:-1], values.shape[:-1])
+    except ValueError:
+        raise InputError(
+            "Arguments `force` and `values` must have leading axes that fit, but their shapes are "
+            f"{force.shape} and {values.shape}."
+        ) from None
     count = math.prod(batch)
     columns = jnp.broadcast_to(force, (*batch, n)).reshape(count, n).T
     held = jnp.broadcast_to(values, (*batch, h)).reshape(count, h).T
@@ -206,6 +258,7 @@ def greens_function(
     >>> jp.greens_function(network, jp.Boundary(network, ground=[2])).round(3).tolist()
     [[1.0, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
     """
+    check_boundary(network, boundary, solver)
     n, c = network.num_coordinates, boundary.rows.shape[0]
     hessian = network.hessian()
     identity = jnp.eye(n, dtype=hessian.dtype)
@@ -218,6 +271,13 @@ def greens_function(
     whole = pinned(hessian, boundary.constraints, stiffness)
     inverse, *_ = solve_bordered(Dense(), whole, free, identity, jnp.zeros((0, n), hessian.dtype))
     return inverse - lift @ rows / stiffness
+
+
+def _numbers(argument: str, values: Any, dtype: Any) -> Array:
+    """What was handed in as an array of this precision; numbers and lists will do."""
+    if isinstance(values, jax.Array):
+        return values
+    return jnp.asarray(to_array(argument, values, dtype))
 
 
 def _backward_error(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import InputError, check_positive, require
+from jaxphys._checks import InputError, check_number, check_positive, require
 from jaxphys.equilibrium import Status
 from jaxphys.rules import Estimate
 from jaxphys.transforms import Bounds, check_ordered
@@ -72,6 +72,7 @@ class GradientFlow(eqx.Module):
     def __check_init__(self) -> None:
         for name in ("rate", "relative_tolerance", "absolute_tolerance", "max_evaluations"):
             value = getattr(self, name)
+            check_number(name, value)
             require(value > 0 and np.isfinite(value), name, "be positive and finite", f"it is {value}")
         require(self.method in _METHODS, "method", f"be one of {list(_METHODS)}", f"it is {self.method!r}")
         check_ordered(self.lower, self.upper)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxphys._checks import require
+from jaxphys._checks import check_count, check_key, described, require
 from jaxphys.topology import Topology, component_labels, floppy_modes, from_edges
 
 
@@ -45,6 +45,9 @@ def erdos_renyi(
     >>> jp.erdos_renyi(40, 60, jax.random.key(0)).num_edges
     60
     """
+    check_count("num_nodes", num_nodes, least=-(2**31))
+    check_count("num_edges", num_edges, least=-(2**31))
+    check_key("key", key)
     pairs = num_nodes * (num_nodes - 1) // 2
     require(num_nodes >= 2, "num_nodes", "be at least 2", f"it is {num_nodes}")
     require(
@@ -88,7 +91,7 @@ def erdos_renyi(
 
 def complete_graph(num_nodes: int) -> Topology:
     """All `N (N - 1) / 2` pairs of nodes, row by row; raises `InputError` below two nodes."""
-    require(num_nodes >= 2, "num_nodes", "be at least 2", f"it is {num_nodes}")
+    check_count("num_nodes", num_nodes, least=2)
     return from_edges(np.stack(np.triu_indices(num_nodes, k=1), axis=1), num_nodes=num_nodes)
 
 
@@ -129,6 +132,7 @@ def triangular_lattice(shape: tuple[int, int], *, periodic: bool = False) -> Top
     >>> jp.triangular_lattice((4, 4), periodic=True).num_edges
     48
     """
+    require(np.ndim(shape) == 1, "shape", "be a list of sides", f"it is {described(shape)}")
     require(len(shape) == 2, "shape", "have two sides", f"it has {len(shape)}")
     rows, columns = shape
     require(
@@ -150,6 +154,9 @@ def triangular_lattice(shape: tuple[int, int], *, periodic: bool = False) -> Top
 
 
 def _check_sides(shape: Sequence[int], periodic: bool) -> None:
+    require(np.ndim(shape) == 1, "shape", "be a list of sides", f"it is {described(shape)}")
+    for side in shape:
+        check_count("shape", side, least=-(2**31))
     least = 3 if periodic else 1
     require(
         len(shape) >= 1 and min(shape) >= least and np.prod(shape) >= 2,

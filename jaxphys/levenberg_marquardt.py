@@ -17,7 +17,7 @@ import jax.scipy.linalg
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import check_positive, require
+from jaxphys._checks import check_number, check_positive, require
 from jaxphys.equilibrium import Status
 from jaxphys.networks import AbstractNetwork
 from jaxphys.rules import Estimate, ExactGradient
@@ -84,6 +84,8 @@ class LevenbergMarquardt(eqx.Module):
     pairs: Int[Array, "q 2"] | None = None
 
     def __check_init__(self) -> None:
+        for name in ("damping", "growth", "shrink", "smallest_damping", "largest_damping"):
+            check_number(name, getattr(self, name))
         require(self.growth > 1, "growth", "be above 1", f"it is {self.growth}")
         require(0 < self.shrink < 1, "shrink", "lie between 0 and 1", f"it is {self.shrink}")
         require(

@@ -17,7 +17,7 @@ import numpy as np
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
-from jaxphys._checks import check_indices, check_positive, is_concrete, require
+from jaxphys._checks import check_indices, check_kind, check_positive, is_concrete, require, to_array
 from jaxphys.topology import Topology, checked_names, from_networkx_with_values, node_numbers, rigid_motions
 
 if TYPE_CHECKING:
@@ -141,12 +141,14 @@ class AbstractNetwork(eqx.Module):
 
 
 def check_single(network: AbstractNetwork, argument: str = "network") -> None:
-    """Require one network, not an ensemble of `stack`."""
+    """Require a network, and one, not an ensemble of `stack`."""
+    check_kind(argument, network, AbstractNetwork, "a network")
     require(
         network.k.ndim == 1,
         argument,
         "be one network",
-        f"it is {network.k.shape[0]} realizations side by side; take one with jaxphys.member(network, 0)",
+        f"it is {network.k.shape[0]} realizations side by side; take one with jaxphys.member(network, 0), or "
+        "use jax.vmap",
     )
 
 
@@ -273,6 +275,7 @@ class FlowNetwork(AbstractDifferenceNetwork):
     k: Float[Array, " M"]
 
     def __init__(self, topology: Topology, k: Any = 1.0):
+        check_kind("topology", topology, Topology, "a graph, as `from_edges` makes it")
         self.topology = topology
         self.k = _learning_field(k, topology)
 
@@ -327,6 +330,7 @@ class SpringNetwork(AbstractDifferenceNetwork):
     law: Literal["central", "vector"] = eqx.field(static=True)
 
     def __init__(self, topology: Topology, k: Any = 1.0, *, law: Literal["central", "vector"] = "central"):
+        check_kind("topology", topology, Topology, "a graph, as `from_edges` makes it")
         require(law in ("central", "vector"), "law", 'be "central" or "vector"', f"it is {law!r}")
         require(topology.positions is not None, "topology", "have positions for springs", "it has none")
         directions = topology.bond_directions()
@@ -426,7 +430,7 @@ class NodeNetwork(AbstractNetwork):
 
         Raises `InputError` unless the matrix is symmetric.
         """
-        w = _as_floating(matrix)
+        w = _as_floating(matrix, "matrix")
         require(w.ndim == 2 and w.shape[0] == w.shape[1], "matrix", "be square", f"its shape is {w.shape}")
         if is_concrete(w):
             require(np.array_equal(w, w.T), "matrix", "be symmetric", "it differs from its transpose")
@@ -563,8 +567,10 @@ def _triangle_side(entries: int) -> int:
     return int((np.sqrt(8 * entries + 1) - 1) // 2)
 
 
-def _as_floating(values: Any) -> Array:
+def _as_floating(values: Any, argument: str = "k") -> Array:
     """An array of the values' own floating dtype (else the default one), never weakly typed."""
+    if is_concrete(values):
+        to_array(argument, values, float)
     array = jnp.asarray(values)
     return jnp.asarray(array, array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float)
 

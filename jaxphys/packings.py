@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxphys._checks import InputError, check_indices, require
+from jaxphys._checks import InputError, check_count, check_indices, check_key, require
 from jaxphys.generators import host_generator
 from jaxphys.topology import Topology, component_labels, from_edges
 
@@ -134,6 +134,9 @@ def jammed_packings(
     both = packing_fraction is not None and pressure is not None
     require(not both, "pressure", "be None beside `packing_fraction`", "both are set")
     density = _DENSITY[dimension] if packing_fraction is None else packing_fraction
+    check_count("num_particles", num_particles)
+    for key in keys:
+        check_key("key", key)
     require(0 < density < 2, "packing_fraction", "lie between 0 and 2", f"it is {packing_fraction}")
     require(pressure is None or pressure > 0, "pressure", "be positive", f"it is {pressure}")
     most = num_particles if num_nodes is None else num_nodes

@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxphys._checks import InputError, require
+from jaxphys._checks import InputError, described, require
 
 _AXIS = "realization"
 _EACH, _ALL = PartitionSpec(_AXIS), PartitionSpec()
@@ -91,6 +91,8 @@ def leave_processes() -> None:
 
 def realization_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of one axis, the realizations, over `devices`: all devices of all processes by default."""
+    is_list = devices is None or (hasattr(devices, "__iter__") and len(list(devices)) > 0)
+    require(is_list, "devices", "be a list of devices, as `jax.devices()`", f"it is {described(devices)}")
     chosen = jax.devices() if devices is None else list(devices)
     return Mesh(np.array(chosen), (_AXIS,), axis_types=(AxisType.Auto,))
 

@@ -17,7 +17,7 @@ from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, Tra
 from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.solvers.elimination import Room
 from jaxphys.solvers.star_mesh import MeshDraft, MeshRoom, draft_mesh
-from jaxphys.tasks import holds_nodes
+from jaxphys.tasks import check_pair, holds_nodes
 from jaxphys.tracking import check_trackable
 
 
@@ -43,6 +43,7 @@ def choose_solver(
     >>> type(jp.choose_solver(network, task)).__name__
     'StarMesh'
     """
+    check_pair(network, task, ensembles=True)
     realizations = 1 if network.k.ndim == 1 else network.k.shape[0]
     if isinstance(network, NodeNetwork):
         terminals = task.force.shape[-2] + task.readout.shape[-2]
@@ -91,6 +92,7 @@ def star_mesh(network: Any, task: Any) -> StarMesh:
         "be a flow network for star-mesh elimination",
         f"it is a {type(network).__name__}",
     )
+    check_pair(network, task, ensembles=True)
     return StarMesh(*_mesh_arguments(network, task))
 
 
@@ -116,6 +118,7 @@ def sparse_cholesky(network: Any, task: Any) -> SparseCholesky:
         "be a spring or flow network for sparse Cholesky factorisation",
         f"it is a {type(network).__name__}",
     )
+    check_pair(network, task, ensembles=True)
     return SparseCholesky(network.topology.edges, task.boundary.rows, network.strain_directions())
 
 

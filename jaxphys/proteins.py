@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxphys._checks import InputError, require
+from jaxphys._checks import InputError, check_kind, require, to_array
 from jaxphys.networks import SpringNetwork
 from jaxphys.topology import from_edges, rigid_motions
 
@@ -71,6 +71,7 @@ def read_structure(path: Path | str, *, chain: str | None = None, model: int = 1
     ((76, 3), 'LYS 48 A')
     """
     require(chain is None or len(chain) == 1, "chain", "be one letter or None", f"it is {chain!r}")
+    check_kind("path", path, str | Path, "the path of a file")
     require(model >= 0, "model", "be a serial number", f"it is {model}")
     path = Path(path)
     residues: dict[tuple[str, str], _Atom] = {}
@@ -129,7 +130,7 @@ def elastic_network(positions: Any, *, cutoff: float = 15.0, exponent: float = 0
     require(
         math.isfinite(exponent) and exponent >= 0, "exponent", "be finite and at least 0", f"it is {exponent}"
     )
-    places = np.asarray(positions, dtype=float)
+    places = to_array("positions", positions, float)
     require(
         places.ndim == 2 and places.shape[1] == 3 and len(places) >= 2,
         "positions",

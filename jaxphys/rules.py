@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import is_concrete, require
+from jaxphys._checks import check_kind, check_number, is_concrete, require
 from jaxphys.equilibrium import Status
 from jaxphys.networks import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
@@ -160,6 +160,7 @@ class EquilibriumPropagation(AbstractRule):
 
     def __check_init__(self) -> None:
         _check_nudge(self.nudge)
+        check_kind("symmetric", self.symmetric, bool, "True or False")
         require(self.mode in ("force", "energy"), "mode", 'be "force" or "energy"', f"it is {self.mode!r}")
 
     def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Int[Array, ""]]:
@@ -290,4 +291,6 @@ def _is_stable(response: Response, task: Task, nudge: Nudge, outputs: Float[Arra
 
 
 def _check_nudge(nudge: Nudge) -> None:
+    if is_concrete(nudge):
+        check_number("nudge", nudge)
     require(not is_concrete(nudge) or nudge > 0, "nudge", "be positive (it is η)", f"it is {nudge}")

@@ -13,11 +13,12 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
-from jaxphys._checks import require
+from jaxphys._checks import check_number, require
 from jaxphys.equilibrium import Status
 from jaxphys.flow import GradientFlow
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
@@ -49,6 +50,9 @@ class AdaptiveStep(eqx.Module):
     shrink: float = eqx.field(static=True, default=0.5)
 
     def __check_init__(self) -> None:
+        for name in ("initial", "growth", "shrink"):
+            check_number(name, getattr(self, name))
+            require(np.isfinite(getattr(self, name)), name, "be finite", f"it is {getattr(self, name)}")
         require(self.initial > 0, "initial", "be positive", f"it is {self.initial}")
         require(self.growth >= 1, "growth", "be at least 1", f"it is {self.growth}")
         require(0 < self.shrink < 1, "shrink", "lie between 0 and 1", f"it is {self.shrink}")

@@ -7,7 +7,7 @@ factorisation, and every learning rule and cost Hessian is built on it.
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import equinox as eqx
@@ -16,9 +16,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxphys._checks import check_indices, is_concrete, require
-from jaxphys.equilibrium import Boundary, Status, judged, solve_columns
-from jaxphys.networks import AbstractNetwork, FlowNetwork, Node, SpringNetwork
+from jaxphys._checks import (
+    check_count,
+    check_indices,
+    check_key,
+    check_kind,
+    check_number,
+    described,
+    is_concrete,
+    require,
+    to_array,
+)
+from jaxphys.equilibrium import (
+    Boundary,
+    Status,
+    check_boundary,
+    check_precision,
+    check_solver,
+    judged,
+    solve_columns,
+)
+from jaxphys.networks import AbstractNetwork, FlowNetwork, Node, SpringNetwork, check_single
 from jaxphys.solvers import AbstractSolver, SparseCholesky, StarMesh, strain_moment
 
 # A node, or a pair of nodes.
@@ -54,6 +72,7 @@ class CrossEntropy(AbstractCost):
 
     def __check_init__(self) -> None:
         value = self.inverse_temperature
+        check_number("inverse_temperature", value)
         is_finite = 0 < value < np.inf
         require(is_finite, "inverse_temperature", "be positive and finite", f"it is {value}")
 
@@ -129,6 +148,9 @@ class Task(eqx.Module):
         cost: AbstractCost | None = None,
         reduction: Literal["sum", "mean"] = "sum",
     ):
+        check_kind("boundary", boundary, Boundary, "a `Boundary`")
+        if cost is not None:
+            check_kind("cost", cost, AbstractCost, "a cost, as `SquaredError()`")
         dtype = boundary.rows.dtype
         n = boundary.rows.shape[-1]
         require(force is not None or values is not None, "force", "be given, or `values`", "neither is")
@@ -138,9 +160,9 @@ class Task(eqx.Module):
             values = np.zeros((len(force), boundary.num_held))
         arrays = {"force": force, "values": values, "readout": readout, "targets": targets}
         arrays["inputs"] = np.eye(len(force)) if inputs is None else inputs
-        arrays = {name: np.asarray(array, dtype=dtype) for name, array in arrays.items()}
+        arrays = {name: to_array(name, array, dtype) for name, array in arrays.items()}
         if weights is not None:
-            arrays["weights"] = np.asarray(weights, dtype=dtype)
+            arrays["weights"] = to_array("weights", weights, dtype)
         _check_task(arrays, n, boundary)
         require(reduction in ("sum", "mean"), "reduction", 'be "sum" or "mean"', f"it is {reduction!r}")
         self.boundary = boundary
@@ -293,12 +315,37 @@ class Response(eqx.Module):
         return network.edge_moment(columns, self.adjoint, jnp.concatenate([mixed, quadratic]))
 
 
+def check_pair(
+    network: Any, task: Any, *, ensembles: bool = False, solver: AbstractSolver | None = None
+) -> None:
+    """Raise `InputError` unless these are a network and a task of its size and precision.
+
+    One of each, or, with `ensembles`, stacked ones as well.
+    """
+    cure = "a network, or an ensemble of `jp.stack`" if ensembles else "a network"
+    check_kind("network", network, AbstractNetwork, cure)
+    check_kind("task", task, Task, "a task, or an ensemble of `jp.stack`" if ensembles else "a task")
+    if not ensembles:
+        check_single(network)
+        require(task.targets.ndim == 2, "task", "be one", "it is an ensemble; use `jax.vmap` or `jp.member`")
+    check_solver(solver)
+    n = network.num_coordinates
+    require(
+        task.readout.shape[-1] == n,
+        "task",
+        f"be made for this network of {n} coordinates",
+        f"it was made for one of {task.readout.shape[-1]}",
+    )
+    check_precision("task", network, task.readout)
+
+
 def respond(network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None) -> Response:
     """Solve for all terminals of a task with one factorisation and `s + o` right-hand sides.
 
     The number of samples does not matter: free states are `inputs @ drive`, and clamped states
     differ from them by combinations of `adjoint`.
     """
+    check_pair(network, task, solver=solver)
     if isinstance(solver, StarMesh) and isinstance(network, FlowNetwork):
         return _respond_by_elimination(network, task, solver)
     if isinstance(solver, SparseCholesky) and isinstance(network, FlowNetwork | SpringNetwork):
@@ -455,7 +502,9 @@ def random_linear(network: AbstractNetwork, num_tasks: int, key: Key[Array, ""])
 
     Raises `InputError` if `num_tasks` is not positive.
     """
-    require(num_tasks > 0, "num_tasks", "be positive", f"it is {num_tasks}")
+    check_single(network)
+    check_count("num_tasks", num_tasks)
+    check_key("key", key)
     keys = jax.random.split(key, 3)
     n, dtype = network.num_coordinates, network.k.dtype
     force, readout = (jax.random.normal(k, (num_tasks, n), dtype) for k in keys[:2])
@@ -497,9 +546,11 @@ def allostery(
 
     Raises `InputError` on an empty task, nodes that do not exist, or an output that is held.
     """
+    _check_terminals(network, boundary, sources, targets)
+    check_number("amplitude", amplitude)
     require(len(targets) > 0, "targets", "name at least one target", "the task is empty")
     require(np.isfinite(amplitude), "amplitude", "be finite", f"it is {amplitude}")
-    wanted = np.asarray(response, dtype=float)
+    wanted = to_array("response", response, float)
     require(
         wanted.shape in ((), (len(targets),)),
         "response",
@@ -553,7 +604,8 @@ def regression(
 
     The cost is the mean squared error over samples. Raises `InputError` as `Task` does.
     """
-    inputs, matrix = np.asarray(inputs, dtype=float), np.asarray(matrix, dtype=float)
+    _check_terminals(network, boundary, sources, targets)
+    inputs, matrix = to_array("inputs", inputs, float), to_array("matrix", matrix, float)
     force, values = _drive(network, boundary, sources)
     number = boundary.num_held or len(sources)
     require(
@@ -600,6 +652,7 @@ def classification(
 
     Raises `InputError` as `Task` does, and on a label without an output.
     """
+    _check_terminals(network, boundary, sources, targets)
     labels = np.asarray(labels)
     require(len(targets) > 1, "targets", "name two classes or more", "there is one class")
     require(labels.size > 0, "features", "hold at least one sample", "the task is empty")
@@ -609,7 +662,7 @@ def classification(
         boundary,
         force=force,
         values=values,
-        inputs=np.asarray(features, dtype=float),
+        inputs=to_array("features", features, float),
         readout=terminal_rows(network, targets, argument="targets"),
         targets=np.eye(len(targets))[labels],
         cost=CrossEntropy() if cost is None else cost,
@@ -656,6 +709,14 @@ def terminal_rows(
             rows.append(network.drop_row(*numbers.tolist()))
     require(np.isfinite(rows).all(), argument, "join nodes that are apart", "two of them coincide")
     return np.array(rows).reshape(-1, network.num_coordinates)
+
+
+def _check_terminals(network: Any, boundary: Any, sources: Any, targets: Any) -> None:
+    """What builders of tasks are handed before all else."""
+    check_boundary(network, boundary)
+    for name, terminals in (("sources", sources), ("targets", targets)):
+        is_list = hasattr(terminals, "__len__") and not isinstance(terminals, str | Mapping)
+        require(is_list, name, "be a list of nodes or pairs of nodes", f"it is {described(terminals)}")
 
 
 def _drive(

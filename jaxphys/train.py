@@ -6,7 +6,7 @@ block. Nothing leaves the device but the records.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,12 +19,13 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
-from jaxphys._checks import InputError, require
+from jaxphys._checks import InputError, check_count, described, require
+from jaxphys.arguments import check_batches, check_handed, check_integrator
 from jaxphys.checkpoints import Checkpoints, regular, spacing
 from jaxphys.concerns import concerns
 from jaxphys.equilibrium import Status
-from jaxphys.flow import GradientFlow
 from jaxphys.levenberg_marquardt import LevenbergMarquardt
+from jaxphys.networks import AbstractNetwork
 from jaxphys.parallel import default_block, gathered, realization_mesh
 from jaxphys.planning import BlockSolvers, choose_solver
 from jaxphys.rules import AbstractRule, ExactGradient
@@ -82,6 +83,8 @@ def stack(realizations: Sequence[Any]) -> Any:
     >>> jp.stack([network] * 5).k.shape
     (5, 2)
     """
+    is_list = isinstance(realizations, Iterable) and not isinstance(realizations, str | eqx.Module)
+    require(is_list, "realizations", "be a list", f"it is {described(realizations)}")
     realizations = list(realizations)
     require(len(realizations) > 0, "realizations", "hold at least one", "it is empty")
 
@@ -92,7 +95,7 @@ def stack(realizations: Sequence[Any]) -> Any:
 
     try:
         return jax.tree.map(stacked, *realizations, is_leaf=lambda part: hasattr(part, "alike"))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(
             "Argument `realizations` must have equal shapes and settings to be stacked, but they differ "
             f"({str(error).splitlines()[0]})."
@@ -109,6 +112,9 @@ def member(realizations: Any, number: int) -> Any:
     >>> jp.member(networks, 1).k.tolist()
     [2.0]
     """
+    check_count("number", number, least=-(2**31))
+    if isinstance(realizations, AbstractNetwork):
+        require(realizations.k.ndim == 2, "realizations", "be an ensemble of `stack`", "it is one network")
     sizes = {
         leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(eqx.filter(realizations, eqx.is_array))
     }
@@ -196,28 +202,33 @@ def train(
     >>> bool(run.cost[0, -1] < 1e-3 * run.cost[0, 0])
     True
     """
-    require(
-        task.targets.ndim == network.k.ndim + 1,
-        "task",
-        "have a realization axis if and only if the network has one",
-        f"its targets have {task.targets.ndim} axes and the network's `k` has {network.k.ndim}"
-        if network.k.ndim == 1
-        else f"it has none beside {network.k.shape[0]} realizations of the network",
-    )
-    require(
-        "cost" not in (functionals or {}), "functionals", "leave the name `cost` to the cost", "it is taken"
+    check_handed(
+        network,
+        task,
+        steps=steps,
+        rule=rule,
+        rate=rate,
+        optimizer=optimizer,
+        adaptive=adaptive,
+        integrator=integrator,
+        bounds=bounds,
+        key=key,
+        record_every=record_every,
+        record_steps=record_steps,
+        functionals=functionals,
+        batch_size=batch_size,
+        stop_cost=stop_cost,
+        solver=solver,
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
+        resume=resume,
+        progress=progress,
+        block=block,
+        mesh=mesh,
     )
     if network.k.ndim == 1:
         network, task = stack([network]), stack([task])
     realizations = network.k.shape[0]
-    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves((network, task)) if eqx.is_array(leaf)}
-    require(
-        sizes == {(realizations,)},
-        "task",
-        f"have the network's {realizations} realizations",
-        f"leading axes are {sorted(sizes)}",
-    )
-    require(block is None or block > 0, "block", "be positive", f"it is {block}")
     for concern in concerns(network, task):
         warnings.warn(concern, stacklevel=2)
     if not isinstance(rule, Sequence):
@@ -332,7 +343,7 @@ def own_bounds(
     What the optimizer's chain keeps by itself is left to it. Raises `InputError` on bounds that cross, that
     are given twice, that the start does not meet, or that are not last in the optimizer's chain.
     """
-    given = asked if isinstance(asked, tuple) else (None, None)
+    given = tuple(asked) if isinstance(asked, tuple | list) else (None, None)
     if integrator is not None and (integrator.lower, integrator.upper) != (None, None):
         require(given == (None, None), "bounds", "be left out where `integrator` has bounds", "both are set")
         given = integrator.lower, integrator.upper
@@ -413,7 +424,7 @@ def make_course(
     if after is not None and integrator is not None:
         schedule = np.union1d(after, schedule)
     check_batches(task, batch_size, adaptive, stop_cost)
-    _check_integrator(integrator, rule, optimizer, adaptive, batch_size, network.k)
+    check_integrator(integrator, rule, optimizer, adaptive, batch_size, network.num_edges)
     if isinstance(integrator, LevenbergMarquardt):
         integrator = integrator.planned(task)
     options = Options(
@@ -471,39 +482,3 @@ def record_schedule(
 def default_spacing(steps: int) -> int:
     """Steps between records where nobody says: about a hundred records."""
     return max(1, steps // 100)
-
-
-def check_batches(
-    task: Any, batch_size: int | None, adaptive: AdaptiveStep | None, stop_cost: float | None = None
-) -> None:
-    """Raise `InputError` unless minibatches of `batch_size` can be drawn from a stacked task."""
-    require(stop_cost is None or not np.isnan(stop_cost), "stop_cost", "be a number", "it is NaN")
-    if batch_size is None:
-        return
-    require(stop_cost is None, "stop_cost", "be None for minibatches (their costs vary)", "it is set")
-    samples = task.inputs.shape[1]
-    require(0 < batch_size <= samples, "batch_size", f"lie between 1 and {samples}", f"it is {batch_size}")
-    require(adaptive is None, "adaptive", "be None for minibatches (costs do not compare)", "it is set")
-
-
-def _check_integrator(
-    integrator: Integrator | None,
-    rule: AbstractRule | None,
-    optimizer: Any,
-    adaptive: AdaptiveStep | None,
-    batch_size: int | None,
-    k: Float[Array, "R M"],
-) -> None:
-    if integrator is None:
-        return
-    for name, value in {"optimizer": optimizer, "adaptive": adaptive, "batch_size": batch_size}.items():
-        require(value is None, name, "be None beside `integrator`", "it is set")
-    require(
-        isinstance(integrator, GradientFlow) or isinstance(rule, ExactGradient | None),
-        "rule",
-        "be None beside Gauss-Newton steps, which know the cost",
-        f"it is {type(rule).__name__}",
-    )
-    num_edges = k.shape[1]
-    shape = (num_edges,) if integrator.metric is None else integrator.metric.shape
-    require(shape == (num_edges,), "integrator", f"have a metric of {num_edges} entries", f"it has {shape}")

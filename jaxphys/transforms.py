@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxphys._checks import require
+from jaxphys._checks import check_number, require, to_array
 
 
 class Bounds(eqx.Module):
@@ -57,6 +57,8 @@ class Bounds(eqx.Module):
 def check_ordered(lower: float | None, upper: float | None) -> None:
     """Raise `InputError` unless the bounds are numbers, the lower one below the upper one."""
     for name, bound in (("lower", lower), ("upper", upper)):
+        if bound is not None and np.ndim(bound) == 0:
+            check_number(name, bound)
         require(bound is None or not np.isnan(bound).any(), name, "be a number", "it is NaN")
     if lower is not None and upper is not None:
         require(np.all(lower < upper), "lower", f"be below `upper` = {upper}", f"it is {lower}")
@@ -156,6 +158,7 @@ def precondition(metric: np.ndarray) -> optax.GradientTransformation:
 
     With `network.frobenius_metric` a node network follows paper A's eq. 13. Put it first in a chain.
     """
+    to_array("metric", metric, float)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         return jax.tree.map(lambda u: u * jnp.asarray(metric, u.dtype), updates), state
@@ -168,6 +171,7 @@ def update_noise(standard_deviation: float) -> optax.GradientTransformationExtra
 
     Behind `optax.sgd(α)` the paper's noise is `update_noise(5e-3 * α)`.
     """
+    check_number("standard_deviation", standard_deviation)
     require(standard_deviation >= 0, "standard_deviation", "be at least 0", f"it is {standard_deviation}")
 
     def noisy(updates: Array, key: Key[Array, ""]) -> Array:
@@ -178,6 +182,7 @@ def update_noise(standard_deviation: float) -> optax.GradientTransformationExtra
 
 def desynchronous(fraction: float) -> optax.GradientTransformationExtraArgs:
     """Let each edge take part in a step with probability `fraction` (paper A, appendix E uses 0.1)."""
+    check_number("fraction", fraction)
     require(0 < fraction <= 1, "fraction", "lie above 0 and up to 1", f"it is {fraction}")
 
     def masked(updates: Array, key: Key[Array, ""]) -> Array:

@@ -36,6 +36,7 @@ ORDER = [
     "checkpoints",
     "steps",
     "waves",
+    "arguments",
     "train",
     "diagnostics",
     "inspection",

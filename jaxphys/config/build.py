@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from jaxphys import generators, planning, rules, solvers, tasks, transforms
 from jaxphys._checks import InputError, require
+from jaxphys.arguments import check_batches
 from jaxphys.config import schema
 from jaxphys.config.schema import RunConfig
 from jaxphys.data import iris, labelled_table
@@ -30,7 +31,7 @@ from jaxphys.packings import jammed_packing
 from jaxphys.tasks import Task
 from jaxphys.topology import Topology
 from jaxphys.tracking import check_trackable
-from jaxphys.train import AdaptiveStep, Integrator, check_batches, own_bounds, record_schedule, stack
+from jaxphys.train import AdaptiveStep, Integrator, own_bounds, record_schedule, stack
 
 Terminal = int | tuple[int, int]
 

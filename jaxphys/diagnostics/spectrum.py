@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxphys.equilibrium import Boundary
+from jaxphys.equilibrium import Boundary, check_boundary
 from jaxphys.networks import AbstractNetwork
 
 
@@ -37,6 +37,7 @@ def spectrum(network: AbstractNetwork, boundary: Boundary) -> Spectrum:
     >>> jp.diagnostics.spectrum(network, boundary).eigenvalues.round(3).tolist()
     [1.0, 3.0]
     """
+    check_boundary(network, boundary)
     hessian = network.hessian()
     if boundary.rows.shape[0] == 0:
         eigenvalues, vectors = jnp.linalg.eigh(hessian)
@@ -86,6 +87,7 @@ def eigenvalues(network: AbstractNetwork, boundary: Boundary) -> Float[Array, " 
 
     Cheaper than with modes. A negative one means that the network is unstable.
     """
+    check_boundary(network, boundary)
     if boundary.rows.shape[0] == 0:
         return jnp.linalg.eigvalsh(network.hessian())
     basis = free_subspace(boundary)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxphys._checks import check_indices, require
+from jaxphys._checks import check_indices, require, to_array
 from jaxphys.inspection import nulls
 from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
 from jaxphys.inspection.fitting import fit_conductances
@@ -62,6 +62,7 @@ def inspect_responses(
     >>> found.verdict, sorted(found.terminals)
     ('trained', [2, 7])
     """
+    responses = to_array("responses", responses, float)
     if topology is not None:
         return _on_graph(topology, responses, errors, driven, labels, num_null, significance, seed, progress)
     square, spread, names = _square(responses, errors, driven, labels)

@@ -30,6 +30,7 @@ from jaxphys.networks import (
     FlowNetwork,
     NodeNetwork,
     SpringNetwork,
+    check_single,
 )
 from jaxphys.topology import Topology, from_edges
 
@@ -83,6 +84,7 @@ def inspect_network(
     >>> found.verdict, found.p_value
     ('not distinguishable', 1.0)
     """
+    check_single(network)
     network = _plain(network)
     check(network, labels, num_null, significance, seed, null_models)
     generator = np.random.default_rng(seed)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from jaxphys._checks import InputError
+from jaxphys._checks import InputError, check_kind
 from jaxphys.equilibrium import Status
 from jaxphys.io.files import (
     LARGEST_ARRAYS,
@@ -58,6 +58,7 @@ def run_dataset(
     the task's arrays as `task_*`, and any `per_realization` arrays by name. Node networks:
     edge = upper triangle with diagonal, row by row.
     """
+    check_kind("run", run, Run, "a `Run`, as `train` returns it")
     network, task = run.network, run.task
     variables: dict[str, Any] = {
         "step": ("record", run.steps),
@@ -108,11 +109,14 @@ def run_dataset(
     return xr.Dataset(variables, attrs={**facts, **(attributes or {})})
 
 
-def save_run(dataset: xr.Dataset, path: Path | str) -> None:
-    """Write a dataset of `run_dataset` as compressed netCDF (HDF5) with checksums, whole or not at all.
+def save_run(dataset: xr.Dataset | Run, path: Path | str) -> None:
+    """Write a `Run`, or its `run_dataset`, as compressed netCDF (HDF5) with checksums, whole or not at all.
 
     Read it with `load_run` or `xarray.open_dataset(path)`.
     """
+    if isinstance(dataset, Run):
+        dataset = run_dataset(dataset)
+    check_kind("dataset", dataset, xr.Dataset, "a `Run`, or a dataset of `run_dataset`")
     write_netcdf(dataset, path)
 
 

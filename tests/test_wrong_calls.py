@@ -1,0 +1,104 @@
+"""What newcomers get wrong is told in one sentence about what they passed, before any compute."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from helpers import assert_identical
+
+import jaxphys as jp
+from jaxphys.io import load_run, run_dataset, save_run
+
+# The same in either precision.
+pytestmark = pytest.mark.float64
+
+SCRIPT = Path(__file__).parent / "wrong_calls.py"
+
+
+@pytest.fixture(scope="module")
+def endings():
+    """Name → how it ended and what was said, without the type checks of the test suite."""
+    done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {name: (ending, said) for name, ending, said in map(json.loads, done.stdout.splitlines())}
+
+
+def test_every_mistake_is_refused_in_one_sentence(endings):
+    assert len(endings) > 200
+    wrong = {}
+    for name, (ending, said) in endings.items():
+        sentence = re.fullmatch(r"Arguments? `\w+`.* must .+, but .+\.", said)
+        if ending != "refused" or sentence is None or len(said) > 400:
+            wrong[name] = ending, said
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "saying"),
+    [
+        ("optimizer not called", r"`optimizer`.*the function adam; call it, as in optax\.adam\("),
+        ("optimizer lbfgs", r"`optimizer` must work with gradient, k and a key alone"),
+        ("adaptive True", r"`adaptive` must be an `AdaptiveStep`.*, but it is True"),
+        ("rule a name", r"`rule` must be a rule, as `CoupledLearning.*it is 'coupled_learning'"),
+        ("rule the class", r"`rule`.*it is the class CoupledLearning; write CoupledLearning"),
+        ("steps a float", r"`steps` must be a whole number, but it is 1000\.0; write 1000"),
+        ("key a number", r"`key` must be a random key.*write jax\.random\.key\(0\)"),
+        ("functionals a list", r"`functionals` must be a dictionary.*, but it is a list"),
+        ("functionals of one argument", r"`functionals` must hold functions of \(network, task\)"),
+        ("network and task swapped", r"`network` must be a network.*, but it is a Task"),
+        ("network a list", r"`network` must be a network, or an ensemble of `jp\.stack`, but it is a list"),
+        ("task of another network", r"`task` must be made for this network of 4 coordinates.*one of 8"),
+        ("network in another precision", r"`task` must have the precision of the network, float64"),
+        ("equilibrate values 0-d", r"`values` must have 1 entries"),
+        ("respond of an ensemble", r"`network` must be one network.*3 realizations.*member"),
+        ("bounds a transformation", r"`bounds` must be \(lower, upper\).*put it behind the optimizer"),
+    ],
+)
+def test_the_sentence_says_what_was_passed_and_what_to_do(endings, name, saying):
+    assert re.search(saying, endings[name][1]), endings[name][1]
+
+
+def test_every_public_function_has_its_mistakes():
+    """Of the top level, but classes that nobody makes by hand."""
+    text = SCRIPT.read_text(encoding="utf-8")
+    by_others = {"Estimate", "Findings", "InputError", "Packing", "Response", "Run", "State", "Status"}
+    abstract = {name for name in jp.__all__ if name.startswith("Abstract")}
+    plain = {
+        "BorderedLU",
+        "Dense",
+        "ExactGradient",
+        "SquaredError",
+        "TrackedInverse",
+        "diagnostics",
+        "solvers",
+    }
+    elsewhere = {"SparseCholesky", "StarMesh", "Topology", "from_edges", "from_networkx", "jammed_packings"}
+    for name in set(jp.__all__) - by_others - abstract - plain - elsewhere:
+        assert f"jp.{name}" in text, name
+
+
+def test_lists_and_numbers_will_do_where_arrays_are_asked_for():
+    """`values=[1.0]`, a plain number of a single held row's list, integers, NumPy's single precision."""
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 3.0])
+    held = jp.Boundary(network, held_nodes=[0], ground=[2])
+    expected = jp.equilibrate(network, held, values=jax.numpy.array([2.0]))
+    for values in ([2.0], [2], (2.0,), np.array([2.0], np.float32), np.array([2])):
+        assert_identical(jp.equilibrate(network, held, values=values).x, expected.x)
+    force = [0, 4.0, 0]
+    assert_identical(
+        jp.equilibrate(network, held, force).x, jp.equilibrate(network, held, jax.numpy.array(force)).x
+    )
+
+
+def test_a_run_saves_as_it_is(tmp_path):
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 0)]))
+    run = jp.train(
+        network, jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [2], response=0.1), steps=2
+    )
+    save_run(run, tmp_path / "run.nc")
+    assert load_run(tmp_path / "run.nc").drop_attrs().identical(run_dataset(run).drop_attrs())
