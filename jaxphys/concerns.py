@@ -186,11 +186,12 @@ def _beyond_voltages(case: _Case) -> str | None:
     if excess.max() <= 1e-5 * np.maximum(np.abs(least), np.abs(most)).max(initial=0.0):
         return None
     sample, output = np.unravel_index(np.argmax(excess), excess.shape)
-    bound = _half(case.weights, np.maximum(excess, 0))
+    low, high = least[sample, output], most[sample, output]
+    where = f"lies between {low:.3g} and {high:.3g}" if low < high else f"is {low:.3g}"
     return (
         f"sample {sample} of realization {case.number} wants {case.targets[sample, output]:.3g} of output "
-        f"{output}, which lies between {least[sample, output]:.3g} and {most[sample, output]:.3g} whatever "
-        f"the conductances, so that the cost stays above {bound:.3g}; lower the target or raise the inputs."
+        f"{output}, which {where} whatever the conductances, so that the cost stays above "
+        f"{_half(case.weights, np.maximum(excess, 0)):.3g}; lower the target or raise the inputs."
     )
 
 

@@ -15,10 +15,10 @@ import jaxphys as jp
 from jaxphys.flow import _METHODS
 
 # Steps of adaptive length meet their tolerances in double precision.
-# Nobody minds that some random targets cannot be reached.
+# Nobody minds that some targets cannot be reached here.
 pytestmark = [
     pytest.mark.float64,
-    pytest.mark.filterwarnings("ignore:Targets lie on the wrong side of the ground"),
+    pytest.mark.filterwarnings("ignore:Targets lie"),
 ]
 
 FLOW = jp.GradientFlow(rate=0.5)
@@ -346,3 +346,26 @@ def test_without_diffrax_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffrax", None)
     with pytest.raises(jp.InputError, match=r"^`GradientFlow` needs diffrax: pip install 'jaxphys\[flow\]'$"):
         jp.GradientFlow()
+
+
+def test_driven_by_voltages_the_norm_is_conserved():
+    """`k·∂C/∂k = 0`: a flow in the metric m keeps `Σ k²/m`, plain steps of rate α add `α²|g|²` to `Σ k²`."""
+    network = jp.FlowNetwork(jp.complete_graph(5), k=np.linspace(1.0, 2.0, 10))
+    boundary = jp.Boundary(network, held_nodes=[1, 2], ground=[0])
+    task = jp.Task(
+        boundary, values=np.eye(2), readout=network.node_rows([3, 4]), targets=[[0.5, 0.1], [0.2, 0.4]]
+    )
+    metric = np.linspace(0.5, 3.0, 10)
+    tight = {"relative_tolerance": 1e-10, "absolute_tolerance": 1e-12}
+    flown = flow(network, task, integrator=jp.GradientFlow(rate=2.0, metric=metric, **tight)).records["k"][0]
+    assert np.abs(flown[-1] - flown[0]).max() > 0.1
+    sums = np.sum(flown**2 / metric, axis=1)
+    assert_close(sums, np.full(len(sums), sums[0]), relative=1e-8)
+    rate = 0.5
+    plain = jp.train(
+        network, task, steps=20, record_every=1, optimizer=optax.sgd(rate), functionals=FUNCTIONALS
+    ).records["k"][0]
+    # Each step is α g.
+    added = np.cumsum(np.sum(np.diff(plain, axis=0) ** 2, axis=1))
+    assert added[-1] > 1e-3
+    assert_close(np.sum(plain[1:] ** 2, axis=1) - np.sum(plain[0] ** 2), added, relative=1e-10)
