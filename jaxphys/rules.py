@@ -210,9 +210,11 @@ def _holding_forces(response: Response, task: Task) -> tuple[Float[Array, "R o"]
         factor, loss = _factored(coupling)
         return jax.scipy.linalg.cho_solve((factor, True), errors.T).T, loss <= _allowed(coupling.dtype)
     wanted = jnp.ones_like(errors, dtype=bool) if task.weights is None else task.weights > 0
-    sizes = jnp.abs(task.targets) + jnp.abs(response.outputs)
+    # Samples that stand for many (`Task.condensed`) may be nothing but what rounding left of them.
+    epsilon, sizes = float(jnp.finfo(errors.dtype).eps), jnp.abs(task.targets) + jnp.abs(response.outputs)
+    rounding = epsilon**0.5 * sizes + 1e2 * epsilon * jnp.max(sizes, axis=0)
 
-    def hold(error: Array, size: Array, wanted: Array) -> tuple[Array, Array]:
+    def hold(error: Array, rounding: Array, wanted: Array) -> tuple[Array, Array]:
         held = task.independent_outputs(wanted, coupling) if task.dependent else wanted
         block = jnp.where(held[:, None] & held, coupling, jnp.eye(len(held), dtype=coupling.dtype))
         factor, loss = _factored(block)
@@ -222,11 +224,10 @@ def _holding_forces(response: Response, task: Task) -> tuple[Float[Array, "R o"]
             # What follows from held outputs is where it is wanted already, or cannot be held there.
             shares = jax.scipy.linalg.cho_solve((factor, True), jnp.where(held[:, None], coupling, 0))
             gaps = jnp.where(wanted & ~held, error - coupling @ forces, 0)
-            rounding = jnp.finfo(error.dtype).eps ** 0.5 * (size + jnp.abs(shares).T @ size)
-            accurate &= jnp.all(jnp.abs(gaps) <= rounding)
+            accurate &= jnp.all(jnp.abs(gaps) <= rounding + jnp.abs(shares).T @ rounding)
         return forces, accurate
 
-    forces, accurate = jax.vmap(hold)(errors, sizes, wanted)
+    forces, accurate = jax.vmap(hold)(errors, rounding, wanted)
     return forces, jnp.all(accurate)
 
 

@@ -620,3 +620,19 @@ def test_the_clamped_state_is_the_one_to_which_the_network_relaxes():
                 marked += 1
                 assert nudge > 1 / 16
     assert 0 < marked < 32
+
+
+def test_many_samples_of_dependent_outputs():
+    """Training replaces them by few, of which some are what rounding left."""
+    network, boundary = triangle([1.0, 2.0, 0.5])
+    inputs = np.linspace(-1.0, 1.0, 50)[:, None] * [1.0, 0.5]
+    targets = inputs[:, :1] * [-0.3, 0.2, 0.1]
+    drive = {"force": [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], "inputs": inputs}
+    task = jp.Task(boundary, readout=DROPS, targets=targets, **drive)
+    whole, condensed = coupled(network, task), coupled(network, task.condensed())
+    assert task.condensed().num_samples == 5
+    assert (int(whole.status), int(condensed.status)) == (jp.Status.OK, jp.Status.OK)
+    assert_close(condensed.gradient, whole.gradient, relative=ulps(1e3))
+    off = jp.Task(boundary, readout=DROPS, targets=targets + 3e-3, **drive)
+    for each in (off, off.condensed()):
+        assert int(coupled(network, each).status) == jp.Status.INACCURATE
