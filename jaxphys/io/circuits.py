@@ -1,7 +1,5 @@
 """Resistor networks with their sources, as SPICE netlists: to be simulated elsewhere, or built."""
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +10,11 @@ from jaxtyping import Array, Float
 
 from jaxphys._checks import InputError
 from jaxphys.equilibrium import Boundary, State, equilibrate
-from jaxphys.io.files import MOST_EDGES, MOST_NODES, about, read_text, shown, to_label, write_atomically
+from jaxphys.io.files import MOST_NODES, about, read_text, shown, write_atomically
+from jaxphys.io.spice import GROUND, Part, read_parts
 from jaxphys.networks import FlowNetwork
 from jaxphys.solvers import AbstractSolver
-from jaxphys.topology import from_edges
+from jaxphys.topology import component_labels, from_edges
 
 NETLISTS = (".cir", ".sp", ".spice", ".net", ".ckt")
 """Suffixes of netlists."""
@@ -111,176 +110,149 @@ def netlist(circuit: Circuit, *, title: str = "jaxphys") -> str:
 
 
 def read_netlist(path: Path | str) -> Circuit:
-    """Read a netlist of resistors and independent direct sources (R, V and I elements).
+    """Read a netlist of resistors and independent sources at its direct-current operating point.
 
-    The first line is a title. Elements are `R1 a b 4.7k`, `V1 a b DC 5` and `I1 a b 1m` with the scale
-    letters of SPICE (`t g meg k m mil u n p f`); node `0` (or `gnd`) is ground. Comments and directives that
-    ask for output or settings are passed over; all else (other elements, subcircuits, parameters, files to
-    include) is refused with its line.
+    The first line is a title. Elements are `R1 a b 4.7k`, `V1 a b DC 5` and `I1 a b 1mA`, with the scale
+    factors of SPICE (`t g meg k m mil u n p f`, `m` being milli) and units, which mean nothing; node `0`
+    (or `gnd`) is ground. Inductors are shorts and capacitors open; without a direct value a source has that
+    of its waveform at time zero, or none. Subcircuits are flattened: node `mid` of `X1` is `X1.mid`.
+
+    What means nothing at the operating point is passed over; all else (other elements, expressions, files to
+    include) is refused with its line. UTF-8, UTF-16 and Latin-1 are read.
 
     Raises `InputError` that names the file, the line and what is wrong.
 
     >>> import pathlib, tempfile
     >>> from jaxphys.io import read_netlist
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "divider.cir"
-    >>> _ = path.write_text("a divider\\nV1 top 0 DC 5\\nR1 top out 3k\\nR2 out 0 2k\\n.end\\n")
+    >>> _ = path.write_text("a divider\\nV1 top 0 DC 5V\\nR1 top out 3kOhm\\nR2 out 0 2k\\n.end\\n")
     >>> circuit = read_netlist(path)
     >>> dict(zip(circuit.labels, circuit.equilibrate().x.round(6).tolist()))
     {'top': 5.0, 'out': 2.0, '0': 0.0}
     """
     with about(path):
-        return parse_netlist(read_text(path))
+        return parse_netlist(read_text(path, older=True))
 
 
 def parse_netlist(text: str) -> Circuit:
     """The circuit of a netlist's text; raises `InputError` without the name of a file."""
-    return _circuit(_elements(text))
+    return _circuit(read_parts(text))
 
 
-class _Element(NamedTuple):
-    line: int
-    name: str
-    ends: tuple[str, str]
-    value: float
+def read_netlist_network(path: Path | str) -> tuple[FlowNetwork, tuple[str, ...]]:
+    """The resistors of a netlist, without its sources, and the names of their nodes.
 
-
-_PASSED_OVER = (
-    *(".op", ".dc", ".tran", ".ac", ".print", ".plot", ".probe", ".save", ".option", ".options"),
-    *(".title", ".temp", ".width", ".meas", ".measure", ".nodeset", ".ic"),
-)
-_SCALES = {"t": 1e12, "g": 1e9, "meg": 1e6, "k": 1e3, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
-_SCALES["mil"] = 25.4e-6
-# Letters behind the scale are units, which SPICE passes over. What begins with an a is refused: to some
-# programs it is a unit (ampere), to others a scale (atto).
-_VALUE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(meg|mil|[tgkmunpf])?(?!a)[a-zω]*", re.ASCII)
-# What stands between the words of a line.
-_BETWEEN = re.compile(r"[\s(),=]+")
-_MOST_ELEMENTS = 2 * MOST_EDGES
-
-
-def _elements(text: str) -> list[_Element]:
-    """Elements of a netlist, in their order."""
-    elements: list[_Element] = []
-    in_control = False
-    for number, line in _cards(text):
-        words = [word for word in _BETWEEN.split(line) if word]
-        word = words[0].lower() if words else line
-        if word == ".end":
-            break
-        if word in (".control", ".endc"):
-            in_control = word == ".control"
-        elif in_control or word in _PASSED_OVER:
-            continue
-        elif word[0] == ".":
+    Raises `InputError` without the name of the file, also on inductors: what they join is one node.
+    """
+    parts = read_parts(read_text(path, older=True))
+    for part in parts:
+        if part.kind == "l":
             raise InputError(
-                f"line {number} is {shown(word)}, which is not read; write out what it stands for."
+                f"line {part.line} is an inductor, a short, which a network of resistors cannot hold: "
+                f"{shown(part.name)}; call the nodes that it joins by one name."
             )
-        elif word[0] not in "rvi":
-            raise InputError(
-                f"line {number} is {shown(word)}, but only resistors (R) and sources (V, I) are read."
-            )
-        else:
-            elements.append(_element(number, words))
-            if len(elements) > _MOST_ELEMENTS:
-                raise InputError(f"it has more than the {_MOST_ELEMENTS} elements allowed.")
-    return elements
+    circuit = _circuit(parts)
+    return circuit.network, circuit.labels
 
 
-def _cards(text: str) -> list[tuple[int, str]]:
-    """Lines behind the title, with those that go on joined, and without comments."""
-    cards: list[tuple[int, str]] = []
-    for number, line in enumerate(text.splitlines()[1:], start=2):
-        line = re.split(r"[;$]|//", line, maxsplit=1)[0].strip()
-        if line.startswith("+") and cards:
-            cards[-1] = cards[-1][0], f"{cards[-1][1]} {line[1:]}"
-        elif line and not line.startswith("*"):
-            cards.append((number, line))
-    return cards
-
-
-def _element(number: int, words: Sequence[str]) -> _Element:
-    name, rest = words[0], list(words[3:])
-    if name[0].lower() in "vi" and rest and rest[0].lower() == "dc":
-        rest = rest[1:]
-    if len(words) < 4 or len(rest) != 1:
-        raise InputError(
-            f"line {number} must be a name, two nodes and one value, as in R1 a b 4.7k or V1 a 0 DC 5, "
-            f"but it is {shown(' '.join(words))}."
-        )
-    a, b = (to_label("0" if end.lower() == "gnd" else end, f"node in line {number}") for end in words[1:3])
-    found = _VALUE.fullmatch(rest[0].lower())
-    value = float(found[1]) * _SCALES.get(found[2], 1.0) if found else math.nan
-    if not math.isfinite(value):
-        raise InputError(f"the value in line {number} must be a number, but it is {shown(rest[0])}.")
-    if name[0].lower() == "r" and not 0 < value < 1e300:
-        raise InputError(f"the resistance in line {number} must be positive, but it is {shown(rest[0])}.")
-    return _Element(number, name, (a, b), value)
-
-
-def _circuit(elements: Sequence[_Element]) -> Circuit:
-    resistors = [e for e in elements if e.name[0].lower() == "r" and e.ends[0] != e.ends[1]]
+def _circuit(parts: Sequence[Part]) -> Circuit:
+    """The network of the resistors, between what the sources hold and drive."""
+    resistors = [part for part in parts if part.kind == "r" and not _is_loop(part)]
     if not resistors:
         raise InputError("it must hold at least one resistor between two nodes.")
-    labels: dict[str, int] = {}
-    # SPICE does not tell upper from lower case.
-    number = {end: labels.setdefault(end.lower(), len(labels)) for e in resistors for end in e.ends}
-    if len(labels) > MOST_NODES:
+    # SPICE does not tell upper from lower case. Ground is a node where resistors touch it.
+    written: dict[str, str] = {}
+    for part in (*resistors, *(part for part in parts if part.kind in "vli")):
+        for end in part.ends:
+            if end != GROUND or part.kind == "r":
+                written.setdefault(end.lower(), end)
+    if len(written) > MOST_NODES:
         raise InputError(f"it has more than the {MOST_NODES} nodes allowed.")
-    names = list(dict.fromkeys(end.lower() for e in resistors for end in e.ends))
-    written = {end.lower(): end for e in reversed(resistors) for end in e.ends}
-    edges = [(number[e.ends[0]], number[e.ends[1]]) for e in resistors]
-    network = FlowNetwork(from_edges(edges, num_nodes=len(labels)), k=[1 / e.value for e in resistors])
-    held: dict[int, float] = {}
-    drops: dict[tuple[int, int], float] = {}
+    number = {name: i for i, name in enumerate(written)}
+    # The number behind the last is that of ground, be it a node or not.
+    ground = number.setdefault(GROUND, len(written))
+    edges = [(number[a.lower()], number[b.lower()]) for a, b in (part.ends for part in resistors)]
+    held, drops = _holds(parts, number)
+    _check_grounded(parts, number, [*edges, *((node, ground) for node in held), *drops])
     currents: dict[int, float] = {}
-    for element in elements:
-        if element.name[0].lower() == "r":
-            continue
-        ends = [_end(end, labels, element.line) for end in element.ends]
-        if element.name[0].lower() == "i":
-            for end, sign in zip(ends, (-1, 1), strict=True):
-                if end is not None:
-                    currents[end] = currents.get(end, 0.0) + sign * element.value
-        else:
-            _hold(element, ends, labels.get("0"), held, drops)
-    ground = [labels["0"]] if "0" in labels else []
+    for part in parts:
+        for end, sign in zip(part.ends, (-1, 1), strict=True):
+            if part.kind == "i" and number[end.lower()] != ground:
+                node = number[end.lower()]
+                currents[node] = currents.get(node, 0.0) + sign * part.value
     return make_circuit(
-        network,
+        FlowNetwork(
+            from_edges(edges, num_nodes=len(written)), k=np.array([1 / part.value for part in resistors])
+        ),
         held=held,
         drops=drops,
-        ground=ground,
-        currents={node: current for node, current in currents.items() if node not in ground},
-        labels=[written[name] for name in names],
+        ground=[ground] if GROUND in written else [],
+        currents=currents,
+        labels=list(written.values()),
     )
 
 
-def _end(label: str, labels: Mapping[str, int], line: int) -> int | None:
-    """The node at one end of a source; None for a ground that no resistor touches."""
-    if label.lower() not in labels and label != "0":
-        raise InputError(f"line {line} names a node that no resistor touches: {shown(label)}.")
-    return labels.get(label.lower())
+def _is_loop(part: Part) -> bool:
+    return part.ends[0].lower() == part.ends[1].lower()
 
 
-def _hold(
-    element: _Element,
-    ends: Sequence[int | None],
-    ground: int | None,
-    held: dict[int, float],
-    drops: dict[tuple[int, int], float],
+def _holds(
+    parts: Sequence[Part], number: Mapping[str, int]
+) -> tuple[dict[int, float], dict[tuple[int, int], float]]:
+    """Voltages against ground and between nodes that sources hold; inductors hold none between theirs.
+
+    Raises `InputError` on loops: nothing says how currents run around them.
+    """
+    ground, held, drops = number[GROUND], {}, {}
+    # A forest: for every node the one above it, and how much higher its voltage is.
+    above: dict[int, tuple[int, float]] = {}
+
+    def root(node: int) -> tuple[int, float]:
+        path, higher = [], 0.0
+        while node in above:
+            path.append(node)
+            node = above[node][0]
+        for each in reversed(path):
+            higher += above[each][1]
+            above[each] = node, higher
+        return node, higher
+
+    for part in (*(p for p in parts if p.kind == "v"), *(p for p in parts if p.kind == "l")):
+        a, b = (number[end.lower()] for end in part.ends)
+        (top_a, high_a), (top_b, high_b) = root(a), root(b)
+        if top_a == top_b and part.kind == "l" and high_a == high_b:
+            continue
+        if top_a == top_b:
+            raise InputError(
+                f"line {part.line} holds what is held already, so that voltage sources or inductors form a "
+                f"loop: {shown(part.name)}."
+            )
+        above[top_a] = top_b, part.value + high_b - high_a
+        if ground in (a, b):
+            held[b if a == ground else a] = -part.value if a == ground else part.value
+        else:
+            drops[a, b] = part.value
+    return held, drops
+
+
+def _check_grounded(
+    parts: Sequence[Part], number: Mapping[str, int], joined: Sequence[tuple[int, int]]
 ) -> None:
-    """Note what a voltage source holds."""
-    a, b = (None if end == ground else end for end in ends)
-    node, sign = (a, 1.0) if b is None else (b, -1.0)
-    if a is None or b is None:
-        is_new = node is not None and node not in held
-    else:
-        is_new = a != b and (a, b) not in drops and (b, a) not in drops
-    if not is_new:
-        raise InputError(f"line {element.line} holds what is held already: {shown(element.name)}.")
-    if a is not None and b is not None:
-        drops[a, b] = element.value
-    elif node is not None:
-        held[node] = sign * element.value
+    """Refuse nodes that no resistors, voltage sources or inductors join to ground."""
+    ends = {end.lower(): (end, part.line) for part in reversed(parts) for end in part.ends}
+    if GROUND not in ends:
+        raise InputError("it has no ground; call one of its nodes 0 or gnd.")
+    piece = component_labels(np.array(joined), max(number.values()) + 1)
+    for name, (end, line) in ends.items():
+        if name not in number:
+            raise InputError(
+                f"line {line} names a node that nothing which conducts joins to another: {shown(end)}."
+            )
+        if piece[number[name]] != piece[number[GROUND]]:
+            raise InputError(
+                f"node {shown(end)} in line {line} and its component of the circuit are not joined to ground "
+                "(node 0 or gnd) by resistors, voltage sources or inductors."
+            )
 
 
 def read_rows(rows: np.ndarray, num_held: int) -> tuple[list[int], list[tuple[int, int]], list[int], bool]:

@@ -4,6 +4,7 @@ Whoever reads a stranger's file starts here: what is no regular file, or too lar
 opened, and every complaint is an `InputError` of one line.
 """
 
+import codecs
 import contextlib
 import csv
 import difflib
@@ -178,11 +179,14 @@ def read_bytes(path: Path | str) -> bytes:
     return content
 
 
-def read_text(path: Path | str) -> str:
-    """The text of a UTF-8 file of at most `LARGEST_FILE` bytes; raises `InputError`."""
+def read_text(path: Path | str, *, older: bool = False) -> str:
+    """The text of a UTF-8 file of at most `LARGEST_FILE` bytes; raises `InputError`.
+
+    With `older`, UTF-16 and Latin-1 are read too: what programs for Windows write.
+    """
     content = read_bytes(path)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(_encoding(content) if older else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"it cannot be read: byte {error.start} is no UTF-8 text; save it as UTF-8."
@@ -190,6 +194,19 @@ def read_text(path: Path | str) -> str:
     if "\0" in text:
         raise InputError(f"it cannot be read: character {text.index(chr(0))} is NUL, so it is no text.")
     return text
+
+
+def _encoding(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    # Every second byte of plain text in UTF-16 is zero; whoever leaves out its mark writes low bytes first.
+    if content[1:200:2] and content[1:200:2].count(0) > 0.7 * len(content[1:200:2]):
+        return "utf-16-le"
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8-sig"
 
 
 def shown(value: Any) -> str:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxphys._checks import InputError, require
-from jaxphys.io.circuits import NETLISTS, parse_netlist
+from jaxphys.io.circuits import NETLISTS, read_netlist_network
 from jaxphys.io.files import (
     MOST_EDGES,
     MOST_ENTRIES,
@@ -136,8 +136,7 @@ def read_network(path: Path | str, *, kind: str | None = None, realization: int 
             return _network(_from_run(path, realization), kind)
         if suffix in NETLISTS:
             require(kind in (None, "flow"), "kind", "be flow for a netlist", f"it is {kind}")
-            circuit = parse_netlist(read_text(path))
-            return NetworkFile(circuit.network, circuit.labels)
+            return NetworkFile(*read_netlist_network(path))
         raise InputError(
             "it must end in .csv, .tsv, .json, .graphml, .npz, .nc or, for a netlist, "
             f"{', '.join(NETLISTS)}, but it ends in {shown(suffix)}."
