@@ -23,7 +23,7 @@ from jaxphys.parallel import realization_mesh, start_processes
 from jaxphys.planning import choose_solver, sparse_cholesky, star_mesh
 from jaxphys.proteins import elastic_network, read_structure
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
-from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
+from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, SparseLU, StarMesh, TrackedInverse
 from jaxphys.tasks import (
     AbstractCost,
     CosineDistance,
@@ -73,6 +73,7 @@ __all__ = [
     "Response",
     "Run",
     "SparseCholesky",
+    "SparseLU",
     "SpringNetwork",
     "SquaredError",
     "StarMesh",

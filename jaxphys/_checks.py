@@ -117,3 +117,17 @@ def check_key(argument: str, value: Any) -> None:
     require(
         is_old or value.ndim == 0, argument, "be one random key", f"it is an array of shape {value.shape}"
     )
+
+
+MOST_DENSE = 10_000
+"""Rows of a square matrix that dense algebra may make: 0.7 GiB in double precision."""
+
+
+def check_dense(rows: int, columns: int) -> None:
+    """Refuse a dense matrix that is too large, before it is made."""
+    if rows * columns > MOST_DENSE**2:
+        raise InputError(
+            f"Dense algebra needs {rows} by {columns} numbers, {rows * columns / 2**27:.1f} GiB a matrix,"
+            f" more than the {MOST_DENSE} by {MOST_DENSE} allowed; `SparseLU()` finds states at rest of flow "
+            "and spring networks, outside of `jit`, `vmap` and `grad`."
+        )

@@ -3,7 +3,7 @@
 import enum
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,9 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import InputError, check_kind, require, to_array
-from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, Node, check_single
-from jaxphys.solvers import AbstractSolver, Constraints, Dense, pinned, solve_bordered
+from jaxphys._checks import InputError, check_kind, is_concrete, require, to_array
+from jaxphys.networks import (
+    AbstractDifferenceNetwork,
+    AbstractNetwork,
+    FlowNetwork,
+    Node,
+    SpringNetwork,
+    check_single,
+)
+from jaxphys.solvers import (
+    AbstractConstraints,
+    AbstractSolver,
+    Constraints,
+    Dense,
+    SparseConstraints,
+    SparseLU,
+    pinned,
+    solve_bordered,
+)
+from jaxphys.topology import component_labels
 
 
 class Status(enum.IntEnum):
@@ -54,7 +71,7 @@ class Boundary(eqx.Module):
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
-    constraints: Constraints
+    constraints: AbstractConstraints
     num_held: int = eqx.field(static=True)
 
     def __init__(
@@ -83,21 +100,21 @@ class Boundary(eqx.Module):
             f"it has shape {pairs.shape}",
         )
         pairs = pairs.reshape(-1, 2)
-        drops = [network.drop_row(a, b) for a, b in pairs.tolist()]
-        require(np.isfinite(drops).all(), "held_drops", "join nodes that are apart", "two of them coincide")
-        held = np.concatenate(
-            [network.node_rows(held_nodes), np.reshape(drops, (-1, network.num_coordinates))]
-        )
-        rows = np.concatenate([held, network.node_rows(ground)])
-        if len(rows) and np.linalg.matrix_rank(rows) < len(rows):
+        chosen = _chosen_rows(network, held_nodes, pairs, ground)
+        if chosen.repeat:
             raise InputError(
                 "Arguments `held_nodes`, `held_drops` and `ground` must hold each coordinate once, "
                 "but one of their conditions repeats or follows from the others."
             )
-        free = _unheld(network.rigid_motions(), rows)
-        _check_free_modes(network, rows, free, free_modes)
-        self.constraints = Constraints(np.concatenate([rows, free]), network.k.dtype)
-        self.num_held = len(held)
+        free, floating = _free_motions(network, chosen, pairs, np.concatenate([held_nodes, ground]))
+        _check_free_modes(network, chosen, free, floating, free_modes)
+        self.constraints = chosen.with_motions(free, network.k.dtype)
+        self.num_held = network.dimension * len(held_nodes) + len(pairs)
+
+    @property
+    def num_rows(self) -> int:
+        """c: rows of C."""
+        return self.constraints.num_rows
 
     @property
     def rows(self) -> Float[Array, "*R c n"]:
@@ -178,7 +195,8 @@ def equilibrate(
     - `force`: `(..., n)` forces or currents into the coordinates, an array or a list; none if left out.
     - `values`: `(..., h)` values of the `boundary.num_held` held rows; zero if left out.
     - `solver`: `Dense()` (default), `BorderedLU()`, for flow networks a `StarMesh`, which keeps its digits
-      however far apart the conductances lie, or for spring networks a `SparseCholesky`.
+      however far apart the conductances lie, or for spring networks a `SparseCholesky`. Flow and spring
+      networks of more than a thousand coordinates take `SparseLU()` outside of `jit`, `vmap` and `grad`.
 
     Raises `InputError` on shapes that do not fit. What depends on numbers is in
     `State.status`: `NOT_POSITIVE_DEFINITE` (then `x` is NaN), `NOT_FINITE`, or `INACCURATE` if
@@ -219,9 +237,60 @@ def equilibrate(
     count = math.prod(batch)
     columns = jnp.broadcast_to(force, (*batch, n)).reshape(count, n).T
     held = jnp.broadcast_to(values, (*batch, h)).reshape(count, h).T
-    held = jnp.concatenate([held, jnp.zeros((boundary.rows.shape[0] - h, held.shape[1]), dtype)])
-    x, reaction, residual, status = solve_columns(network.hessian(), boundary, columns, held, solver)
+    held = jnp.concatenate([held, jnp.zeros((boundary.num_rows - h, held.shape[1]), dtype)])
+    solver = solver or _default_solver(network, boundary, columns, held)
+    if solver.on_host:
+        x, reaction, residual, status = _solve_on_host(network, boundary, columns, held, solver)
+    else:
+        x, reaction, residual, status = solve_columns(network.hessian(), boundary, columns, held, solver)
     return State(x.T.reshape(*batch, n), reaction.T.reshape(*batch, len(reaction)), residual, status)
+
+
+_LARGE = 1000
+"""Coordinates beyond which boundaries keep their rows sparse."""
+
+
+def _default_solver(
+    network: AbstractNetwork, boundary: Boundary, force: Array, values: Array
+) -> AbstractSolver:
+    rows = boundary.constraints
+    if not isinstance(rows, SparseConstraints) or not _are_concrete(network, boundary, force, values):
+        return Dense()
+    without_drops = isinstance(network, SpringNetwork) and rows.holds_nodes
+    return SparseLU() if isinstance(network, FlowNetwork) or without_drops else Dense()
+
+
+def _are_concrete(*trees: Any) -> bool:
+    return all(map(is_concrete, jax.tree.leaves(trees)))
+
+
+def _solve_on_host(
+    network: AbstractNetwork, boundary: Boundary, force: Array, values: Array, solver: AbstractSolver
+) -> tuple[Array, Array, Array, Array]:
+    require(
+        isinstance(network, FlowNetwork | SpringNetwork),
+        "network",
+        f"be a flow or spring network for `{type(solver).__name__}`",
+        f"it is a {type(network).__name__}",
+    )
+    require(
+        _are_concrete(network, boundary, force, values),
+        "solver",
+        "work inside of `jit`, `vmap` and `grad` here",
+        f"`{type(solver).__name__}` works on the host",
+    )
+    found = solver.rest(
+        network.k,
+        network.strain_directions(),
+        network.topology.edges,
+        boundary.constraints,
+        force,
+        values,
+    )
+    x, reaction, residual, doubt = (
+        jnp.asarray(each, force.dtype) for each in (found.x, found.reaction, found.residual, found.doubt)
+    )
+    return x, reaction, residual, judged(jnp.asarray(found.definite), residual, doubt)
 
 
 def solve_columns(
@@ -311,21 +380,126 @@ def judged(definite: Bool[Array, ""], residual: Float[Array, ""], doubt: Float[A
     return jnp.where(definite, code, Status.NOT_POSITIVE_DEFINITE).astype(jnp.int32)
 
 
-def _unheld(motions: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Orthonormal combinations of free motions that no row of C sees."""
-    if len(motions) == 0 or len(rows) == 0:
-        return motions
-    _, singular, right = np.linalg.svd(rows @ motions.T)
-    seen = int(np.sum(singular > 1e-10 * max(1.0, singular.max(initial=0.0))))
-    return right[seen:] @ motions
+class _ChosenRows(NamedTuple):
+    """Rows of held nodes, held drops and grounds: dense for small networks, by entries for large ones."""
+
+    dense: np.ndarray | None
+    places: np.ndarray
+    entries: np.ndarray
+    count: int
+    size: int
+    repeat: bool
+
+    @property
+    def holds_nodes(self) -> bool:
+        """Whether every row reads a single coordinate; known of large networks."""
+        return len(self.places) == self.count
+
+    def sees(self, motions: np.ndarray) -> np.ndarray:
+        """`(c, z)` what every row reads of every motion."""
+        if self.dense is not None:
+            return self.dense @ motions.T
+        read = np.zeros((self.count, len(motions)))
+        np.add.at(read, self.places[:, 0], self.entries[:, None] * motions[:, self.places[:, 1]].T)
+        return read
+
+    def with_motions(self, motions: np.ndarray, dtype: Any) -> AbstractConstraints:
+        if self.dense is not None:
+            return Constraints(np.concatenate([self.dense, motions]), dtype)
+        return SparseConstraints(
+            jnp.asarray(self.places, jnp.int32),
+            jnp.asarray(self.entries, dtype),
+            jnp.asarray(motions, dtype),
+            self.count,
+        )
 
 
-def _check_free_modes(network: AbstractNetwork, rows: np.ndarray, free: np.ndarray, policy: str) -> None:
+def _chosen_rows(
+    network: AbstractNetwork, held_nodes: np.ndarray, pairs: np.ndarray, ground: np.ndarray
+) -> _ChosenRows:
+    size, d = network.num_coordinates, network.dimension
+    is_large = size > _LARGE and isinstance(network, AbstractDifferenceNetwork)
+    nothing = np.zeros((0, 2), int), np.zeros(0)
+    if not is_large:
+        drops = [network.drop_row(a, b) for a, b in pairs.tolist()]
+        _check_apart(drops)
+        between = np.reshape(drops, (-1, size))
+        dense = np.concatenate([network.node_rows(held_nodes), between, network.node_rows(ground)])
+        repeat = len(dense) > 0 and np.linalg.matrix_rank(dense) < len(dense)
+        return _ChosenRows(dense, *nothing, len(dense), size, repeat)
+    # Coordinates that are read: one by each row of a node, those of both nodes by each drop.
+    single = [(d * nodes[:, None] + np.arange(d)).ravel() for nodes in (held_nodes, ground)]
+    both = (d * pairs[:, :, None] + np.arange(d)).reshape(len(pairs), 2 * d)
+    if isinstance(network, FlowNetwork):
+        require(
+            (pairs[:, 0] != pairs[:, 1]).all(),
+            "held_drops",
+            "join different nodes",
+            "one joins a node to itself",
+        )
+        drops = np.tile([1.0, -1.0], (len(pairs), 1))
+    else:
+        drops = [network.drop_row(*pair)[both[i]] for i, pair in enumerate(pairs.tolist())]
+        _check_apart(drops)
+    first, second = len(single[0]), len(single[0]) + len(pairs)
+    count = second + len(single[1])
+    numbers = [np.arange(first), np.repeat(np.arange(first, second), 2 * d), np.arange(second, count)]
+    places = np.stack([np.concatenate(numbers), np.concatenate([single[0], both.ravel(), single[1]])], axis=1)
+    entries = np.concatenate([np.ones(first), np.ravel(drops), np.ones(len(single[1]))])
+    repeat = _repeats(places, entries, count, size, is_forest=isinstance(network, FlowNetwork))
+    return _ChosenRows(None, places, entries, count, size, repeat)
+
+
+def _check_apart(drops: Any) -> None:
+    require(np.isfinite(drops).all(), "held_drops", "join nodes that are apart", "two of them coincide")
+
+
+def _repeats(places: np.ndarray, entries: np.ndarray, count: int, size: int, *, is_forest: bool) -> bool:
+    """Whether rows depend on one another: if they read nodes and drops, whether these are no forest."""
+    if is_forest:
+        # A row that reads one node joins it to what is at rest.
+        ends = np.full((count, 2), size)
+        where = np.zeros(count, int)
+        for row, coordinate in places.tolist():
+            ends[row, where[row]] = coordinate
+            where[row] += 1
+        pieces = component_labels(ends, size + 1)
+        return int(pieces.max()) + 1 > size + 1 - count
+    touched, columns = np.unique(places[:, 1], return_inverse=True)
+    rows = np.zeros((count, len(touched)))
+    rows[places[:, 0], columns] = entries
+    return count > 0 and bool(np.linalg.matrix_rank(rows) < count)
+
+
+def _free_motions(
+    network: AbstractNetwork, chosen: _ChosenRows, pairs: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal combinations of free motions that no row of C sees, and the nodes that these move."""
+    size, d = chosen.size, network.dimension
+    if chosen.dense is None and isinstance(network, FlowNetwork):
+        # Pieces of the graph, drops counted, of which nothing is held; several are refused without rows.
+        edges = np.asarray(network.topology.edges)
+        pieces = component_labels(np.concatenate([edges, pairs]), size)
+        floating = ~np.isin(pieces, pieces[held.astype(int)])
+        free = np.full((1, size), size**-0.5) if floating.all() else np.zeros((int(floating.any()), size))
+        return free, floating
+    motions = network.rigid_motions()
+    free = motions
+    if len(motions) and chosen.count:
+        read = chosen.sees(motions)
+        _, singular, right = np.linalg.svd(read, full_matrices=len(read) < len(motions))
+        seen = int(np.sum(singular > 1e-10 * max(1.0, singular.max(initial=0.0))))
+        free = right[seen:] @ motions
+    return free, np.abs(free).max(axis=0, initial=0.0).reshape(-1, d).max(axis=1) > 1e-10
+
+
+def _check_free_modes(
+    network: AbstractNetwork, chosen: _ChosenRows, free: np.ndarray, floating: np.ndarray, policy: str
+) -> None:
     if not isinstance(network, AbstractDifferenceNetwork):
         return
     components = network.topology.components()
     if len(free) and components.max() > 0:
-        floating = np.abs(free).max(axis=0).reshape(network.num_nodes, -1).max(axis=1) > 1e-10
         node = int(np.flatnonzero(floating)[0])
         raise InputError(
             "Argument `ground` must hold every connected component of the graph, but the component of "
@@ -338,6 +512,16 @@ def _check_free_modes(network: AbstractNetwork, rows: np.ndarray, free: np.ndarr
         )
     if isinstance(network, FlowNetwork):
         return
+    rows = chosen.dense
+    if rows is None and chosen.holds_nodes and isinstance(network, SpringNetwork):
+        held = chosen.with_motions(free, float)
+        is_rigid = SparseLU().is_rigid(network.strain_directions(), network.topology.edges, held)
+        must, but = "be rigid under its boundary", "it is floppy; add bonds or hold more nodes"
+        require(is_rigid, "network", must, but)
+        return
+    if rows is None:
+        rows = np.zeros((chosen.count, chosen.size))
+        rows[chosen.places[:, 0], chosen.places[:, 1]] = chosen.entries
     compatibility = np.asarray(network.compatibility(), dtype=float).reshape(-1, network.num_coordinates)
     floppy = network.num_coordinates - np.linalg.matrix_rank(np.concatenate([compatibility, rows, free]))
     require(

@@ -17,7 +17,15 @@ import numpy as np
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
-from jaxphys._checks import check_indices, check_kind, check_positive, is_concrete, require, to_array
+from jaxphys._checks import (
+    check_dense,
+    check_indices,
+    check_kind,
+    check_positive,
+    is_concrete,
+    require,
+    to_array,
+)
 from jaxphys.topology import Topology, checked_names, from_networkx_with_values, node_numbers, rigid_motions
 
 if TYPE_CHECKING:
@@ -226,6 +234,7 @@ class AbstractDifferenceNetwork(AbstractNetwork):
         return jnp.sum(self.strains(x) * weighted, axis=(0, -1))
 
     def hessian(self) -> Float[Array, "n n"]:
+        check_dense(self.num_coordinates, self.num_coordinates)
         source, target = self.topology.edges[:, 0], self.topology.edges[:, 1]
         blocks = self.stiffness_blocks()
         rows = jnp.concatenate([source, target, source, target])

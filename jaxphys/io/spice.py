@@ -289,11 +289,14 @@ class _Instance(NamedTuple):
     names: dict[str, str | float]
 
     def node(self, text: str, line: int) -> str:
-        """What a node is called outside of all subcircuits."""
-        name = to_node(text, line)
-        if name.lower() in self.netlist.global_nodes:
-            return name
-        return self.nodes.get(name.lower()) or to_label(self.prefix + name, f"node in line {line}")
+        """What a node is called outside of all subcircuits, as it is written first."""
+        found = self.nodes.get(text.lower())
+        if found is None:
+            name = to_node(text, line)
+            is_global = name.lower() in self.netlist.global_nodes
+            found = name if is_global else to_label(self.prefix + name, f"node in line {line}")
+            self.nodes[text.lower()] = found
+        return found
 
     def value(self, text: str, where: str, depth: int = 0) -> float:
         """A number, or the parameter of this name."""

@@ -13,10 +13,25 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxphys._checks import check_dense
 
 
-class Constraints(eqx.Module):
+class AbstractConstraints(eqx.Module):
+    """The rows of `C x = d`, and what follows from them alone; see `Constraints`."""
+
+    rows: eqx.AbstractVar[Float[Array, "c n"]]
+    basis: eqx.AbstractVar[Float[Array, "n m"]]
+    lift: eqx.AbstractVar[Float[Array, "n c"]]
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """c."""
+
+
+class Constraints(AbstractConstraints):
     """What depends on the rows of `C x = d` alone, planned once on the host.
 
     - `rows`: C, `(c, n)`, of full rank.
@@ -31,6 +46,10 @@ class Constraints(eqx.Module):
     basis: Float[Array, "n m"]
     lift: Float[Array, "n c"]
 
+    @property
+    def num_rows(self) -> int:
+        return self.rows.shape[-2]
+
     def __init__(self, rows: np.ndarray, dtype: Any):
         count, size = rows.shape
         selected = np.flatnonzero(np.any(rows != 0, axis=0))
@@ -43,6 +62,53 @@ class Constraints(eqx.Module):
         self.lift = jnp.asarray(np.linalg.pinv(rows), dtype)
 
 
+class SparseConstraints(AbstractConstraints):
+    """What `Constraints` is for large networks: the entries of C alone, until a dense solver asks for more.
+
+    - `places`: `(e, 2)` row and coordinate of every entry of the rows that read few coordinates.
+    - `entries`: `(e,)` these entries.
+    - `motions`: `(z, n)` the rows behind them, which read all: orthonormal, and orthogonal to the others.
+    - `num_chosen`: how many rows there are before the motions.
+
+    `rows`, `basis` and `lift` are made anew whenever they are read. They raise `InputError` beyond the
+    size that `check_dense` allows.
+    """
+
+    places: Int[Array, "*R e 2"]
+    entries: Float[Array, "*R e"]
+    motions: Float[Array, "*R z n"]
+    num_chosen: int = eqx.field(static=True)
+
+    @property
+    def num_rows(self) -> int:
+        return self.num_chosen + self.motions.shape[-2]
+
+    @property
+    def holds_nodes(self) -> bool:
+        """Whether every row but those of motions reads a single coordinate."""
+        return self.places.shape[-2] == self.num_chosen
+
+    @property
+    def rows(self) -> Float[Array, "*R c n"]:
+        if self.entries.ndim > 1:
+            return jax.vmap(lambda one: one.rows)(self)
+        size = self.motions.shape[-1]
+        check_dense(self.num_rows, size)
+        chosen = jnp.zeros((self.num_chosen, size), self.entries.dtype)
+        chosen = chosen.at[self.places[:, 0], self.places[:, 1]].set(self.entries)
+        return jnp.concatenate([chosen, self.motions])
+
+    @property
+    def lift(self) -> Float[Array, "n c"]:
+        rows = self.rows
+        return jnp.linalg.solve(rows @ rows.T, rows).T
+
+    @property
+    def basis(self) -> Float[Array, "n m"]:
+        check_dense(self.motions.shape[-1], self.motions.shape[-1])
+        return jnp.linalg.qr(self.rows.T, mode="complete")[0][:, self.num_rows :]
+
+
 class AbstractSolver(eqx.Module):
     """A way to factor a bordered system and solve it for columns."""
 
@@ -51,8 +117,13 @@ class AbstractSolver(eqx.Module):
     def is_relative(self) -> bool:
         """Whether x comes out to rounding however ill-conditioned the system is."""
 
+    @property
+    def on_host(self) -> bool:
+        """Whether it solves networks at rest by their edges and outside of compiled programs (`SparseLU`)."""
+        return False
+
     @abstractmethod
-    def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Any:
         """Whatever `solve` needs of H, as a pytree of arrays."""
 
     @abstractmethod
@@ -60,7 +131,7 @@ class AbstractSolver(eqx.Module):
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: Constraints,
+        constraints: AbstractConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -70,7 +141,9 @@ class AbstractSolver(eqx.Module):
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         """Whether H is positive definite where C leaves it free."""
 
-    def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
+    def loss(
+        self, factors: Any, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+    ) -> Float[Array, ""]:
         """What share of itself a pivot may have lost to rounding, at worst; zero if the solver `is_relative`.
 
         A pivot is what is left of a sum that was rounded: of stiffnesses that met in an entry of H, of
@@ -89,7 +162,7 @@ class BorderedLU(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Any:
         rows = _stiffness_scale(hessian) * constraints.rows
         zeros = jnp.zeros((rows.shape[0], rows.shape[0]), hessian.dtype)
         bordered = jnp.block([[hessian, rows.T], [rows, zeros]])
@@ -99,7 +172,7 @@ class BorderedLU(AbstractSolver):
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: Constraints,
+        constraints: AbstractConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -110,7 +183,9 @@ class BorderedLU(AbstractSolver):
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors[1]))
 
-    def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
+    def loss(
+        self, factors: Any, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+    ) -> Float[Array, ""]:
         return _loss(factors[1], _terms(hessian, constraints))
 
 
@@ -128,7 +203,7 @@ class Dense(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: Constraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Any:
         if _is_pinned(constraints):
             return _cholesky(pinned(hessian, constraints, _stiffness_scale(hessian)))
         return _reduced_cholesky(hessian, constraints)
@@ -137,7 +212,7 @@ class Dense(AbstractSolver):
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: Constraints,
+        constraints: AbstractConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -156,14 +231,16 @@ class Dense(AbstractSolver):
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors))
 
-    def loss(self, factors: Any, hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, ""]:
+    def loss(
+        self, factors: Any, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+    ) -> Float[Array, ""]:
         # Springs that pin outweigh whatever cancels where they act.
         is_pinned = _is_pinned(constraints)
         return _loss(factors, jnp.sum(factors**2, axis=1) if is_pinned else _terms(hessian, constraints))
 
 
 def pinned(
-    hessian: Float[Array, "n n"], constraints: Constraints, stiffness: Float[Array, ""]
+    hessian: Float[Array, "n n"], constraints: AbstractConstraints, stiffness: Float[Array, ""]
 ) -> Float[Array, "n n"]:
     """`(1 - P) H (1 - P) + s P` with `P = C⁺C`: H with what is held pinned to springs of stiffness s.
 
@@ -175,7 +252,7 @@ def pinned(
     return hessian - crossing - crossing.T + both
 
 
-def _is_pinned(constraints: Constraints) -> bool:
+def _is_pinned(constraints: AbstractConstraints) -> bool:
     """Whether rows are few enough for pinning to take fewer operations than a basis of the rest."""
     count, size = constraints.rows.shape
     return 0 < 8 * count <= size
@@ -187,7 +264,7 @@ def _stiffness_scale(hessian: Float[Array, "n n"]) -> Float[Array, ""]:
     return jnp.where(largest > 0, largest, 1)
 
 
-def _reduced_cholesky(hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, "m m"]:
+def _reduced_cholesky(hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Float[Array, "m m"]:
     if constraints.rows.shape[0] == 0:
         return _cholesky(hessian)
     return _cholesky(constraints.basis.T @ hessian @ constraints.basis)
@@ -198,7 +275,7 @@ def _cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
 
 
-def _terms(hessian: Float[Array, "n n"], constraints: Constraints) -> Float[Array, " m"]:
+def _terms(hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Float[Array, " m"]:
     """What is added up, signs aside, to the diagonal of `Zᵀ H Z`: at most `Σ_a Z_ai² Σ_b |H_ab|`."""
     return (constraints.basis**2).T @ jnp.sum(jnp.abs(hessian), axis=1)
 
@@ -211,7 +288,7 @@ def _loss(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array,
 def solve_bordered(
     solver: AbstractSolver,
     hessian: Float[Array, "n n"],
-    constraints: Constraints,
+    constraints: AbstractConstraints,
     force: Float[Array, "n m"],
     values: Float[Array, "c m"],
 ) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Bool[Array, ""], Float[Array, ""]]:
