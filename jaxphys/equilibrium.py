@@ -21,8 +21,8 @@ from jaxphys.networks import (
     check_single,
 )
 from jaxphys.solvers import (
-    AbstractConstraints,
     AbstractSolver,
+    AnyConstraints,
     Constraints,
     Dense,
     SparseConstraints,
@@ -71,7 +71,7 @@ class Boundary(eqx.Module):
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
-    constraints: AbstractConstraints
+    constraints: AnyConstraints
     num_held: int = eqx.field(static=True)
 
     def __init__(
@@ -115,6 +115,10 @@ class Boundary(eqx.Module):
     def num_rows(self) -> int:
         """c: rows of C."""
         return self.constraints.num_rows
+
+    def row_entries(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of every row of C the coordinates that it reads, and its entries there. Runs on the host."""
+        return self.constraints.row_entries()
 
     @property
     def rows(self) -> Float[Array, "*R c n"]:
@@ -279,6 +283,7 @@ def _solve_on_host(
         "work inside of `jit`, `vmap` and `grad` here",
         f"`{type(solver).__name__}` works on the host",
     )
+    assert isinstance(network, FlowNetwork | SpringNetwork)
     found = solver.rest(
         network.k,
         network.strain_directions(),
@@ -386,47 +391,52 @@ class _ChosenRows(NamedTuple):
     dense: np.ndarray | None
     places: np.ndarray
     entries: np.ndarray
-    count: int
+    num_rows: int
     size: int
     repeat: bool
 
     @property
     def holds_nodes(self) -> bool:
         """Whether every row reads a single coordinate; known of large networks."""
-        return len(self.places) == self.count
+        return len(self.places) == self.num_rows
 
     def sees(self, motions: np.ndarray) -> np.ndarray:
         """`(c, z)` what every row reads of every motion."""
         if self.dense is not None:
             return self.dense @ motions.T
-        read = np.zeros((self.count, len(motions)))
+        read = np.zeros((self.num_rows, len(motions)))
         np.add.at(read, self.places[:, 0], self.entries[:, None] * motions[:, self.places[:, 1]].T)
         return read
 
-    def with_motions(self, motions: np.ndarray, dtype: Any) -> AbstractConstraints:
+    def with_motions(self, motions: np.ndarray, dtype: Any) -> AnyConstraints:
         if self.dense is not None:
             return Constraints(np.concatenate([self.dense, motions]), dtype)
         return SparseConstraints(
             jnp.asarray(self.places, jnp.int32),
             jnp.asarray(self.entries, dtype),
             jnp.asarray(motions, dtype),
-            self.count,
+            self.num_rows,
         )
 
 
 def _chosen_rows(
     network: AbstractNetwork, held_nodes: np.ndarray, pairs: np.ndarray, ground: np.ndarray
 ) -> _ChosenRows:
+    size = network.num_coordinates
+    if size > _LARGE and isinstance(network, AbstractDifferenceNetwork):
+        return _sparse_rows(network, held_nodes, pairs, ground)
+    drops = [network.drop_row(a, b) for a, b in pairs.tolist()]
+    _check_apart(drops)
+    between = np.reshape(drops, (-1, size))
+    dense = np.concatenate([network.node_rows(held_nodes), between, network.node_rows(ground)])
+    repeat = len(dense) > 0 and np.linalg.matrix_rank(dense) < len(dense)
+    return _ChosenRows(dense, np.zeros((0, 2), int), np.zeros(0), len(dense), size, repeat)
+
+
+def _sparse_rows(
+    network: AbstractNetwork, held_nodes: np.ndarray, pairs: np.ndarray, ground: np.ndarray
+) -> _ChosenRows:
     size, d = network.num_coordinates, network.dimension
-    is_large = size > _LARGE and isinstance(network, AbstractDifferenceNetwork)
-    nothing = np.zeros((0, 2), int), np.zeros(0)
-    if not is_large:
-        drops = [network.drop_row(a, b) for a, b in pairs.tolist()]
-        _check_apart(drops)
-        between = np.reshape(drops, (-1, size))
-        dense = np.concatenate([network.node_rows(held_nodes), between, network.node_rows(ground)])
-        repeat = len(dense) > 0 and np.linalg.matrix_rank(dense) < len(dense)
-        return _ChosenRows(dense, *nothing, len(dense), size, repeat)
     # Coordinates that are read: one by each row of a node, those of both nodes by each drop.
     single = [(d * nodes[:, None] + np.arange(d)).ravel() for nodes in (held_nodes, ground)]
     both = (d * pairs[:, :, None] + np.arange(d)).reshape(len(pairs), 2 * d)
@@ -437,7 +447,7 @@ def _chosen_rows(
             "join different nodes",
             "one joins a node to itself",
         )
-        drops = np.tile([1.0, -1.0], (len(pairs), 1))
+        drops = [np.array([1.0, -1.0])] * len(pairs)
     else:
         drops = [network.drop_row(*pair)[both[i]] for i, pair in enumerate(pairs.tolist())]
         _check_apart(drops)
@@ -485,7 +495,7 @@ def _free_motions(
         return free, floating
     motions = network.rigid_motions()
     free = motions
-    if len(motions) and chosen.count:
+    if len(motions) and chosen.num_rows:
         read = chosen.sees(motions)
         _, singular, right = np.linalg.svd(read, full_matrices=len(read) < len(motions))
         seen = int(np.sum(singular > 1e-10 * max(1.0, singular.max(initial=0.0))))
@@ -520,7 +530,7 @@ def _check_free_modes(
         require(is_rigid, "network", must, but)
         return
     if rows is None:
-        rows = np.zeros((chosen.count, chosen.size))
+        rows = np.zeros((chosen.num_rows, chosen.size))
         rows[chosen.places[:, 0], chosen.places[:, 1]] = chosen.entries
     compatibility = np.asarray(network.compatibility(), dtype=float).reshape(-1, network.num_coordinates)
     floppy = network.num_coordinates - np.linalg.matrix_rank(np.concatenate([compatibility, rows, free]))

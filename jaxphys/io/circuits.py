@@ -88,8 +88,8 @@ def save_netlist(circuit: Circuit, path: Path | str, *, title: str = "jaxphys") 
 
 def netlist(circuit: Circuit, *, title: str = "jaxphys") -> str:
     """The text that `save_netlist` writes."""
-    network, rows = circuit.network, np.asarray(circuit.boundary.rows)
-    nodes, pairs, ground, floating = read_rows(rows, circuit.boundary.num_held)
+    network, boundary = circuit.network, circuit.boundary
+    nodes, pairs, ground, floating = read_rows(boundary.row_entries(), network.num_nodes, boundary.num_held)
     force = np.asarray(circuit.force, dtype=float)
     if floating:
         force, ground = force - force.mean(), [0]
@@ -255,20 +255,23 @@ def _check_grounded(
             )
 
 
-def read_rows(rows: np.ndarray, num_held: int) -> tuple[list[int], list[tuple[int, int]], list[int], bool]:
-    """Held nodes, held drops and grounds of a flow network's boundary, and whether it floats."""
+def read_rows(
+    rows: Sequence[tuple[np.ndarray, np.ndarray]], size: int, num_held: int
+) -> tuple[list[int], list[tuple[int, int]], list[int], bool]:
+    """Held nodes, held drops and grounds of a flow network's boundary, and whether it floats.
+
+    `rows` are those of `Boundary.row_entries`, `size` is how many nodes there are.
+    """
     nodes: list[int] = []
     pairs: list[tuple[int, int]] = []
     ground: list[int] = []
     floating = False
-    for number, row in enumerate(rows):
-        where = np.flatnonzero(row)
+    for number, (where, entries) in enumerate(rows):
         if len(where) == 1:
             (nodes if number < num_held else ground).append(int(where[0]))
         elif len(where) == 2 and number < num_held:
-            high, low = (int(np.argmax(row)), int(np.argmin(row)))
-            pairs.append((high, low))
-        elif len(where) == row.size and np.ptp(row) < 1e-9 * np.abs(row).max():
+            pairs.append((int(where[np.argmax(entries)]), int(where[np.argmin(entries)])))
+        elif len(where) == size and np.ptp(entries) < 1e-9 * np.abs(entries).max():
             floating = True
         else:
             raise InputError("Its boundary must hold nodes or drops, or let the whole network float.")

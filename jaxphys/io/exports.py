@@ -17,6 +17,7 @@ from jaxphys.io.files import about, shown, write_atomically
 from jaxphys.io.networks import KINDS, read_network, save_network
 from jaxphys.io.runs import read_run_network, read_run_task
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
+from jaxphys.solvers.bordered import row_entries
 
 _NAMES = {FlowNetwork: "conductance", SpringNetwork: "stiffness", NodeNetwork: "k"}
 
@@ -134,7 +135,7 @@ def read_run_circuit(path: Path | str, *, realization: int | None = None, sample
                 raise InputError(f"variable `task_{name}` does not fit the others of its task.")
         force = inputs[sample] @ task["force"]
         values = inputs[sample] @ task["values"]
-        nodes, pairs, ground, floating = read_rows(rows, len(values))
+        nodes, pairs, ground, floating = read_rows(row_entries(rows), network.num_nodes, len(values))
     boundary = Boundary(
         network,
         held_nodes=nodes,

@@ -1,8 +1,8 @@
 """Linear algebra of bordered systems: numbers only, no physics."""
 
 from jaxphys.solvers.bordered import (
-    AbstractConstraints,
     AbstractSolver,
+    AnyConstraints,
     BorderedLU,
     Constraints,
     Dense,
@@ -16,8 +16,8 @@ from jaxphys.solvers.star_mesh import StarMesh, strain_moment
 from jaxphys.solvers.tracked_inverse import TrackedInverse
 
 __all__ = [
-    "AbstractConstraints",
     "AbstractSolver",
+    "AnyConstraints",
     "BorderedLU",
     "Constraints",
     "Dense",

@@ -6,7 +6,7 @@ calls; it differentiates through the solution, never through the factorisation.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,20 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxphys._checks import check_dense
 
 
-class AbstractConstraints(eqx.Module):
-    """The rows of `C x = d`, and what follows from them alone; see `Constraints`."""
-
-    rows: eqx.AbstractVar[Float[Array, "c n"]]
-    basis: eqx.AbstractVar[Float[Array, "n m"]]
-    lift: eqx.AbstractVar[Float[Array, "n c"]]
-
-    @property
-    @abstractmethod
-    def num_rows(self) -> int:
-        """c."""
-
-
-class Constraints(AbstractConstraints):
+class Constraints(eqx.Module):
     """What depends on the rows of `C x = d` alone, planned once on the host.
 
     - `rows`: C, `(c, n)`, of full rank.
@@ -48,6 +35,7 @@ class Constraints(AbstractConstraints):
 
     @property
     def num_rows(self) -> int:
+        """c."""
         return self.rows.shape[-2]
 
     def __init__(self, rows: np.ndarray, dtype: Any):
@@ -61,8 +49,18 @@ class Constraints(AbstractConstraints):
         self.basis = jnp.asarray(basis, dtype)
         self.lift = jnp.asarray(np.linalg.pinv(rows), dtype)
 
+    def row_entries(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of every row the coordinates that it reads, and its entries there. Runs on the host."""
+        return row_entries(np.asarray(self.rows))
 
-class SparseConstraints(AbstractConstraints):
+
+def row_entries(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of every row of a matrix where it is not zero, and what it is there."""
+    places = [np.flatnonzero(row) for row in rows]
+    return [(where, row[where]) for where, row in zip(places, rows, strict=True)]
+
+
+class SparseConstraints(eqx.Module):
     """What `Constraints` is for large networks: the entries of C alone, until a dense solver asks for more.
 
     - `places`: `(e, 2)` row and coordinate of every entry of the rows that read few coordinates.
@@ -81,7 +79,18 @@ class SparseConstraints(AbstractConstraints):
 
     @property
     def num_rows(self) -> int:
+        """c."""
         return self.num_chosen + self.motions.shape[-2]
+
+    def row_entries(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of every row the coordinates that it reads, and its entries there. Runs on the host."""
+        places, entries = np.asarray(self.places), np.asarray(self.entries)
+        # Entries stand in the order of their rows.
+        cuts = np.searchsorted(places[:, 0], np.arange(1, self.num_chosen))
+        chosen = zip(np.split(places[:, 1], cuts), np.split(entries, cuts), strict=True)
+        all_of_them = np.arange(self.motions.shape[-1])
+        motions = [(all_of_them, row) for row in np.asarray(self.motions)]
+        return [*(chosen if self.num_chosen else ()), *motions]
 
     @property
     def holds_nodes(self) -> bool:
@@ -109,6 +118,19 @@ class SparseConstraints(AbstractConstraints):
         return jnp.linalg.qr(self.rows.T, mode="complete")[0][:, self.num_rows :]
 
 
+AnyConstraints = Constraints | SparseConstraints
+
+
+class AtRest(NamedTuple):
+    """`(n, m)` states and `(c, m)` multipliers in float64, and what the worst column is worth."""
+
+    x: np.ndarray
+    reaction: np.ndarray
+    residual: float
+    definite: bool
+    doubt: float
+
+
 class AbstractSolver(eqx.Module):
     """A way to factor a bordered system and solve it for columns."""
 
@@ -119,11 +141,23 @@ class AbstractSolver(eqx.Module):
 
     @property
     def on_host(self) -> bool:
-        """Whether it solves networks at rest by their edges and outside of compiled programs (`SparseLU`)."""
+        """Whether it solves networks at rest by their edges and outside of compiled programs, by `rest`."""
         return False
 
+    def rest(
+        self,
+        k: Float[Array, " M"],
+        directions: Float[Array, "M q d"],
+        edges: Int[Array, "M 2"],
+        constraints: AnyConstraints,
+        force: Float[Array, "n m"],
+        values: Float[Array, "c m"],
+    ) -> AtRest:
+        """m states at rest: edge i feels `directions[i] @ (x_s - x_t)` and carries `k[i]` times that."""
+        raise NotImplementedError("Solvers on the host have this method; others have `factor` and `solve`.")
+
     @abstractmethod
-    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
         """Whatever `solve` needs of H, as a pytree of arrays."""
 
     @abstractmethod
@@ -131,7 +165,7 @@ class AbstractSolver(eqx.Module):
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -142,7 +176,7 @@ class AbstractSolver(eqx.Module):
         """Whether H is positive definite where C leaves it free."""
 
     def loss(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         """What share of itself a pivot may have lost to rounding, at worst; zero if the solver `is_relative`.
 
@@ -162,7 +196,7 @@ class BorderedLU(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
         rows = _stiffness_scale(hessian) * constraints.rows
         zeros = jnp.zeros((rows.shape[0], rows.shape[0]), hessian.dtype)
         bordered = jnp.block([[hessian, rows.T], [rows, zeros]])
@@ -172,7 +206,7 @@ class BorderedLU(AbstractSolver):
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -184,7 +218,7 @@ class BorderedLU(AbstractSolver):
         return jnp.all(jnp.isfinite(factors[1]))
 
     def loss(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         return _loss(factors[1], _terms(hessian, constraints))
 
@@ -203,7 +237,7 @@ class Dense(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
         if _is_pinned(constraints):
             return _cholesky(pinned(hessian, constraints, _stiffness_scale(hessian)))
         return _reduced_cholesky(hessian, constraints)
@@ -212,7 +246,7 @@ class Dense(AbstractSolver):
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -232,7 +266,7 @@ class Dense(AbstractSolver):
         return jnp.all(jnp.isfinite(factors))
 
     def loss(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         # Springs that pin outweigh whatever cancels where they act.
         is_pinned = _is_pinned(constraints)
@@ -240,7 +274,7 @@ class Dense(AbstractSolver):
 
 
 def pinned(
-    hessian: Float[Array, "n n"], constraints: AbstractConstraints, stiffness: Float[Array, ""]
+    hessian: Float[Array, "n n"], constraints: AnyConstraints, stiffness: Float[Array, ""]
 ) -> Float[Array, "n n"]:
     """`(1 - P) H (1 - P) + s P` with `P = C⁺C`: H with what is held pinned to springs of stiffness s.
 
@@ -252,7 +286,7 @@ def pinned(
     return hessian - crossing - crossing.T + both
 
 
-def _is_pinned(constraints: AbstractConstraints) -> bool:
+def _is_pinned(constraints: AnyConstraints) -> bool:
     """Whether rows are few enough for pinning to take fewer operations than a basis of the rest."""
     count, size = constraints.rows.shape
     return 0 < 8 * count <= size
@@ -264,7 +298,7 @@ def _stiffness_scale(hessian: Float[Array, "n n"]) -> Float[Array, ""]:
     return jnp.where(largest > 0, largest, 1)
 
 
-def _reduced_cholesky(hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Float[Array, "m m"]:
+def _reduced_cholesky(hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[Array, "m m"]:
     if constraints.rows.shape[0] == 0:
         return _cholesky(hessian)
     return _cholesky(constraints.basis.T @ hessian @ constraints.basis)
@@ -275,7 +309,7 @@ def _cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
 
 
-def _terms(hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Float[Array, " m"]:
+def _terms(hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[Array, " m"]:
     """What is added up, signs aside, to the diagonal of `Zᵀ H Z`: at most `Σ_a Z_ai² Σ_b |H_ab|`."""
     return (constraints.basis**2).T @ jnp.sum(jnp.abs(hessian), axis=1)
 
@@ -288,7 +322,7 @@ def _loss(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array,
 def solve_bordered(
     solver: AbstractSolver,
     hessian: Float[Array, "n n"],
-    constraints: AbstractConstraints,
+    constraints: AnyConstraints,
     force: Float[Array, "n m"],
     values: Float[Array, "c m"],
 ) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Bool[Array, ""], Float[Array, ""]]:

@@ -28,7 +28,7 @@ from jaxphys.solvers.block_plan import (
     kinds_of_rows,
     level_of,
 )
-from jaxphys.solvers.bordered import AbstractConstraints
+from jaxphys.solvers.bordered import AnyConstraints
 from jaxphys.solvers.elimination import plan_elimination
 
 # Bytes of factors that stay in cache.
@@ -170,7 +170,7 @@ class SparseCholesky(PlannedSolver):
         return False
 
     def factor(
-        self, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+        self, hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> tuple[Bool[Array, ""], Float[Array, ""]]:
         # Factors belong to graphs side by side and not to each realization: they are made anew in each solve.
         return batched(self, _definite_kernel, (hessian,))
@@ -179,7 +179,7 @@ class SparseCholesky(PlannedSolver):
         self,
         factors: tuple[Bool[Array, ""], Float[Array, ""]],
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -194,7 +194,7 @@ class SparseCholesky(PlannedSolver):
         self,
         factors: tuple[Bool[Array, ""], Float[Array, ""]],
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
     ) -> Float[Array, ""]:
         return factors[1]
 

@@ -7,28 +7,18 @@ that digits which rounding took from the diagonal of H come back.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxphys._checks import InputError
 from jaxphys.solvers.block_plan import grounded_coordinates
-from jaxphys.solvers.bordered import AbstractConstraints, AbstractSolver, SparseConstraints
+from jaxphys.solvers.bordered import AbstractSolver, AnyConstraints, AtRest, SparseConstraints
 
 _EPSILON = float(np.finfo(float).eps)
 # Columns that solve the unknowns for right-hand sides, and what pivots may have lost to rounding.
 _Inverse = Callable[[np.ndarray], np.ndarray]
-
-
-class AtRest(NamedTuple):
-    """`(n, m)` states and `(c, m)` multipliers in float64, and what the worst column is worth."""
-
-    x: np.ndarray
-    reaction: np.ndarray
-    residual: float
-    definite: bool
-    doubt: float
 
 
 class SparseLU(AbstractSolver):
@@ -58,14 +48,14 @@ class SparseLU(AbstractSolver):
     def on_host(self) -> bool:
         return True
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> NoReturn:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> NoReturn:
         _refuse()
 
     def solve(
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> NoReturn:
@@ -79,7 +69,7 @@ class SparseLU(AbstractSolver):
         k: Float[Array, " M"],
         directions: Float[Array, "M q d"],
         edges: Int[Array, "M 2"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> AtRest:
@@ -93,17 +83,16 @@ class SparseLU(AbstractSolver):
         return _at_rest(system, rows, np.asarray(force, float), np.asarray(values, float))
 
     def is_rigid(
-        self, directions: Float[Array, "M q d"], edges: Int[Array, "M 2"], constraints: AbstractConstraints
+        self, directions: Float[Array, "M q d"], edges: Int[Array, "M 2"], constraints: AnyConstraints
     ) -> bool:
         """Whether springs on these edges resist every motion that the rows leave free.
 
         Told by the pivots of equal springs: motions that are resisted a hundred roundings weakly are not
         told from free ones.
         """
-        directions, edges = np.asarray(directions), np.asarray(edges)
         rows = _Rows(constraints, directions.shape[-1])
-        system = _System(np.ones(len(edges)), directions, edges, size=len(rows.unknown))
-        inverse, loss = _factored(system, rows)
+        parts = np.ones(len(edges)), np.asarray(directions), np.asarray(edges)
+        inverse, loss = _factored(_System(*parts, size=len(rows.unknown)), rows)
         return inverse is not None and loss < 1e-2
 
 
@@ -164,7 +153,7 @@ class _Rows:
     where it is held.
     """
 
-    def __init__(self, constraints: AbstractConstraints, dimension: int):
+    def __init__(self, constraints: AnyConstraints, dimension: int):
         self.places, self.entries, self.motions, self.count = _entries(constraints)
         self.steps, tops = _forest(self.places, self.entries, self.motions.shape[1], dimension)
         own = np.arange(len(tops))
@@ -228,7 +217,7 @@ def _numbered(chosen: np.ndarray) -> np.ndarray:
 
 
 def _entries(
-    constraints: AbstractConstraints,
+    constraints: AnyConstraints,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Rows and coordinates of entries, the entries, dense motions, and the number of rows before these."""
     if isinstance(constraints, SparseConstraints):

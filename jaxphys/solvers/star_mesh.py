@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import InputError
 from jaxphys.solvers.batching import PlannedSolver, batched, loop, of_one_width, rows_at, to_last_axis
-from jaxphys.solvers.bordered import AbstractConstraints
+from jaxphys.solvers.bordered import AnyConstraints
 from jaxphys.solvers.elimination import Draft, Elimination, Room, Stage, draft_elimination
 
 
@@ -97,7 +97,7 @@ class StarMesh(PlannedSolver):
     def is_relative(self) -> bool:
         return True
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Bool[Array, ""]:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Bool[Array, ""]:
         # Elimination costs no more than a solve and goes with each; what is left is to look at the signs.
         diagonal = jnp.eye(hessian.shape[0], dtype=bool)
         return jnp.all(diagonal | (hessian <= 0)) & jnp.all(jnp.isfinite(hessian))
@@ -106,7 +106,7 @@ class StarMesh(PlannedSolver):
         self,
         factors: Bool[Array, ""],
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:

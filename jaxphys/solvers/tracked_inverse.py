@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import require
-from jaxphys.solvers.bordered import AbstractConstraints, AbstractSolver, Dense
+from jaxphys.solvers.bordered import AbstractSolver, AnyConstraints, Dense
 
 # The largest step, as the norm of C K with unit diagonal of K, that is followed. Below 1 no eigenvalue of H
 # changes its sign on the way, so what was positive definite stays so; at ½ errors at most double.
@@ -74,14 +74,14 @@ class TrackedInverse(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AbstractConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
         return Dense().factor(hessian, constraints)
 
     def solve(
         self,
         factors: Any,
         hessian: Float[Array, "n n"],
-        constraints: AbstractConstraints,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -91,7 +91,7 @@ class TrackedInverse(AbstractSolver):
         return Dense().is_definite(factors)
 
     def loss(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AbstractConstraints
+        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         return Dense().loss(factors, hessian, constraints)
 
