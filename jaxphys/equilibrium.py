@@ -133,7 +133,7 @@ def check_boundary(
     check_single(network)
     check_kind("boundary", boundary, Boundary, "a `Boundary`")
     check_solver(solver)
-    rows = boundary.rows
+    rows = boundary.constraints.rows_like
     require(
         rows.ndim == 2, "boundary", "be that of one network", "it is stacked; use `jax.vmap` or `jp.member`"
     )
@@ -153,7 +153,7 @@ def check_solver(solver: Any) -> None:
         check_kind("solver", solver, AbstractSolver, "a solver, as `Dense()`")
 
 
-def check_precision(argument: str, network: AbstractNetwork, array: Array) -> None:
+def check_precision(argument: str, network: AbstractNetwork, array: Any) -> None:
     """Raise `InputError` unless an array is as precise as the network."""
     require(
         array.dtype == network.k.dtype,

@@ -38,6 +38,11 @@ class Constraints(eqx.Module):
         """c."""
         return self.rows.shape[-2]
 
+    @property
+    def rows_like(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the rows."""
+        return jax.ShapeDtypeStruct(self.rows.shape, self.rows.dtype)
+
     def __init__(self, rows: np.ndarray, dtype: Any):
         count, size = rows.shape
         selected = np.flatnonzero(np.any(rows != 0, axis=0))
@@ -81,6 +86,12 @@ class SparseConstraints(eqx.Module):
     def num_rows(self) -> int:
         """c."""
         return self.num_chosen + self.motions.shape[-2]
+
+    @property
+    def rows_like(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the rows."""
+        shape = (*self.entries.shape[:-1], self.num_rows, self.motions.shape[-1])
+        return jax.ShapeDtypeStruct(shape, self.entries.dtype)
 
     def row_entries(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Of every row the coordinates that it reads, and its entries there. Runs on the host."""
