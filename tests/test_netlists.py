@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jaxphys import InputError
+from jaxphys import InputError, cli
 from jaxphys.io import export_file, read_netlist, read_network
 from jaxphys.io.circuits import parse_netlist
 from jaxphys.io.spice import to_value
@@ -335,3 +335,19 @@ def test_what_is_exported_is_read_to_the_last_digit(tmp_path):
         read_network(tmp_path / "first.cir")
     (tmp_path / "first.cir").write_text(text.replace("L1 c d", "V9 c d"))
     assert read_network(tmp_path / "first.cir").network.num_edges == 3
+
+
+def test_what_is_too_large_for_dense_algebra_is_refused_by_its_file(tmp_path, capsys):
+    """A chain that comes to rest at once has no spectrum to inspect: its size is counted before."""
+    lines = [f"R{i} n{i} n{i + 1} 1k" for i in range(4200)]
+    (tmp_path / "net.cir").write_text("\n".join(["title", "V1 n0 0 1", *lines, "R n4200 0 1k"]))
+    state = read_netlist(tmp_path / "net.cir").equilibrate()
+    assert_close(state.x[1], 4200 / 4201, relative=1e-14)
+    arguments = ["inspect", str(tmp_path / "net.cir"), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert "its network must have at most 4000 coordinates, but it has 4202" in message
+    assert "Argument" not in message
+    assert not (tmp_path / "out").exists()
+    export_file(tmp_path / "net.cir", tmp_path / "again.cir", as_netlist=True)
+    assert read_netlist(tmp_path / "again.cir").network.num_nodes == 4202

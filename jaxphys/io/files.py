@@ -38,6 +38,7 @@ MOST_ENTRIES = 16_000_000
 """Entries of a matrix: 4000 by 4000."""
 LONGEST_LABEL = 200
 _LONGEST_LINE = 2**20
+_HELD_BY_FILES = "network|topology|edges|positions|box|k|matrix|responses|errors|driven|labels"
 _MOST_ARRAYS = 64
 # Linear in the length of what it is tried on, unlike patterns in which digits can be split in two ways.
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -131,11 +132,15 @@ def _without_paths(flags: str) -> str:
 
 @contextlib.contextmanager
 def about(path: Path | str) -> Iterator[None]:
-    """Let every complaint begin with the file that it is about."""
+    """Let every complaint begin with the file that it is about.
+
+    What functions call their arguments is what the file holds: whoever named the file passed none of them.
+    """
     try:
         yield
     except InputError as error:
-        raise InputError(f"File {_shown_path(path)}: {error}") from None
+        complaint = re.sub(rf"^Argument `({_HELD_BY_FILES})`", r"its \1", str(error))
+        raise InputError(f"File {_shown_path(path)}: {complaint}") from None
     except MemoryError:
         raise InputError(f"File {_shown_path(path)}: it needs more memory than there is.") from None
 
