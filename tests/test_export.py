@@ -74,7 +74,7 @@ def test_ngspice_agrees_on_a_network_that_floats_with_a_drop_held(tmp_path):
     network = jp.FlowNetwork(jp.erdos_renyi(10, 16, jax.random.key(2)), k=np.geomspace(0.1, 10, 16))
     boundary = jp.Boundary(network, held_drops=[(2, 7)], free_modes="project")
     force = jnp.zeros(10).at[4].set(0.3)
-    circuit = Circuit(network, boundary, force, jnp.array([0.5]), tuple(map(str, range(10))))
+    circuit = Circuit(network, boundary, force, jnp.array([0.5]))
     ours = np.asarray(circuit.equilibrate().x)
     assert_close(ours[2] - ours[7], 0.5, relative=1e-12)
     theirs = simulated(netlist(circuit), tmp_path)

@@ -18,11 +18,11 @@ Often Y is singular: a node that is to move against its force is proved wrong by
 length comes near a face of the cone and stays outside by rounding's root. Newton steps on the face itself,
 `Nᵀ Σ (c_r + δc_r) S_r N = 0` with N the modes that Y nearly lacks, take c onto it to rounding.
 
-What is checked at the end are inequalities that hold whatever was rounded on the way. Let `ρ = (m + 4) ε` be
-the rounding of a Y whose terms `|c_r| |a_r| |f_r|` add up to 1. Then `⟨Y, G⟩ ≥ (min(0, λ_min(Y)) - ρ) tr G`, and
-none performs the tasks if `c · t` is below that for all G up to `ε^-½` times the size that the tasks ask for at
-least, `max |t_r| / |a_r| |f_r|`; or if `λ_min(Y) > ρ` and `c · t < 0`. Where `c · t` is zero to rounding it is
-asked instead that `⟨Y, G⟩` is positive for all G that are not singular to rounding, `λ_min(G) ≥ 100 ρ tr G`.
+What is checked at the end are inequalities that hold whatever was rounded on the way. Let `ρ = (m + 4) ε`
+be the rounding of a Y whose terms `|c_r| |a_r| |f_r|` add up to 1. Then
+`⟨Y, G⟩ ≥ (min(0, λ_min(Y)) - ρ) tr G`, and none performs the tasks if `c · t` is below that for all G up to
+`ε^-½` times the size that the tasks ask for at least, `max |t_r| / |a_r| |f_r|`; or if `λ_min(Y) > ρ` and
+`c · t < 0`. Where `c · t` is zero to rounding it is asked instead that `⟨Y, G⟩` is positive for all G that are not singular to rounding, `λ_min(G) ≥ 100 ρ tr G`.
 
 For node networks that is the whole truth. For flow and spring networks with `k ≥ 0` it is a relaxation: their
 responses are some of the positive definite matrices on the subspace that the boundary leaves free. "Not
@@ -60,12 +60,12 @@ class Learnability(eqx.Module):
 
     - `decision`: a `Decision` code, taken from the certificate after that was checked against the tasks.
     - `response`: `(n, n)` G, positive definite where the boundary leaves it free; NaN unless learnable.
-    - `separator`: `(n, n)` `Y = Σ c_r S_r` and `multipliers`, `(q,)` c, with `Σ |c_r| |a_r| |f_r| = 1`; NaN but
-      where the tasks are not learnable.
+    - `separator`: `(n, n)` `Y = Σ c_r S_r` and `multipliers`, `(q,)` c, with `Σ |c_r| |a_r| |f_r| = 1`; NaN
+      but where the tasks are not learnable.
     - `margin`: how far the certificate is from the edge: the smallest eigenvalue over the largest, of G or Y;
       0 for a singular Y, and for one that vanishes because the tasks contradict one another.
-    - `residual`: of G, `max |⟨S_r, G⟩ - t_r| / max |t_r|`; of Y, `c · t` over the largest `|t_r| / |a_r| |f_r|`:
-      negative, or zero to rounding where only a singular G would do.
+    - `residual`: of G, `max |⟨S_r, G⟩ - t_r| / max |t_r|`; of Y, `c · t` over the largest
+      `|t_r| / |a_r| |f_r|`: negative, or zero to rounding where only a singular G would do.
     - `iterations`: Newton steps taken.
     """
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ from jaxphys._checks import InputError
 from jaxphys.equilibrium import Boundary, State, equilibrate
 from jaxphys.io.files import MOST_NODES, about, read_text, shown, write_atomically
 from jaxphys.io.spice import GROUND, Part, read_parts
-from jaxphys.networks import FlowNetwork
+from jaxphys.networks import FlowNetwork, Node, check_single
 from jaxphys.solvers import AbstractSolver
 from jaxphys.topology import component_labels, from_edges
 
@@ -23,7 +23,7 @@ NETLISTS = (".cir", ".sp", ".spice", ".net", ".ckt")
 class Circuit(NamedTuple):
     """A flow network between sources.
 
-    - `network`: a `FlowNetwork`, conductances in siemens. `labels`: `(N,)` names of its nodes.
+    - `network`: a `FlowNetwork`, conductances in siemens. `labels`: `(N,)` what its nodes are called.
     - `boundary`: nodes, and drops between nodes, that voltage sources hold, and grounds.
     - `force`: `(N,)` currents into the nodes, in amperes. `values`: `(h,)` voltages that are held, in volts.
     """
@@ -32,7 +32,10 @@ class Circuit(NamedTuple):
     boundary: Boundary
     force: Float[Array, " N"]
     values: Float[Array, " h"]
-    labels: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.network.node_names
 
     def equilibrate(self, *, solver: AbstractSolver | None = None) -> State:
         """The circuit at rest: `x` are the voltages of its nodes."""
@@ -42,15 +45,15 @@ class Circuit(NamedTuple):
 def make_circuit(
     network: FlowNetwork,
     *,
-    held: Mapping[int, float] | None = None,
-    drops: Mapping[tuple[int, int], float] | None = None,
-    ground: Sequence[int] = (),
-    currents: Mapping[int, float] | None = None,
-    labels: Sequence[str] | None = None,
+    held: Mapping[Any, float] | None = None,
+    drops: Mapping[Any, float] | None = None,
+    ground: Sequence[Node] = (),
+    currents: Mapping[Any, float] | None = None,
 ) -> Circuit:
     """A circuit from what its sources do: `held` volts and `currents` in amperes by node, `drops` by pairs.
 
-    Raises `InputError` as `Boundary` does, and where currents name a node that does not exist.
+    Nodes go by number or by name. Raises `InputError` as `Boundary` does, where currents name a node that
+    does not exist, and for an ensemble.
 
     >>> import jaxphys as jp
     >>> from jaxphys.io import make_circuit
@@ -58,19 +61,14 @@ def make_circuit(
     >>> make_circuit(divider, held={0: 1.0}, ground=[2]).equilibrate().x.round(3).tolist()
     [1.0, 0.25, 0.0]
     """
+    check_single(network)
     held, drops, currents = dict(held or {}), dict(drops or {}), dict(currents or {})
     boundary = Boundary(network, held_nodes=list(held), held_drops=list(drops), ground=list(ground))
     force = np.zeros(network.num_nodes)
-    for node, current in currents.items():
-        if not 0 <= node < network.num_nodes:
-            raise InputError(
-                f"Argument `currents` must name nodes below {network.num_nodes}, but names {node}."
-            )
-        force[node] += current
+    np.add.at(force, network.node_numbers(list(currents), "currents"), list(currents.values()))
     dtype = network.k.dtype
     values = jnp.asarray([*held.values(), *drops.values()], dtype)
-    named = tuple(labels) if labels is not None else tuple(map(str, range(network.num_nodes)))
-    return Circuit(network, boundary, jnp.asarray(force, dtype), values, named)
+    return Circuit(network, boundary, jnp.asarray(force, dtype), values)
 
 
 def save_netlist(circuit: Circuit, path: Path | str, *, title: str = "jaxphys") -> None:
@@ -180,15 +178,13 @@ def _circuit(parts: Sequence[Part]) -> Circuit:
             if part.kind == "i" and number[end.lower()] != ground:
                 node = number[end.lower()]
                 currents[node] = currents.get(node, 0.0) + sign * part.value
+    topology = from_edges(edges, num_nodes=len(written), names=list(written.values()))
     return make_circuit(
-        FlowNetwork(
-            from_edges(edges, num_nodes=len(written)), k=np.array([1 / part.value for part in resistors])
-        ),
+        FlowNetwork(topology, k=np.array([1 / part.value for part in resistors])),
         held=held,
         drops=drops,
         ground=[ground] if GROUND in written else [],
         currents=currents,
-        labels=list(written.values()),
     )
 
 

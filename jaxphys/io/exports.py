@@ -57,16 +57,16 @@ def export_file(
             raise InputError(f"a circuit is a flow network, but it holds a {type(network).__name__}.")
         if not held and not ground:
             raise InputError("a netlist needs a node that is held or grounded, but none is named.")
-        number = {label: i for i, label in enumerate(labels)}
         for node in (*(held or ()), *(currents or ()), *ground):
-            if node not in number:
+            if node not in labels:
                 raise InputError(f"it has no node {shown(node)}; its first ones are {', '.join(labels[:5])}.")
+        # By number: where names are but numbers, nodes have no others.
+        number = {label: i for i, label in enumerate(labels)}
         circuit = make_circuit(
             network,
             held={number[node]: value for node, value in (held or {}).items()},
             currents={number[node]: value for node, value in (currents or {}).items()},
             ground=[number[node] for node in ground],
-            labels=labels,
         )
     save_netlist(circuit, out)
 
@@ -121,7 +121,7 @@ def read_run_circuit(path: Path | str, *, realization: int | None = None, sample
     """
     with about(path):
         realization = read_run_network(path, realization).realization
-    network, labels = read_network(path, realization=realization)
+    network = read_network(path, realization=realization).network
     with about(path):
         if not isinstance(network, FlowNetwork):
             raise InputError(f"a circuit is a flow network, but it holds a {type(network).__name__}.")
@@ -144,7 +144,7 @@ def read_run_circuit(path: Path | str, *, realization: int | None = None, sample
         free_modes="project" if floating else "forbid",
     )
     dtype = network.k.dtype
-    return Circuit(network, boundary, jnp.asarray(force, dtype), jnp.asarray(values, dtype), labels)
+    return Circuit(network, boundary, jnp.asarray(force, dtype), jnp.asarray(values, dtype))
 
 
 def _parts(
