@@ -22,7 +22,8 @@ What is checked at the end are inequalities that hold whatever was rounded on th
 be the rounding of a Y whose terms `|c_r| |a_r| |f_r|` add up to 1. Then
 `⟨Y, G⟩ ≥ (min(0, λ_min(Y)) - ρ) tr G`, and none performs the tasks if `c · t` is below that for all G up to
 `ε^-½` times the size that the tasks ask for at least, `max |t_r| / |a_r| |f_r|`; or if `λ_min(Y) > ρ` and
-`c · t < 0`. Where `c · t` is zero to rounding it is asked instead that `⟨Y, G⟩` is positive for all G that are not singular to rounding, `λ_min(G) ≥ 100 ρ tr G`.
+`c · t < 0`. Where `c · t` is zero to rounding it is asked instead that `⟨Y, G⟩` is positive for all G that
+are not singular to rounding, `λ_min(G) ≥ 100 ρ tr G`.
 
 For node networks that is the whole truth. For flow and spring networks with `k ≥ 0` it is a relaxation: their
 responses are some of the positive definite matrices on the subspace that the boundary leaves free. "Not
