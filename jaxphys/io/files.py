@@ -41,7 +41,11 @@ _LONGEST_LINE = 2**20
 _HELD_BY_FILES = "network|topology|edges|positions|box|k|matrix|responses|errors|driven|labels"
 _MOST_ARRAYS = 64
 # Linear in the length of what it is tried on, unlike patterns in which digits can be split in two ways.
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
+# As C's %a and Python's float.hex write them: exact.
+_HEXADECIMAL = re.compile(
+    r"[+-]?0[xX](?:[0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?|\.[0-9a-fA-F]+)[pP][+-]?\d{1,9}", re.ASCII
+)
 
 
 def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
@@ -140,12 +144,13 @@ def about(path: Path | str) -> Iterator[None]:
         yield
     except InputError as error:
         complaint = re.sub(rf"^Argument `({_HELD_BY_FILES})`", r"its \1", str(error))
-        raise InputError(f"File {_shown_path(path)}: {complaint}") from None
+        raise InputError(f"File {shown_path(path)}: {complaint}") from None
     except MemoryError:
-        raise InputError(f"File {_shown_path(path)}: it needs more memory than there is.") from None
+        raise InputError(f"File {shown_path(path)}: it needs more memory than there is.") from None
 
 
-def _shown_path(path: Path | str) -> str:
+def shown_path(path: Path | str) -> str:
+    """The name of a file in a message."""
     # A name may hold line breaks, terminal codes or bytes that no terminal can show.
     name = str(path)
     return name if name.isprintable() else ascii(name)
@@ -185,25 +190,30 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def read_text(path: Path | str, *, older: bool = False) -> str:
-    """The text of a UTF-8 file of at most `LARGEST_FILE` bytes; raises `InputError`.
+    """The text of a file of at most `LARGEST_FILE` bytes: UTF-8, or UTF-16 that begins with its mark.
 
-    With `older`, UTF-16 and Latin-1 are read too: what programs for Windows write.
+    Raises `InputError`. Other encodings do not tell themselves from each other, and are not guessed, unless
+    by `older`: then UTF-16 without its mark and Latin-1 are read too, as programs for Windows write them.
     """
     content = read_bytes(path)
+    encoding = _encoding(content, older)
     try:
-        text = content.decode(_encoding(content) if older else "utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(
-            f"it cannot be read: byte {error.start} is no UTF-8 text; save it as UTF-8."
+            f"it cannot be read: byte {error.start} is no {"UTF-16" if encoding.startswith("utf-16") else "UTF-8"} text; save it as UTF-8."
         ) from None
     if "\0" in text:
         raise InputError(f"it cannot be read: character {text.index(chr(0))} is NUL, so it is no text.")
     return text
 
 
-def _encoding(content: bytes) -> str:
+def _encoding(content: bytes, older: bool) -> str:
+    # What spreadsheets call Unicode text.
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
+    if not older:
+        return "utf-8-sig"
     # Every second byte of plain text in UTF-16 is zero; whoever leaves out its mark writes low bytes first.
     if content[1:200:2] and content[1:200:2].count(0) > 0.7 * len(content[1:200:2]):
         return "utf-16-le"
@@ -224,10 +234,12 @@ def shown(value: Any) -> str:
 
 
 def to_number(value: Any) -> float:
-    """A finite number from a cell of text or a JSON value; NaN if it is none."""
+    """A finite number from a cell of text or a JSON value; NaN if it is none.
+
+    Text may be written as Fortran does (`1.5D-3`) or, with its exponent, in hexadecimal (`0x1.8p+1`).
+    """
     if isinstance(value, str):
-        text = value.strip()
-        number = float(text) if _NUMBER.fullmatch(text) else math.nan
+        number = _from_text(value.strip())
     elif isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -236,6 +248,17 @@ def to_number(value: Any) -> float:
     else:
         return math.nan
     return number if math.isfinite(number) else math.nan
+
+
+def _from_text(text: str) -> float:
+    if _NUMBER.fullmatch(text):
+        return float(text.replace("d", "e").replace("D", "e"))
+    if _HEXADECIMAL.fullmatch(text):
+        try:
+            return float.fromhex(text)
+        except OverflowError:
+            return math.nan
+    return math.nan
 
 
 def no_number(value: Any, where: str, must: str = "a finite number") -> InputError:
@@ -247,7 +270,12 @@ def no_number(value: Any, where: str, must: str = "a finite number") -> InputErr
 
 
 def to_label(value: Any, where: str) -> str:
-    """The name of a node from a file: text or an integer, of at most `LONGEST_LABEL` printable characters."""
+    """The name of a node from a file: text or an integer, of at most `LONGEST_LABEL` printable characters.
+
+    Tuples, which name the nodes of lattices in networkx and are lists in JSON, become what Python prints.
+    """
+    if isinstance(value, list) and 0 < len(value) < LONGEST_LABEL and all(map(_is_plain, value)):
+        value = str(tuple(value))
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InputError(f"{where} must be text or an integer, but it is {shown(value)}.")
     label = str(value).strip()
@@ -261,15 +289,19 @@ def to_label(value: Any, where: str) -> str:
     return label
 
 
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
 def check_names(found: Iterable[str], known: Iterable[str], what: str) -> None:
     """Refuse a name that is nearly one of the known names: ignored in silence, it would change the result."""
     found, known = dict.fromkeys(found), list(known)
-    plain = {_plain(name): name for name in known}
+    letters = {plain(name): name for name in known}
     # Comparing takes long, and nobody names more.
     for name in itertools.islice(found, 1000):
         if name in known:
             continue
-        near = plain.get(_plain(name))
+        near = letters.get(plain(name))
         if near is None and len(name) < LONGEST_LABEL:
             close = difflib.get_close_matches(name, [each for each in known if len(each) > 3], 1, 0.85)
             near = close[0] if close else None
@@ -286,7 +318,8 @@ def check_different(names: Iterable[str], what: str) -> None:
         seen.add(name)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """The letters and digits of a name, in lower case."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
@@ -342,8 +375,13 @@ def _lines(text: str) -> Iterator[str]:
         yield line
 
 
-def read_archive(path: Path | str, wanted: Iterable[str]) -> dict[str, np.ndarray]:
-    """The wanted arrays of an `.npz` archive, numbers or text; others are left alone. Raises `InputError`."""
+def read_archive(
+    path: Path | str, wanted: Iterable[str], *, others: Callable[[str], bool] | None = None
+) -> dict[str, np.ndarray]:
+    """The wanted arrays of an `.npz` archive, numbers or text; others are left alone. Raises `InputError`.
+
+    With `others` all arrays are read, and those that are none only refused where `others(name)` is true.
+    """
     content = read_bytes(path)
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
@@ -354,7 +392,8 @@ def read_archive(path: Path | str, wanted: Iterable[str]) -> dict[str, np.ndarra
     if len(names) > _MOST_ARRAYS or len(set(names)) < len(names):
         raise InputError(f"it must hold at most {_MOST_ARRAYS} arrays of different names.")
     for member, name in zip(members, names, strict=True):
-        if not (name.isidentifier() and member.filename.endswith(".npy")):
+        # Any text can be a name in numpy.savez; what would be a path is none.
+        if not (re.fullmatch(r"[^/\\]+", name) and name.isprintable() and member.filename.endswith(".npy")):
             raise InputError(f"it holds {shown(member.filename)}, which is no name that numpy.savez gives.")
     unpacked = sum(member.file_size for member in members)
     if unpacked > LARGEST_ARRAYS:
@@ -367,11 +406,14 @@ def read_archive(path: Path | str, wanted: Iterable[str]) -> dict[str, np.ndarra
             # Opened even if unwanted: a damaged name is told from another one by its second copy alone.
             with archive.open(member) as file:
                 # Not more than the archive promised, whatever comes out.
-                packed = file.read(member.file_size) if name in wanted else b""
+                packed = file.read(member.file_size) if name in wanted or others else b""
         except Exception:  # zlib, lzma, bz2 and zipfile each have their own.
             raise InputError(f"array {shown(name)} cannot be unpacked: the archive is broken.") from None
-        if name in wanted:
+        if name in wanted or (others and others(name)):
             arrays[name] = to_array(packed, f"array `{name}`")
+        elif others:
+            with contextlib.suppress(InputError):
+                arrays[name] = to_array(packed, f"array `{name}`")
     return arrays
 
 
