@@ -152,12 +152,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare a network that someone else trained or measured with untrained networks made "
         "from it. Writes findings.json, findings.nc, figures/ and report.html into the output folder. FILE "
         "holds a network or measured responses (.csv, .tsv, .json, .graphml, .npz, .npy, run.nc; see "
-        "docs/files.md) or a protein (.pdb).",
+        "docs/files.md) or a protein (.pdb, .cif).",
         epilog="example: jaxphys inspect network.csv --kind flow --out findings --draws 1000",
     )
     inspect.add_argument("file", metavar="FILE", type=Path, help="what to look at")
     inspect.add_argument("--out", metavar="DIR", type=_output, help="output folder")
-    inspect.add_argument("--kind", metavar="KIND", help="flow, spring or node, where the file does not say")
+    _add_meaning(inspect)
+    inspect.add_argument(
+        "--matrix",
+        metavar="MEANING",
+        help="of a square of numbers: responses, adjacency, laplacian or hessian",
+    )
     inspect.add_argument(
         "--realization", metavar="N", type=int, help="which network of a run (default: typical)"
     )
@@ -198,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("file", metavar="FILE", type=Path, help="what to write anew")
     export.add_argument("--to", metavar="FORMAT", choices=tuple(_SUFFIXES), required=True, help=_FORMATS)
     export.add_argument("--out", metavar="FILE", type=_output, help="where to (default: beside FILE)")
-    export.add_argument("--kind", metavar="KIND", help="flow, spring or node, where the file does not say")
+    _add_meaning(export)
     export.add_argument(
         "--realization", metavar="N", type=int, help="which network of a run (default: typical)"
     )
@@ -260,6 +265,18 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--cores", metavar="N", type=int, default=1, help="cores to keep to (default: 1)")
     bench.set_defaults(run=_bench)
     return parser
+
+
+def _add_meaning(command: argparse.ArgumentParser) -> None:
+    """What a user says of a network file that does not say it."""
+    command.add_argument("--kind", metavar="KIND", help="flow, spring or node, where the file does not say")
+    strengths = command.add_mutually_exclusive_group()
+    strengths.add_argument(
+        "--values",
+        metavar="NAME=MEANING",
+        help="which values of edges are their strengths, as in weight=conductance or 'x=resistance (kOhm)'",
+    )
+    strengths.add_argument("--unweighted", action="store_true", help="take every k for 1")
 
 
 def _train(parsed: argparse.Namespace) -> int:
@@ -434,6 +451,9 @@ def _inspect(parsed: argparse.Namespace) -> int:
         realization=parsed.realization,
         cutoff=parsed.cutoff,
         graph=parsed.graph,
+        values=parsed.values,
+        unweighted=parsed.unweighted,
+        matrix=parsed.matrix,
         num_null=parsed.draws,
         significance=parsed.significance,
         seed=parsed.seed,
@@ -478,6 +498,8 @@ def _export(parsed: argparse.Namespace) -> int:
         held=_numbers(parsed.hold, "--hold"),
         currents=_numbers(parsed.current, "--current"),
         ground=parsed.ground,
+        values=parsed.values,
+        unweighted=parsed.unweighted,
     )
     print(f"wrote {out}")
     return 0

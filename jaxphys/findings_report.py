@@ -29,7 +29,7 @@ from jaxphys.io.files import about, check_own_folder, jsonable
 from jaxphys.io.runs import write_netcdf
 from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.plots import number_text
-from jaxphys.proteins import elastic_network, read_structure
+from jaxphys.proteins import STRUCTURES, elastic_network, read_structure
 from jaxphys.report import page_frame, png
 from jaxphys.topology import Topology, from_edges
 
@@ -46,12 +46,16 @@ def inspect_file(
     realization: int | None = None,
     cutoff: float | None = None,
     graph: Path | str | None = None,
+    values: str | None = None,
+    unweighted: bool = False,
+    matrix: str | None = None,
     **options: Any,
 ) -> Findings:
-    """Inspect what a file holds: a network, measured responses, or (by the suffix `.pdb`) a protein.
+    """Inspect what a file holds: a network, measured responses, or (`.pdb`, `.ent`, `.cif`) a protein.
 
     `graph` names a file with the edges of a flow network whose measured responses the first one holds; nodes
-    go by their names. `kind` and `realization` are those of `jaxphys.io.read_measured`, `cutoff` is that of
+    go by their names. `kind`, `realization`, `values`, `unweighted` and `matrix` are those of
+    `jaxphys.io.read_measured`, `cutoff` is that of
     `elastic_network` (15 Å if left out), and `options` are those of `inspect_network`. Proteins become
     springs of equal k, whose placement tells nothing; their maps do.
 
@@ -66,14 +70,19 @@ def inspect_file(
     ('All k are equal: there is nothing in them to read.',)
     """
     path = Path(path)
-    if path.suffix.lower() in (".pdb", ".ent"):
+    if path.suffix.lower() in STRUCTURES:
         structure = read_structure(path)
         with about(path):
             require(kind in (None, "spring"), "kind", "be spring for a protein", f"it is {kind}")
             require(realization is None, "realization", "be left out for a protein", f"it is {realization}")
+            said = {"values": values, "unweighted": unweighted or None, "matrix": matrix}
+            for name, value in said.items():
+                require(value is None, name, "be left out for a protein", f"it is {value}")
             network = elastic_network(structure.positions, cutoff=15.0 if cutoff is None else cutoff)
             return inspect_network(network, labels=tuple(structure.residues), **options)
-    found = read_measured(path, kind=kind, realization=realization)
+    found = read_measured(
+        path, kind=kind, realization=realization, values=values, unweighted=unweighted, matrix=matrix
+    )
     if graph is not None:
         topology = _graph_of(graph, path, found)
         options["topology"] = topology
@@ -92,7 +101,8 @@ def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) 
     """The graph of a file, its nodes in the order in which another file names them."""
     with about(path):
         require(isinstance(found, ResponseFile), "graph", "come with measured responses", "this is a network")
-    named = read_network(graph)
+    # Who touches whom is all that is asked of it.
+    named = read_network(graph, unweighted=True)
     with about(Path(graph)):
         network = named.network
         require(

@@ -14,6 +14,8 @@ from jaxphys._checks import InputError, check_kind, require, to_array
 from jaxphys.networks import SpringNetwork
 from jaxphys.topology import from_edges, rigid_motions
 
+STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
+"""Suffixes of structure files."""
 # Files from strangers are bounded: the largest structures of the archive in this format have 99 999 atoms.
 _MOST_BYTES = 64 * 2**20
 _MOST_RESIDUES = 5000

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 
 import h5py
@@ -90,7 +91,9 @@ def test_edge_lists_as_spreadsheets_write_them(tmp_path):
     network, labels = read_network(written(tmp_path, "a.csv", text.encode()))
     assert labels[0] == "röhre"
     assert network.k.tolist() == K
-    assert read_network(written(tmp_path, "b.csv", "source,target\na,b\n")).network.k.tolist() == [1.0]
+    excel = written(tmp_path, "b.csv", edge_list("\t").replace("\n", "\r\n").encode("utf-16"))
+    assert read_network(excel).network.k.tolist() == K
+    assert read_network(excel).labels == labels
 
 
 def test_edge_lists_with_positions_are_springs_where_they_say_so(tmp_path):
@@ -104,7 +107,7 @@ def test_edge_lists_with_positions_are_springs_where_they_say_so(tmp_path):
     assert isinstance(load_network(path), jp.FlowNetwork)
     assert isinstance(read_network(path, kind="spring").network, jp.SpringNetwork)
     space = "source,target,source_x,source_y,source_z,target_x,target_y,target_z\na,b,0,0,0,1,2,3\n"
-    network = load_network(written(tmp_path, "c.csv", space))
+    network = load_network(written(tmp_path, "c.csv", space), unweighted=True)
     assert network.topology.positions.tolist() == [[0, 0, 0], [1, 2, 3]]
 
 
@@ -126,6 +129,10 @@ def test_graphml(tmp_path):
     assert isinstance(read_network(path, kind="flow").network, jp.FlowNetwork)
 
 
+# What a caller says of files whose values do not say what they are.
+SAID = {"weight": {"values": "weight=conductance"}, None: {"unweighted": True}}
+
+
 @pytest.mark.parametrize("quantity", ["k", "conductance", "resistance", "weight", None])
 def test_graphml_of_networkx(quantity, tmp_path):
     graph = nx.random_regular_graph(3, 10, seed=1)
@@ -136,7 +143,7 @@ def test_graphml_of_networkx(quantity, tmp_path):
     for node in graph:
         graph.nodes[node]["pos"] = f"({hash(node) % 7}, 0.5)"
     nx.write_graphml(graph, tmp_path / "a.graphml")
-    network, labels = read_network(tmp_path / "a.graphml")
+    network, labels = read_network(tmp_path / "a.graphml", **SAID.get(quantity, {}))
     assert labels == tuple(map(str, graph))
     assert network.num_nodes == 11
     assert network.topology.positions[:, 1].tolist() == [0.5] * 11
@@ -158,7 +165,8 @@ def test_node_link_data_of_networkx(listed, quantity, tmp_path):
         graph.add_node(name, x=x, y=y)
     for (a, b), k in zip(EDGES, K, strict=True):
         graph.add_edge(NAMES[a], NAMES[b], **{quantity: k})
-    network, labels = read_network(written(tmp_path, "a.json", nx.node_link_data(graph, edges=listed)))
+    path = written(tmp_path, "a.json", nx.node_link_data(graph, edges=listed))
+    network, labels = read_network(path, **SAID.get(quantity, {}))
     assert isinstance(network, jp.SpringNetwork if quantity == "stiffness" else jp.FlowNetwork)
     assert labels == tuple(NAMES)
     assert network.topology.positions.tolist() == POSITIONS
@@ -173,19 +181,22 @@ def test_labels_of_our_own_json_are_numbers(tmp_path):
     assert read.labels == ("0", "1", "2", "3")
 
 
-def test_parallel_edges_only_where_the_file_declares_them(tmp_path):
-    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 0)]), [1.0, 2.0])
+def test_our_own_json_says_whether_it_has_parallel_edges(tmp_path):
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 0)]), [1.0, 1.0])
     save_network(network, tmp_path / "a.json")
     assert_identical(load_network(tmp_path / "a.json"), network)
     content = json.loads((tmp_path / "a.json").read_text()) | {"multigraph": False}
-    with pytest.raises(jp.InputError, match="edge 1 repeats the edge '1' – '0' of edge 0"):
+    with pytest.raises(
+        jp.InputError, match=r"edge 1 repeats the edge '1' – '0' of edge 0; .* \(multigraph\)"
+    ):
         load_network(written(tmp_path, "a.json", content))
 
 
 def test_isolated_nodes_and_pieces_are_read(tmp_path):
     content = {"nodes": [{"id": i} for i in range(5)], "edges": [{"source": 0, "target": 4, "k": 1}]}
     assert load_network(written(tmp_path, "a.json", content)).num_nodes == 5
-    assert not load_network(written(tmp_path, "a.csv", "source,target\na,b\nc,d\n")).topology.is_connected()
+    path = written(tmp_path, "a.csv", "source,target\na,b\nc,d\n")
+    assert not load_network(path, unweighted=True).topology.is_connected()
 
 
 @pytest.mark.parametrize("quantity", ["k", "conductance", "resistance", "stiffness"])
@@ -203,7 +214,8 @@ def test_arrays(quantity, tmp_path):
 
 
 def test_arrays_alone(tmp_path):
-    network, labels = read_network(written(tmp_path, "a.npz", {"edges": np.array(EDGES)}))
+    path = written(tmp_path, "a.npz", {"edges": np.array(EDGES)})
+    network, labels = read_network(path, unweighted=True)
     assert network.k.tolist() == [1.0] * 4
     assert labels == ("0", "1", "2", "3")
 
@@ -365,13 +377,12 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
 @pytest.mark.parametrize(
     ("name", "content", "saying"),
     [
-        ("a.csv", "from,to\n1,2\n", "source and target"),
-        ("a.csv", "Source,Target\n1,2\n", "'Source' looks like `source`"),
-        ("a.csv", "source,target,Conductance\n1,2,1\n", "'Conductance' looks like `conductance`"),
-        ("a.csv", "source,target,conductances\n1,2,1\n", "'conductances' looks like `conductance`"),
-        ("a.csv", "source,target,K\n1,2,1\n", "'K' looks like `k`"),
-        ("a.csv", "source,target,weight\n1,2,1\n", "'weight' can mean anything"),
-        ("a.csv", "source,target,k,resistance\n1,2,1,1\n", "k and resistance"),
+        ("a.csv", "begin,finish\n1,2\n", "source and target"),
+        ("a.csv", "0,1,2.5\n1,2,0.5\n", "edge list, write source,target,conductance"),
+        ("a.csv", "sources,target\n1,2\n", "'sources' looks like `source`"),
+        ("a.csv", "source,Source,target\n1,2,3\n", "different columns, but 'source' stands there twice"),
+        ("a.csv", "source,target,k,resistance\n1,2,1,1\n", "'k' and 'resistance'"),
+        ("a.csv", "source,target,k,K\n1,2,1,1\n", "'k' and 'K'"),
         ("a.csv", "source,target,k,k\n1,2,1,1\n", "'k' stands there twice"),
         ("a.csv", "source,target,k\n1,2,much\n", "`k` of line 2 must be a positive number, but it is 'much'"),
         ("a.csv", "source,target,k\n1,2,1\n2,3,\n", "`k` of line 3 .* but it is ''"),
@@ -386,8 +397,7 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         ("a.csv", "source,target,resistance\n1,2,0\n", "`resistance` of line 2 must be a positive"),
         ("a.csv", "source,target,resistance\n1,2,1e-310\n", "range of float64"),
         ("a.csv", "source,target\n1,1\n", "line 2 joins '1' to itself"),
-        ("a.csv", "source,target\n1,2\n\n2,1\n", "line 4 repeats the edge '2' – '1' of line 2"),
-        ("a.csv", "source,target\n1,2\n3,4\n1,2\n1,2\n", "line 4 repeats the edge '1' – '2' of line 2"),
+        ("a.csv", "source,target\n1,2\n\n2,1\n", "line 2 and line 4 join '1' and '2' in both directions"),
         ("a.csv", "source,target\n", "must have edges"),
         ("a.csv", "source,target\n1,\n", "target in line 2 must name a node"),
         ("a.csv", "source,target\n1,2,3\n", "line 2 must have 2 cells"),
@@ -424,7 +434,6 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         ),
         ("a.csv", b"source,target\n\xff\xfe,2\n", "byte 14 is no UTF-8"),
         ("a.csv", b"source,target\n\0,2\n", "character 14 is NUL"),
-        ("a.csv", edge_list().encode("utf-16"), "no UTF-8"),
         ("a.csv", "", "it is empty"),
         ("a.csv", "\n\n \n", "holds no lines"),
         ("a.json", "", "it is empty"),
@@ -439,7 +448,10 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         ("a.json", json_of(nodes=3), "`nodes` must be a JSON list, but it is 3"),
         ("a.json", json_of(nodes=[1, 2]), "node 0 must be a JSON object, but it is 1"),
         ("a.json", json_of(nodes=[{"name": "a"}]), "node 0 must have an `id`"),
-        ("a.json", json_of(nodes=[{"id": ["a"]}]), "`id` of node 0 must be text or an integer"),
+        ("a.json", json_of(nodes=[{"id": []}]), "`id` of node 0 must be text or an integer"),
+        ("a.json", json_of(nodes=[{"id": [["a"], 1]}]), "`id` of node 0 must be text or an integer"),
+        ("a.json", json_of(nodes=[{"id": [True]}]), "`id` of node 0 must be text or an integer"),
+        ("a.json", json_of(nodes=[{"id": ["a" * 200]}]), "at most 200 characters"),
         ("a.json", json_of(nodes=[{"id": True}]), "`id` of node 0 must be text or an integer"),
         ("a.json", json_of(nodes=[{"id": 1.5}]), "`id` of node 0 must be text or an integer"),
         ("a.json", json_of(nodes=[{"id": "1"}, {"id": 1}]), "node 1 repeats the `id` '1' of node 0"),
@@ -450,20 +462,19 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         ("a.json", json_of(edges=[1]), "edge 0 must be a JSON object"),
         ("a.json", json_of(edges=[{"source": "a"}]), "edge 0 .* lacks `target`"),
         ("a.json", json_of(edges=[{"source": "a", "target": "z"}]), "not among the nodes: 'z'"),
-        ("a.json", json_of(edges=[{"source": "a", "target": ["b"]}]), "must be text or an integer"),
+        ("a.json", json_of(edges=[{"source": "a", "target": {"b": 1}}]), "must be text or an integer"),
+        ("a.json", json_of(edges=[{"source": "a", "target": ["b"]}]), "not among the nodes: a list"),
         ("a.json", json_of(edges=[{"source": "a", "target": "b", "k": "1e3x"}]), "but it is '1e3x'"),
         ("a.json", json_of(edges=[{"source": "a", "target": "b", "k": True}]), "but it is True"),
         ("a.json", json_of(edges=[{"source": "a", "target": "b", "k": None}]), "but it is None"),
         ("a.json", json_of(edges=[{"source": "a", "target": "b", "k": {}}]), "but it is a dict"),
-        ("a.json", json_of(edges=[{"source": "a", "target": "b", "weights": 1}]), "looks like `weight`"),
-        ("a.json", json_of(edges=[{"source": "a", "target": "b", "k": 1, "weight": 1}]), "k and weight"),
+        ("a.json", json_of(edges=[{"source": "a", "target": "b", "k": 1, "R": 1}]), "'k' and 'R'"),
         ("a.json", json_of().replace('"k": 2.0', '"colour": 1'), "edge 1 must have `k` as others do"),
         ("a.json", json_of().replace("2.0", "NaN"), "holds NaN"),
         ("a.json", json_of().replace("2.0", "1e999"), "positive number, but it is inf"),
         ("a.json", json_of().replace("2.0", "9" * 4000), "positive number"),
         ("a.json", json_of().replace("2.0", "9" * 10_000), "positive number"),
         ("a.json", json_of().replace('"target": "b"', '"target": ' + "9" * 5000), "text or an integer"),
-        ("a.json", json_of(directed=True), "undirected"),
         ("a.json", json_of(directed="no"), "`directed` must be true or false"),
         ("a.json", json_of(multigraph=1), "`multigraph` must be true or false"),
         ("a.json", json_of(graph=[]), "`graph` must be a JSON object"),
@@ -488,12 +499,6 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         ("a.graphml", '<!DOCTYPE g SYSTEM "file:///etc/hostname"><graphml/>', "declares a document type"),
         ("a.graphml", xml_of("&a;"), "no XML"),
         ("a.graphml", "<graphml>" * 100, "deeper than 64"),
-        (
-            "a.graphml",
-            xml_of(PAIR, default="directed"),
-            "must have edgedefault undirected, but it is 'directed'",
-        ),
-        ("a.graphml", xml_of(PAIR + '<edge source="a" target="b" directed="true"/>'), "it is directed"),
         ("a.graphml", xml_of("<node/>"), "node in line 1 must have id"),
         ("a.graphml", xml_of(PAIR + PAIR), "line 1 repeats the node 'a'"),
         ("a.graphml", xml_of(PAIR), "must have edges"),
@@ -503,7 +508,7 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         (
             "a.graphml",
             xml_of(PAIR + '<edge source="a" target="b"/>\n<edge source="b" target="a"/>'),
-            "line 2 rep",
+            "line 1 and line 2 join 'a' and 'b' in both directions",
         ),
         ("a.graphml", xml_of(PAIR + "<hyperedge/>"), "a hyperedge where"),
         ("a.graphml", xml_of('<node id="a"><graph edgedefault="undirected"/></node>'), "a graph where"),
@@ -518,12 +523,12 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         (
             "a.graphml",
             xml_of(PAIR + f'<edge source="a" target="b"><data key="d">{"1" * 2000}</data></edge>', KEY),
-            "more than 1000 characters",
+            "`k` of line 1 must be a positive number",
         ),
         (
             "a.graphml",
-            xml_of(PAIR + '<edge source="a" target="b"/>', KEY.replace('"k"', '"Weight"')),
-            "edge attribute 'Weight' looks like `weight`",
+            xml_of(PAIR + '<edge source="a" target="b"/>', KEY.replace("edge", "node").replace('"k"', '"X"')),
+            "node attribute 'X' looks like `x`",
         ),
         ("a.npz", b"PK junk", "no .npz archive"),
         ("a.npz", {"x": np.zeros(3)}, "`edges` or `matrix`"),
@@ -685,6 +690,13 @@ def mutations(content, generator):
         yield bytes(broken)
 
 
+def quietly(read, path):
+    """What a file holds, whatever is said aloud about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read(path)
+
+
 def valid_files(tmp_path):
     network = jp.SpringNetwork(jp.from_edges(np.array(EDGES), positions=POSITIONS), K)
     save_network(network, tmp_path / "a.json")
@@ -708,7 +720,7 @@ def test_only_input_errors_come_from_broken_files(tmp_path):
         for _ in range(300):
             path.write_bytes(next(copies))
             try:
-                network, labels = read_network(path)
+                network, labels = quietly(read_network, path)
             except jp.InputError as error:
                 outcomes["refused"] += one_line(error)
             else:
@@ -730,7 +742,7 @@ def test_only_input_errors_come_from_broken_arrays(tmp_path):
                 members["edges.npy"] = (tmp_path / "edges.npy").read_bytes()
             archive(tmp_path / "a.npz", **members)
             try:
-                read_network(tmp_path / "a.npz")
+                quietly(read_network, tmp_path / "a.npz")
             except jp.InputError as error:
                 one_line(error)
 

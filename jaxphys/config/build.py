@@ -291,7 +291,9 @@ def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[To
         case schema.JammedPacking():
             return _packed(graph), None
         case schema.GraphFile():
-            network = load_network(graph.path)
+            # Of a file whose strengths nobody asks for, none are looked for.
+            ignored = graph.unweighted or not isinstance(config.initial, schema.File)
+            network = load_network(graph.path, values=None if ignored else graph.values, unweighted=ignored)
             if not isinstance(network, FlowNetwork | SpringNetwork):
                 raise InputError(
                     f"File {graph.path} must hold a flow or spring network, but it holds another."

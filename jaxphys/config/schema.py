@@ -70,6 +70,10 @@ class GraphFile:
 
     kind: Literal["file"] = _key("file", "this table")
     path: str = _key("network.json", "in a format of docs/files.md; relative to the working directory")
+    values: str | None = _key(
+        None, 'where its edges have their strengths and what they are, as in "weight=resistance (kOhm)"'
+    )
+    unweighted: bool = _key(False, "every k of the file is 1, whatever it gives")
 
 
 @dataclass(frozen=True)

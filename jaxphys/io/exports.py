@@ -33,17 +33,23 @@ def export_file(
     held: Mapping[str, float] | None = None,
     currents: Mapping[str, float] | None = None,
     ground: Sequence[str] = (),
+    values: str | None = None,
+    unweighted: bool = False,
 ) -> None:
     """Write the network of a file in another format: that of `out`'s suffix, or a netlist.
 
     A netlist of a run has the sources of one `sample` of its task, that of a netlist its own; any other file
-    needs what is `held` (volts) and grounded, and `currents` (amperes), by the names of nodes.
+    needs what is `held` (volts) and grounded, and `currents` (amperes), by the names of nodes. `kind`,
+    `realization`, `values` and `unweighted` are those of `read_network`.
 
     Raises `InputError` that names the file, the node or what is missing.
     """
     suffix, has_sources = Path(path).suffix.lower(), bool(held or currents or ground)
     if not as_netlist:
-        export_network(read_network(path, kind=kind, realization=realization).network, out)
+        network = read_network(
+            path, kind=kind, realization=realization, values=values, unweighted=unweighted
+        ).network
+        export_network(network, out)
         return
     if not has_sources and suffix == ".nc":
         save_netlist(read_run_circuit(path, realization=realization, sample=sample), out)
@@ -51,7 +57,9 @@ def export_file(
     if not has_sources and suffix in NETLISTS:
         save_netlist(read_netlist(path), out)
         return
-    network, labels = read_network(path, kind=kind, realization=realization)
+    network, labels = read_network(
+        path, kind=kind, realization=realization, values=values, unweighted=unweighted
+    )
     with about(path):
         if not isinstance(network, FlowNetwork):
             raise InputError(f"a circuit is a flow network, but it holds a {type(network).__name__}.")
@@ -157,7 +165,13 @@ def _parts(
     topology, kept = network.topology, np.asarray(network.topology.edge_mask)
     places = None if topology.positions is None else np.asarray(topology.positions, dtype=float)
     box = None if topology.box is None else np.asarray(topology.box, dtype=float)
-    return np.asarray(topology.edges)[kept], k[kept], places, box
+    return _aligned(np.asarray(topology.edges)[kept]), k[kept], places, box
+
+
+def _aligned(edges: np.ndarray) -> np.ndarray:
+    """The same edges, those side by side in one direction: the opposite one reads as the same edge again."""
+    _, first, pair = np.unique(np.sort(edges, axis=1), axis=0, return_index=True, return_inverse=True)
+    return edges[first][pair.reshape(-1)]
 
 
 def _edge_list(

@@ -200,8 +200,9 @@ def read_text(path: Path | str, *, older: bool = False) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
+        called = encoding.upper().removesuffix("-SIG").removesuffix("-LE")
         raise InputError(
-            f"it cannot be read: byte {error.start} is no {"UTF-16" if encoding.startswith("utf-16") else "UTF-8"} text; save it as UTF-8."
+            f"it cannot be read: byte {error.start} is no {called} text; save it as UTF-8."
         ) from None
     if "\0" in text:
         raise InputError(f"it cannot be read: character {text.index(chr(0))} is NUL, so it is no text.")

@@ -1,6 +1,6 @@
 """GraphML as plain lists. networkx reads it too, but forgets the order of edges and expands entities."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -11,30 +11,39 @@ _DEEPEST = 64
 _LONGEST_VALUE = 1000
 
 
+# Where yEd writes what it shows beside a node or an edge, and under which name it is kept.
+_SHOWN = {"NodeLabel": "y:NodeLabel", "EdgeLabel": "y:EdgeLabel"}
+
+
 class Edge(NamedTuple):
-    """An edge of a GraphML file: labels of its ends, its values by name, and the line where it stands."""
+    """An edge of a GraphML file: ids of its ends, its own or None, its values by name, and its line."""
 
     source: str
     target: str
+    id: str | None
     values: dict[str, str]
     line: int
 
 
 class Graph(NamedTuple):
-    """What a GraphML file says, in its order: values of the graph, of nodes by label, and of edges."""
+    """What a GraphML file says, in its order: values of the graph, of nodes by id, and of edges.
+
+    `directed` tells whether any edge has a direction; `y:NodeLabel` and `y:EdgeLabel` are what yEd shows.
+    """
 
     values: dict[str, str]
     nodes: dict[str, dict[str, str]]
     edges: list[Edge]
+    directed: bool
 
 
-def read_graphml(text: str, *, of_graph: Container[str], of_nodes: set[str], of_edges: set[str]) -> Graph:
-    """Read GraphML; of its values only those with the given names are kept.
+def read_graphml(text: str, *, of_graph: Container[str], of_nodes: set[str]) -> Graph:
+    """Read GraphML; of the values of the graph and of nodes only those with the given names are kept.
 
-    Raises `InputError` on a directed graph, hyperedges, nested graphs, declarations of types or entities, and
-    names of values that are nearly one of those given.
+    Raises `InputError` on hyperedges, nested graphs, declarations of types or entities, and names of values
+    of nodes that are nearly one of those given.
     """
-    reader = _Reader({"graph": of_graph, "node": of_nodes, "edge": of_edges})
+    reader = _Reader({"graph": of_graph, "node": of_nodes})
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler = lambda name, attributes: reader.start(
@@ -48,7 +57,7 @@ def read_graphml(text: str, *, of_graph: Container[str], of_nodes: set[str], of_
     except expat.ExpatError as error:
         reason = expat.errors.messages[error.code]
         raise InputError(f"line {error.lineno} is no XML: {reason}.") from None
-    return reader.graph(of_nodes, of_edges)
+    return reader.graph(of_nodes)
 
 
 class _Reader:
@@ -64,8 +73,11 @@ class _Reader:
         self.path: tuple[str, ...] = ()
         self.current = self.values  # of the element that the reader is in
         self.graphs = 0
+        self.is_directed = False  # unless an edge says otherwise
+        self.some_directed = False
         self.key = ""
-        self.opened: tuple[str, ...] | None = None  # the element whose text is kept, and that text
+        self.opened: tuple[str, ...] | None = None  # the element whose text is kept, its name, and that text
+        self.called = ""
         self.text: list[str] = []
 
     def doctype(self, *declaration: object) -> None:
@@ -87,16 +99,17 @@ class _Reader:
                 what, called = attributes.get("for", "all"), attributes.get("attr.name", self.key)
                 self.keys[self.key] = (what, called)
             case ("graphml", "key", "default"):
-                self.opened, self.text = self.path, []
+                self._open(self.keys[self.key][1])
             case ("graphml", "graph"):
                 if self.graphs:
                     raise InputError(f"line {line} starts a second graph; one file holds one.")
                 self.graphs = 1
-                if attributes.get("edgedefault") != "undirected":
+                if attributes.get("edgedefault") not in ("directed", "undirected"):
                     raise InputError(
-                        f"the graph in line {line} must have edgedefault undirected, "
+                        f"the graph in line {line} must have edgedefault directed or undirected, "
                         f"but it is {shown(attributes.get('edgedefault', 'missing'))}."
                     )
+                self.is_directed = attributes["edgedefault"] == "directed"
                 self.current = self.values
             case ("graphml", "graph", "node"):
                 self._node(attributes, line)
@@ -110,13 +123,21 @@ class _Reader:
                     )
                 if len(self.path) == 3:
                     self.current = self.values
-                if self.keys[self.key][1] in self.wanted[self.path[-2]]:
-                    self.opened, self.text = self.path, []
+                called = self.keys[self.key][1]
+                if self.path[-2] == "edge" or called in self.wanted[self.path[-2]]:
+                    self._open(called)
+            case ("graphml", "graph", "node" | "edge", "data", *_, label) if label in _SHOWN:
+                # The first one; others are what else is shown there.
+                if _SHOWN[label] not in self.current:
+                    self._open(_SHOWN[label])
             case (*_, "graph" | "node" | "edge" | "hyperedge" | "key"):
                 raise InputError(
                     f"line {line} has a {name} where jaxphys knows none; one graph holds nodes and edges "
                     "that join two of them."
                 )
+
+    def _open(self, called: str) -> None:
+        self.opened, self.called, self.text = self.path, called, []
 
     def _node(self, attributes: dict[str, str], line: int) -> None:
         label = to_label(self._attribute(attributes, "id", line), f"the node in line {line}")
@@ -127,8 +148,8 @@ class _Reader:
         self.current = self.nodes[label] = {}
 
     def _edge(self, attributes: dict[str, str], line: int) -> None:
-        if attributes.get("directed", "false") not in ("false", "0"):
-            raise InputError(f"the edge in line {line} must be undirected, but it is directed.")
+        directed = attributes.get("directed", str(self.is_directed).lower())
+        self.some_directed |= directed not in ("false", "0")
         if len(self.edges) == MOST_EDGES:
             raise InputError(f"it has more than the {MOST_EDGES} edges allowed.")
         source, target = (
@@ -136,43 +157,44 @@ class _Reader:
             for end in ("source", "target")
         )
         self.current = {}
-        self.edges.append(Edge(source, target, self.current, line))
+        self.edges.append(Edge(source, target, attributes.get("id"), self.current, line))
 
     def end(self) -> None:
         ended, self.path = self.path, self.path[:-1]
         if ended != self.opened:
             return
-        text, self.opened = "".join(self.text).strip(), None
-        what, called = self.keys[self.key]
+        text, self.opened = " ".join("".join(self.text).split()), None
         if ended[-1] == "default":
-            self.defaults[what, called] = text
+            self.defaults[self.keys[self.key][0], self.called] = text
         else:
-            self.current[called] = text
+            self.current[self.called] = text
 
     def characters(self, text: str) -> None:
         if self.opened is not None:
             self.text.append(text)
             if sum(map(len, self.text)) > _LONGEST_VALUE:
-                raise InputError(
-                    f"the value of key {shown(self.key)} has more than {_LONGEST_VALUE} characters."
-                )
+                # A remark, or digits without end, which are no number any more.
+                self.text = ["".join(self.text)[:_LONGEST_VALUE], "…"]
 
-    def graph(self, of_nodes: set[str], of_edges: set[str]) -> Graph:
+    def graph(self, of_nodes: set[str]) -> Graph:
         if not self.graphs:
             raise InputError("it must be GraphML with a graph, but it has none.")
-        for what, names in (("node", of_nodes), ("edge", of_edges)):
-            declared = [name for target, name in self.keys.values() if target in (what, "all")]
-            check_names(declared, names, f"{what} attribute")
-            each = self.nodes.values() if what == "node" else (edge.values for edge in self.edges)
-            defaults = {
-                name: value
-                for (target, name), value in self.defaults.items()
-                if target in (what, "all") and name in names
-            }
-            if defaults:
-                for values in each:
-                    values.update(defaults | values)
-        return Graph(self.values, self.nodes, self.edges)
+        declared = [name for target, name in self.keys.values() if target in ("node", "all")]
+        check_names(declared, of_nodes, "node attribute")
+        self._fill("node", self.nodes.values())
+        self._fill("edge", (edge.values for edge in self.edges))
+        return Graph(self.values, self.nodes, self.edges, self.some_directed)
+
+    def _fill(self, what: str, each: Iterable[dict[str, str]]) -> None:
+        """Give the defaults to those that have no value of their own."""
+        defaults = {
+            name: value
+            for (target, name), value in self.defaults.items()
+            if target in (what, "all") and (what == "edge" or name in self.wanted[what])
+        }
+        if defaults:
+            for values in each:
+                values.update(defaults | values)
 
     def _attribute(self, attributes: dict[str, str], name: str, line: int) -> str:
         if name not in attributes:

@@ -1,13 +1,18 @@
 """Networks in files: our own and those that others made."""
 
+import dataclasses
+import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxphys._checks import InputError, require
@@ -21,10 +26,12 @@ from jaxphys.io.files import (
     check_different,
     check_names,
     no_number,
+    plain,
     read_archive,
     read_table,
     read_text,
     shown,
+    shown_path,
     to_indices,
     to_label,
     to_labels,
@@ -32,20 +39,23 @@ from jaxphys.io.files import (
     to_numbers,
     write_atomically,
 )
-from jaxphys.io.graphml import read_graphml
+from jaxphys.io.graphml import Edge, read_graphml
+from jaxphys.io.matrices import MEANINGS
 from jaxphys.io.runs import read_run_network
+from jaxphys.io.strengths import Said, Strength, Unknown, check_said, chosen, is_strength
 from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
 from jaxphys.topology import Topology, from_edges
 
 Kind = Literal["flow", "spring", "node"]
 
 KINDS: dict[type, Kind] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}
-_VALUES = ("k", "conductance", "resistance", "stiffness")
-# networkx calls whatever an edge carries its weight; a table may mean anything by it.
-_GRAPH_VALUES = (*_VALUES, "weight")
-_VAGUE = ("weight", "weights", "w", "g", "r", "value")
-_POSITIONS = tuple(f"{end}_{axis}" for end in ("source", "target") for axis in "xyz")
-NETWORK_ARRAYS = (*_VALUES, "edges", "positions", "box", "labels", "matrix")
+# How tables call the two ends of an edge.
+_ENDS = (
+    *(("source", "target"), ("from", "to"), ("start", "end"), ("startnode", "endnode"), ("node1", "node2")),
+    *(("tail", "head"), ("u", "v")),
+)
+# What an archive of a network holds beside its strengths.
+NETWORK_ARRAYS = ("edges", "positions", "box", "labels", "matrix")
 
 
 class NetworkFile(NamedTuple):
@@ -91,12 +101,19 @@ def save_network(network: AbstractNetwork, path: Path | str, **facts: Any) -> No
     write_atomically(path, lambda to: to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
 
 
-def load_network(path: Path | str) -> AbstractNetwork:
-    """The network in a file, whatever its format: `read_network(path).network`."""
-    return read_network(path).network
+def load_network(path: Path | str, **said: Any) -> AbstractNetwork:
+    """The network in a file, whatever its format: `read_network(path, **said).network`."""
+    return read_network(path, **said).network
 
 
-def read_network(path: Path | str, *, kind: str | None = None, realization: int | None = None) -> NetworkFile:
+def read_network(
+    path: Path | str,
+    *,
+    kind: str | None = None,
+    realization: int | None = None,
+    values: str | None = None,
+    unweighted: bool = False,
+) -> NetworkFile:
     """Read a network that anyone made: CSV edge list, JSON, GraphML, `.npz`, netlist or run (`.nc`).
 
     `docs/files.md` describes the formats. A regular file of bounded size is read as data: nothing in it is
@@ -105,97 +122,172 @@ def read_network(path: Path | str, *, kind: str | None = None, realization: int 
     **Arguments**
 
     - `kind`: `"flow"`, `"spring"` or `"node"`; left out, what the file says: its `kind`, springs where the
-      values are called `stiffness`, a node network for a matrix, else a flow network.
+      values are stiffnesses, a node network for a matrix, else a flow network.
     - `realization`: of a run; left out, the `typical_realization`.
+    - `values`: under which name edges have their strengths and what they are, `"weight=resistance (kOhm)"`;
+      left out, the names in the file are understood, where they can be.
+    - `unweighted`: every k is 1, whatever the file gives.
 
-    `k` is in the units of the file (for resistances one over these), 1 where the file gives no values.
-    Raises `InputError` that names the file, the place in it, and what is wrong.
+    `k` is in SI units where the name of the values says a unit, else in the units of the file (for
+    resistances one over these). Edges side by side are kept, so that their conductances add. Where the file
+    gives no strengths, `k` is 1, and a warning says so unless `unweighted` does.
+
+    Raises `InputError` that names the file, the place in it, and what is wrong; also where numbers of edges
+    may be strengths but do not say so, and where every edge is listed in both directions.
 
     >>> import pathlib, tempfile
     >>> from jaxphys.io import read_network
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "edges.csv"
-    >>> _ = path.write_text("source,target,resistance\\npump,valve,4\\nvalve,drain,2\\n")
+    >>> _ = path.write_text("source,target,resistance (kOhm)\\npump,valve,4\\nvalve,drain,2\\n")
     >>> network, labels = read_network(path)
     >>> network.k.tolist(), labels
-    ([0.25, 0.5], ('pump', 'valve', 'drain'))
+    ([0.00025, 0.0005], ('pump', 'valve', 'drain'))
     """
-    check_kind(kind)
+    said = checked(path, kind, values, unweighted)
     suffix = Path(path).suffix.lower()
     with about(path):
         if realization is not None and suffix != ".nc":
             raise InputError("it holds no realizations to choose from; only a run (.nc) does.")
         if suffix in (".csv", ".tsv"):
-            return network_from_table(read_table(read_text(path)), kind)
+            return network_from_table(read_table(read_text(path)), said)
         if suffix == ".json":
-            return _network(_from_json(read_text(path)), kind)
+            return _network(_from_json(read_text(path), said), said)
         if suffix == ".graphml":
-            return _network(_from_graphml(read_text(path)), kind)
+            return _network(_from_graphml(read_text(path), said), said)
         if suffix == ".npz":
-            return network_from_arrays(read_archive(path, NETWORK_ARRAYS), kind)
+            return network_from_arrays(read_archive(path, NETWORK_ARRAYS, others=is_strength), said)
         if suffix == ".nc":
-            return _network(_from_run(path, realization), kind)
+            return _network(_from_run(path, realization), said)
         if suffix in NETLISTS:
             require(kind in (None, "flow"), "kind", "be flow for a netlist", f"it is {kind}")
-            return NetworkFile(*read_netlist_network(path))
+            network, labels = read_netlist_network(path)
+            k = jnp.ones_like(network.k) if unweighted else network.k
+            return NetworkFile(network.with_k(k), labels)
         raise InputError(
             "it must end in .csv, .tsv, .json, .graphml, .npz, .nc or, for a netlist, "
             f"{', '.join(NETLISTS)}, but it ends in {shown(suffix)}."
         )
 
 
-def check_kind(kind: str | None) -> None:
-    """Require a kind of network, or None."""
+def checked(
+    path: Path | str, kind: str | None, values: str | None, unweighted: bool, matrix: str | None = None
+) -> Said:
+    """What a caller says of a file, if it can be said; nothing of it where the file says all by itself."""
     require(kind in (None, *KINDS.values()), "kind", "be flow, spring or node", f"it is {shown(kind)}")
+    check_said(values)
+    require(not (unweighted and values is not None), "unweighted", "be left out beside `values`", "it is set")
+    meanings = f"be one of {', '.join(MEANINGS)}"
+    require(matrix in (None, *MEANINGS), "matrix", meanings, f"it is {shown(matrix)}")
+    suffix = Path(path).suffix.lower()
+    told = suffix in (".nc", *NETLISTS)
+    require(values is None or not told, "values", "be left out for a run or a netlist", "it is set")
+    squares = suffix in (".csv", ".tsv", ".npy", ".npz")
+    require(matrix is None or squares, "matrix", "come with a square of numbers", f"the file is {suffix}")
+    return Said(kind, values, unweighted, matrix, f"File {shown_path(path)}")
 
 
 def is_edge_list(header: Sequence[str]) -> bool:
     """Whether the first row of a table is that of an edge list."""
-    return {"source", "target"} <= set(header)
+    return _ends(header) is not None
 
 
-def network_from_table(table: Table, kind: str | None) -> NetworkFile:
+def network_from_table(table: Table, said: Said) -> NetworkFile:
     """The network in an edge list; raises `InputError` without the name of the file."""
-    return _network(_from_table(table), kind)
+    return _network(_from_table(table, said), said)
 
 
-def network_from_arrays(arrays: dict[str, np.ndarray], kind: str | None) -> NetworkFile:
+def network_from_arrays(arrays: dict[str, np.ndarray], said: Said) -> NetworkFile:
     """The network in the arrays of an archive; raises `InputError` without the name of the file."""
     if "matrix" not in arrays:
-        return _network(_from_arrays(arrays), kind)
+        return _network(_from_arrays(arrays, said), said)
     if "edges" in arrays:
         raise InputError("it must hold `edges` or `matrix`, but it holds both.")
-    if kind not in (None, "node"):
-        raise InputError(f"it holds a matrix, which is that of a node network, not of a {kind} network.")
     matrix = to_numbers(arrays["matrix"], "array `matrix`", 2)
     _check_matrix_size(len(matrix))
     labels = to_labels(arrays.get("labels"), len(matrix))
-    return NetworkFile(_node_network(matrix, labels), labels)
+    if said.matrix is None and matrix.any() and not matrix.diagonal().any():
+        raise InputError(
+            "its `matrix` has a diagonal of zeros, as that of an adjacency matrix, which is no stable node "
+            "network; " + ask_meaning()
+        )
+    if said.matrix == "responses":
+        raise InputError("its `matrix` is that of a network; call it responses in the archive if it is not.")
+    return network_from_matrix(matrix, labels, said._replace(matrix=said.matrix or "hessian"))
+
+
+def ask_meaning() -> str:
+    """How a caller says what a matrix is, as the end of a sentence."""
+    return (
+        f"say what it is with --matrix {', '.join(MEANINGS[:-1])} or {MEANINGS[-1]} (in Python matrix=...)."
+    )
+
+
+def network_from_matrix(matrix: np.ndarray, labels: tuple[str, ...], said: Said) -> NetworkFile:
+    """The network of a symmetric matrix, which is what `said.matrix` says.
+
+    `"adjacency"`: conductances A_ij, none on the diagonal; `"laplacian"`: conductances -L_ij, rows sum to
+    zero; `"hessian"`: the matrix of a node network. Raises `InputError` without the name of the file.
+    """
+    kind = "node" if said.matrix == "hessian" else "flow"
+    if said.kind not in (None, kind):
+        raise InputError(
+            f"it holds a matrix, which is that of a {kind} network, not of a {said.kind} network."
+        )
+    _check_symmetric(matrix)
+    if said.matrix == "hessian":
+        return NetworkFile(_node_network(matrix, labels), labels)
+    if said.matrix == "laplacian":
+        sums = matrix.sum(axis=1)
+        row = int(np.argmax(np.abs(sums)))
+        if abs(sums[row]) > 1e-6 * np.abs(matrix).max():
+            raise InputError(
+                f"the rows of a Laplacian must sum to zero, but row {row} sums to {sums[row]:.6g}; with "
+                "grounded nodes it is a hessian."
+            )
+        matrix = np.diag(matrix.diagonal()) - matrix
+    edges = np.argwhere(np.triu(matrix))
+    draft = _Draft(
+        labels,
+        edges,
+        lambda i: f"[{edges[i, 0]}, {edges[i, 1]}]",
+        ("entry", Strength("k")),
+        matrix[edges[:, 0], edges[:, 1]],
+        parallel=True,
+    )
+    return _network(draft, said)
 
 
 @dataclass
 class _Draft:
     """What a file says, before it is known to be a network.
 
-    `places` says where in the file edge i stands; `quantity` is what the file calls the values of its
-    edges, None where it gives none.
+    `places` says where in the file edge i stands; `called` is under which name the file gives the strengths
+    of its edges and what these are, None where it gives none. `parallel` is whether the file says that edges
+    stand side by side, None where it does not say; `directed` whether it gives edges a direction.
     """
 
     labels: Sequence[str]
     edges: np.ndarray
     places: Callable[[int], str]
-    quantity: str | None
+    called: tuple[str, Strength] | None
     values: np.ndarray | Sequence[Any]
     kind: Any = None
     law: Any = "central"
     positions: np.ndarray | None = None
     box: np.ndarray | None = None
-    parallel: bool = False
+    parallel: bool | None = None
+    directed: bool = False
+
+    @property
+    def quantity(self) -> str | None:
+        return None if self.called is None else self.called[1].quantity
 
 
-def _network(draft: _Draft, kind: str | None) -> NetworkFile:
-    """A network from what a file says, everything checked; `kind` comes before what the file says."""
-    if kind is None:
-        kind = draft.kind
+def _network(draft: _Draft, said: Said) -> NetworkFile:
+    """A network from what a file says, everything checked; what the caller says comes first."""
+    kind = draft.kind if said.kind is None else said.kind
+    called = None if said.unweighted else draft.called
+    draft = dataclasses.replace(draft, called=called)
     if kind is None:
         kind = "spring" if draft.quantity == "stiffness" else "flow"
     if kind not in KINDS.values():
@@ -214,9 +306,18 @@ def _network(draft: _Draft, kind: str | None) -> NetworkFile:
             raise InputError(
                 f"{draft.places(i)} joins {shown(labels[draft.edges[i, 0]])} to itself; take it out."
             )
-    if kind == "node" or not draft.parallel:
-        _check_duplicates(draft, labels)
     k = _checked_values(draft, kind)
+    if kind == "node":
+        _check_duplicates(draft, labels, "; keep one of them")
+    else:
+        _check_parallel(draft, labels, k, said)
+    network = _built(draft, kind, labels, k)
+    _tell(draft, k, said)
+    return NetworkFile(network, labels)
+
+
+def _built(draft: _Draft, kind: str, labels: Sequence[str], k: np.ndarray) -> AbstractNetwork:
+    """The network itself; raises `InputError` where its kind needs what the file does not give."""
     if kind == "node":
         _check_matrix_size(len(labels))
         matrix = np.zeros((len(labels), len(labels)))
@@ -228,18 +329,18 @@ def _network(draft: _Draft, kind: str | None) -> NetworkFile:
                 f"a node network needs an edge from every node to itself, its diagonal entry, but "
                 f"{shown(labels[bare[0]])} has none."
             )
-        return NetworkFile(_node_network(matrix, labels), labels)
+        return _node_network(matrix, labels)
     topology = _topology(draft)
     if kind == "flow":
-        return NetworkFile(FlowNetwork(topology, k), labels)
+        return FlowNetwork(topology, k)
     if draft.law not in ("central", "vector"):
         raise InputError(f"the law of its springs must be central or vector, but it is {shown(draft.law)}.")
     if topology.positions is None:
         raise InputError("it must give positions of the nodes of a spring network, but it has none.")
-    return NetworkFile(SpringNetwork(topology, k, law=draft.law), labels)
+    return SpringNetwork(topology, k, law=draft.law)
 
 
-def _check_duplicates(draft: _Draft, labels: Sequence[str]) -> None:
+def _check_duplicates(draft: _Draft, labels: Sequence[str], cure: str) -> None:
     low, high = draft.edges.min(axis=1), draft.edges.max(axis=1)
     pairs = low * len(labels) + high
     order = np.argsort(pairs, kind="stable")
@@ -249,26 +350,86 @@ def _check_duplicates(draft: _Draft, labels: Sequence[str]) -> None:
         at = again[np.argmin(order[again + 1])]
         first, second = int(order[at]), int(order[at + 1])
         names = " – ".join(shown(labels[node]) for node in draft.edges[second])
+        raise InputError(f"{draft.places(second)} repeats the edge {names} of {draft.places(first)}{cure}.")
+
+
+def _check_parallel(draft: _Draft, labels: Sequence[str], k: np.ndarray, said: Said) -> None:
+    """Edges side by side add up; those that may be one edge, told from both of its ends, are asked about.
+
+    Tables of matrices list every edge twice, in both directions and with equal values: added up they would be
+    a network of twice the conductances. Where the file says that it has parallel edges, it means them.
+    """
+    if draft.parallel is False and not draft.directed:
+        side_by_side = "; it says that it has no edges side by side (multigraph), so take one out or say true"
+        _check_duplicates(draft, labels, side_by_side)
+    if draft.parallel and not draft.directed:
+        return
+    pairs = draft.edges.min(axis=1) * len(labels) + draft.edges.max(axis=1)
+    backwards = draft.edges[:, 0] > draft.edges[:, 1]
+    ahead, back = np.flatnonzero(~backwards), np.flatnonzero(backwards)
+    _, first, second = np.intersect1d(pairs[ahead], pairs[back], return_indices=True)
+    first, second = ahead[first], back[second]
+    equal = np.isclose(k[first], k[second], rtol=1e-6, atol=0)
+    if not draft.directed:
+        first, second = first[equal], second[equal]
+    if not first.size:
+        return
+    at = int(np.argmin(np.maximum(first, second)))
+    one, other = sorted((int(first[at]), int(second[at])))
+    ends = " and ".join(shown(labels[node]) for node in draft.edges[one])
+    number, of = len(first), len(np.unique(pairs))
+    same = "with equal strengths" if equal.all() else "where a physical edge acts both ways alike"
+    found = f"{draft.places(one)} and {draft.places(other)} join {ends} in both directions, {same}"
+    if draft.directed or 2 * number >= of:
         raise InputError(
-            f"{draft.places(second)} repeats the edge {names} of {draft.places(first)}; keep one of them."
+            f"{found}, as do {number} of its {of} pairs of nodes; if that is one edge listed twice, take one "
+            "of the two out, and if two edges stand side by side, give them the same direction."
+        )
+    warnings.warn(
+        f"{said.name}: {found}; {number} such pairs are taken for edges side by side, whose strengths add",
+        stacklevel=2,
+    )
+
+
+def _tell(draft: _Draft, k: np.ndarray, said: Said) -> None:
+    """Say aloud what was taken for granted about strengths."""
+    if said.unweighted or said.values is not None:
+        return
+    if draft.called is None or (draft.quantity == "weight" and (k == 1).all()):
+        warnings.warn(
+            f"{said.name}: it gives no strengths of its edges, so that every k is 1; --unweighted (in Python "
+            "unweighted=True) says that this is meant",
+            stacklevel=2,
+        )
+    elif draft.quantity == "weight":
+        name = draft.called[0]
+        warnings.warn(
+            f"{said.name}: its {shown(name)} is taken for k, a conductance or stiffness; --values "
+            f"{shown(f'{name}=conductance')} (in Python values=...) says that this is meant, or "
+            f"{shown(f'{name}=resistance')} that it is not",
+            stacklevel=2,
         )
 
 
 def _checked_values(draft: _Draft, kind: str) -> np.ndarray:
     """`k` of every edge in double precision, known to survive JAX's present precision."""
-    if draft.quantity is None:
+    if draft.called is None:
         if kind == "node":
             raise InputError("it must give the values of a node network's edges, but it has none.")
         return np.ones(len(draft.edges))
-    if draft.quantity == "resistance" and kind != "flow":
+    name, strength = draft.called
+    inverse = strength.quantity == "resistance"
+    if inverse and kind != "flow":
         raise InputError(f"it gives resistances, which a {kind} network does not have.")
     k = np.array([to_number(value) for value in draft.values], dtype=float)
     positive = kind != "node"
     must = "a positive number" if positive else "a finite number"
     bad = ~((k > 0) | ((not positive) & np.isfinite(k)))
     if not bad.any():
+        times, over = strength.scale
         with np.errstate(over="ignore", under="ignore", divide="ignore"):
-            k = 1 / k if draft.quantity == "resistance" else k
+            k = k * times / over
+            k = 1 / k if inverse else k
             kept = k.astype(jax.dtypes.canonicalize_dtype(float))
         bad = ~np.isfinite(kept) | ((kept <= 0) if positive else False)
         must += f" within the range of {kept.dtype}"
@@ -276,7 +437,7 @@ def _checked_values(draft: _Draft, kind: str) -> np.ndarray:
         i = int(np.flatnonzero(bad)[0])
         value = draft.values[i]
         value = value.item() if isinstance(value, np.generic) else value
-        raise no_number(value, f"`{draft.quantity}` of {draft.places(i)}", must)
+        raise no_number(value, f"`{name}` of {draft.places(i)}", must)
     return k
 
 
@@ -296,16 +457,19 @@ def _check_matrix_size(num_nodes: int) -> None:
         raise InputError(f"it has {num_nodes} nodes, more than the {most} allowed of a node network.")
 
 
-def _node_network(matrix: np.ndarray, labels: Sequence[str]) -> NodeNetwork:
+def _check_symmetric(matrix: np.ndarray) -> None:
     if matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise InputError(f"the matrix of a node network must be square, but its shape is {matrix.shape}.")
+        raise InputError(f"the matrix of a network must be square, but its shape is {matrix.shape}.")
     differs = np.argwhere(matrix != matrix.T)
     if len(differs):
         a, b = (int(i) for i in differs[0])
         raise InputError(
-            f"the matrix of a node network must be symmetric, but entry [{a}, {b}] is {matrix[a, b]} "
+            f"the matrix of a network must be symmetric, but entry [{a}, {b}] is {matrix[a, b]} "
             f"and entry [{b}, {a}] is {matrix[b, a]}."
         )
+
+
+def _node_network(matrix: np.ndarray, labels: Sequence[str]) -> NodeNetwork:
     with np.errstate(over="ignore"):
         matrix = matrix.astype(jax.dtypes.canonicalize_dtype(float))
     if not np.isfinite(matrix).all():
@@ -313,49 +477,63 @@ def _node_network(matrix: np.ndarray, labels: Sequence[str]) -> NodeNetwork:
     return NodeNetwork.from_matrix(matrix, names=labels)
 
 
-def _one_quantity(found: Sequence[str], known: Sequence[str]) -> str | None:
-    """What the values of edges are called, None where there are none."""
-    quantities = [name for name in known if name in found]
-    if len(quantities) > 1:
-        raise InputError(f"it must give one of {', '.join(known)}, but it gives {' and '.join(quantities)}.")
-    return quantities[0] if quantities else None
+def _ends(header: Sequence[str]) -> tuple[int, int] | None:
+    """The columns of the two ends of edges."""
+    letters = [plain(name) for name in header]
+    for ends in _ENDS:
+        if set(ends) <= set(letters):
+            return letters.index(ends[0]), letters.index(ends[1])
+    return None
 
 
-def _from_table(table: Table) -> _Draft:
-    header = table.first
-    check_names(header, ("source", "target", *_VALUES, *_POSITIONS), "column")
-    if not is_edge_list(header):
-        raise InputError(
-            f"it must have the columns source and target, but its first line is {shown(', '.join(header))}."
-        )
-    check_different(header, "columns")
-    quantity = _one_quantity(header, _VALUES)
-    vague = next((name for name in header if name.lower() in _VAGUE), None)
-    if quantity is None and vague is not None:
-        raise InputError(
-            f"column {shown(vague)} can mean anything; call it conductance, resistance or stiffness."
-        )
-    column = {name: i for i, name in enumerate(header)}
-    axes = "".join(axis for axis in "xyz" if {f"source_{axis}", f"target_{axis}"} & set(header))
-    wanted = {f"{end}_{axis}" for end in ("source", "target") for axis in axes}
-    if axes not in ("", "xy", "xyz") or not wanted <= set(header):
+def _place_columns(header: Sequence[str], ends: Sequence[str]) -> list[list[int]]:
+    """The columns of the coordinates of both ends, `[[x, y], [x, y]]`; empty where there are none."""
+    wanted = [[plain(f"{end}{axis}") for axis in "xyz"] for end in ends]
+    letters = [plain(name) for name in header]
+    axes = [i for i in range(3) if {wanted[0][i], wanted[1][i]} & set(letters)]
+    found = [[names[i] for i in axes] for names in wanted]
+    if axes not in ([], [0, 1], [0, 1, 2]) or not {*found[0], *found[1]} <= set(letters):
         raise InputError(
             "it must give positions as source_x, source_y, target_x and target_y, in space also source_z and "
             "target_z."
         )
+    return [[letters.index(name) for name in names] for names in found] if axes else []
+
+
+def _from_table(table: Table, said: Said) -> _Draft:
+    header = table.first
+    ends = _ends(header)
+    if ends is None:
+        check_names(header, ("source", "target"), "column")
+        raise InputError(
+            f"it must have the columns source and target, but its first line is {shown(', '.join(header))}"
+            f"{headless(header)}."
+        )
+    names = [header[column] for column in ends]
+    positions = tuple(f"{end}_{axis}" for end in names for axis in "xyz")
+    structure = {plain(name) for name in (*names, *positions)}
+    others = [name for name in header if plain(name) not in structure]
+    check_names(others, (*names, *positions), "column")
+    check_different((plain(name) for name in header if plain(name) in structure), "columns")
+    check_different(header, "columns")
+    coordinates = _place_columns(header, names)
+    called = chosen(others, said)
+    unknown = Unknown(others if called is None and not said.unweighted else ())
+    at = {name: i for i, name in enumerate(header)}
+    of_type = next((i for i, name in enumerate(header) if plain(name) == "type"), None)
     number: dict[str, int] = {}
     places: list[tuple[list[float], int]] = []  # position of every node, and the line that gave it
-    edges, values, lines = [], [], []
+    edges, values, lines, directed = [], [], [], False
     for line, cells in table.rows:
-        for end in ("source", "target"):
-            label = to_label(cells[column[end]], f"{end} in line {line}")
+        for end, column in enumerate(ends):
+            label = to_label(cells[column], f"{names[end]} in line {line}")
             edges.append(number.setdefault(label, len(number)))
-            if axes:
-                names = [f"{end}_{axis}" for axis in axes]
-                place = [to_number(cells[column[name]]) for name in names]
+            if coordinates:
+                place = [to_number(cells[each]) for each in coordinates[end]]
                 wrong = next((i for i, value in enumerate(place) if math.isnan(value)), None)
                 if wrong is not None:
-                    raise no_number(cells[column[names[wrong]]], f"`{names[wrong]}` in line {line}")
+                    column = coordinates[end][wrong]
+                    raise no_number(cells[column], f"`{header[column]}` in line {line}")
                 if len(number) > len(places):
                     places.append((place, line))
                 elif places[edges[-1]][0] != place:
@@ -365,19 +543,51 @@ def _from_table(table: Table) -> _Draft:
         if len(number) > MOST_NODES:
             raise InputError(f"it has more than the {MOST_NODES} nodes allowed.")
         lines.append(line)
-        if quantity is not None:
-            values.append(cells[column[quantity]])
+        directed |= of_type is not None and cells[of_type].lower() == "directed"
+        if called is not None:
+            values.append(cells[at[called[0]]])
+        elif unknown:
+            unknown.look({name: cells[at[name]] for name in unknown})
+    unknown.check()
     return _Draft(
         list(number),
         np.array(edges, dtype=np.int64).reshape(-1, 2),
         lambda i: f"line {lines[i]}",
-        quantity,
+        called,
         values,
         positions=np.array([place for place, _ in places]) if places else None,
+        directed=directed,
     )
 
 
-def _from_json(text: str) -> _Draft:
+def headless(first: Sequence[str]) -> str:
+    """What to do about a table whose first line is that of an edge already, as the end of a sentence."""
+    is_edge = len(first) in (2, 3) and all(re.fullmatch(r"\d{1,9}", cell) for cell in first[:2])
+    if not is_edge:
+        return ""
+    names = "source,target" if len(first) == 2 else "source,target,conductance (or resistance, or stiffness)"
+    return f"; if it is an edge list, write {names} in a line before it"
+
+
+def _strengths(
+    edges: Sequence[Mapping[str, Any]], place: Callable[[int], str], said: Said
+) -> tuple[tuple[str, Strength] | None, list[Any]]:
+    """Under which name edges have their strengths, and these; all edges have them, or none."""
+    names = dict.fromkeys(itertools.chain.from_iterable(edges))
+    called = chosen(names, said)
+    if called is None:
+        unknown = Unknown(() if said.unweighted else names)
+        for edge in edges:
+            unknown.look(edge)
+        unknown.check()
+        return None, []
+    for i, edge in enumerate(edges):
+        if called[0] not in edge:
+            raise InputError(f"{place(i)} must have `{called[0]}` as others do, but it has none.")
+    return called, [edge[called[0]] for edge in edges]
+
+
+def _from_json(text: str, said: Said) -> _Draft:
     # Every list and object takes many times its two characters in memory.
     if text.count("{") + text.count("[") > MOST_EDGES + 3 * MOST_NODES:
         raise InputError("it holds more lists and objects than a network of the size allowed.")
@@ -390,8 +600,6 @@ def _from_json(text: str) -> _Draft:
     content = _typed(content, dict, "the file")
     for flag in ("directed", "multigraph"):
         _typed(content.get(flag, False), bool, f"`{flag}`")
-    if content.get("directed"):
-        raise InputError("it must hold an undirected graph, but it says directed.")
     if "links" in content and "edges" in content:
         raise InputError("it must hold `edges` or `links`, but it holds both.")
     for name in ("nodes", "edges"):
@@ -411,9 +619,8 @@ def _from_json(text: str) -> _Draft:
         if number.setdefault(label, i) != i:
             raise InputError(f"node {i} repeats the `id` {shown(label)} of node {number[label]}.")
     edges = []
-    names: dict[str, None] = {}
     for i, edge in enumerate(links):
-        names.update(dict.fromkeys(_typed(edge, dict, f"edge {i}")))
+        _typed(edge, dict, f"edge {i}")
         for end in ("source", "target"):
             if end not in edge:
                 raise InputError(f"edge {i} must have `source` and `target`, but it lacks `{end}`.")
@@ -421,22 +628,19 @@ def _from_json(text: str) -> _Draft:
             if node is None:
                 raise InputError(f"edge {i} names a node that is not among the nodes: {shown(edge[end])}.")
             edges.append(node)
-    check_names(names, ("source", "target", *_GRAPH_VALUES), "value of edges")
-    quantity = _one_quantity(list(names), _GRAPH_VALUES)
-    for i, edge in enumerate(links):
-        if quantity is not None and quantity not in edge:
-            raise InputError(f"edge {i} must have `{quantity}` as others do, but it has none.")
+    called, values = _strengths(links, lambda i: f"edge {i}", said)
     return _Draft(
         list(number),
         np.array(edges, dtype=np.int64).reshape(-1, 2),
         lambda i: f"edge {i}",
-        quantity,
-        [edge[quantity] for edge in links] if quantity is not None else [],
+        called,
+        values,
         kind=graph.get("kind"),
         law=graph.get("law", "central"),
         positions=_positions(nodes, list(number)),
         box=_box(graph.get("box")),
-        parallel=content.get("multigraph", False),
+        parallel=content.get("multigraph"),
+        directed=content.get("directed", False),
     )
 
 
@@ -497,61 +701,83 @@ def _box(box: Any) -> np.ndarray | None:
     return np.array(sides)
 
 
-def _from_graphml(text: str) -> _Draft:
-    graph = read_graphml(
-        text,
-        of_graph={"kind", "law"},
-        of_nodes={"x", "y", "z", "pos"},
-        of_edges=set(_GRAPH_VALUES),
-    )
-    number = {label: i for i, label in enumerate(graph.nodes)}
+def _from_graphml(text: str, said: Said) -> _Draft:
+    graph = read_graphml(text, of_graph={"kind", "law"}, of_nodes={"x", "y", "z", "pos"})
+    number = {node: i for i, node in enumerate(graph.nodes)}
     edges = []
-    names: dict[str, None] = {}
     for edge in graph.edges:
         for end in (edge.source, edge.target):
             if end not in number:
                 raise InputError(f"line {edge.line} names a node that the file does not have: {shown(end)}.")
             edges.append(number[end])
-        names.update(dict.fromkeys(edge.values))
-    quantity = _one_quantity(list(names), _GRAPH_VALUES)
-    for edge in graph.edges:
-        if quantity is not None and quantity not in edge.values:
-            raise InputError(f"the edge in line {edge.line} must have `{quantity}` as others do.")
+    called, values = _strengths(
+        [edge.values for edge in graph.edges], lambda i: f"the edge in line {graph.edges[i].line}", said
+    )
+    labels = _shown_labels(graph.nodes)
     return _Draft(
-        list(number),
+        labels,
         np.array(edges, dtype=np.int64).reshape(-1, 2),
         lambda i: f"line {graph.edges[i].line}",
-        quantity,
-        [edge.values[quantity] for edge in graph.edges] if quantity is not None else [],
+        called,
+        values,
         kind=graph.values.get("kind"),
         law=graph.values.get("law", "central"),
-        positions=_positions(list(graph.nodes.values()), list(number)),
+        positions=_positions(list(graph.nodes.values()), labels),
+        parallel=True if _have_ids(graph.edges) else None,
+        directed=graph.directed,
     )
 
 
-def _from_arrays(arrays: dict[str, np.ndarray]) -> _Draft:
+def _have_ids(edges: Iterable[Edge]) -> bool:
+    """Whether edges have names of their own: then no two of them are the same one."""
+    return all(edge.id is not None for edge in edges)
+
+
+def _shown_labels(nodes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What yEd shows beside nodes, where that tells each from all others; else their ids."""
+    labels = [node.get("y:NodeLabel", "") for node in nodes.values()]
+    try:
+        labels = [to_label(label, "a node") for label in labels]
+        check_different(labels, "labels")
+    except InputError:
+        return list(nodes)
+    return labels
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
     if "edges" not in arrays:
         raise InputError("it must hold `edges` or `matrix` of a network, but it holds neither.")
     edges = to_indices(arrays["edges"], "array `edges`", 2)
     if edges.shape[1] != 2:
         raise InputError(f"array `edges` must have 2 columns, but it has {edges.shape[1]}.")
-    quantity = _one_quantity(list(arrays), _VALUES)
-    values = np.ones(0) if quantity is None else to_numbers(arrays[quantity], f"array `{quantity}`", 1)
-    if quantity is not None and len(values) != len(edges):
+    # Numbers, one for each edge, or what is called a strength.
+    others = {name: array for name, array in arrays.items() if name not in NETWORK_ARRAYS}
+    of_edges = [
+        name for name, array in others.items() if array.shape == (len(edges),) and array.dtype.kind in "fiu"
+    ]
+    called = chosen(dict.fromkeys((*filter(is_strength, others), *of_edges)), said)
+    values = np.ones(0) if called is None else to_numbers(others[called[0]], f"array `{called[0]}`", 1)
+    if called is None and not said.unweighted:
+        unknown = Unknown(of_edges)
+        for name in of_edges:
+            for value in np.unique(others[name]).tolist():
+                unknown.look({name: value})
+        unknown.check()
+    if called is not None and len(values) != len(edges):
         raise InputError(
-            f"array `{quantity}` must have {len(edges)} entries like `edges`, but it has {len(values)}."
+            f"array `{called[0]}` must have {len(edges)} entries like `edges`, but it has {len(values)}."
         )
     positions = to_numbers(arrays["positions"], "array `positions`", 2) if "positions" in arrays else None
     box = to_numbers(arrays["box"], "array `box`", 1) if "box" in arrays else None
-    named = arrays["labels"].size if "labels" in arrays else 0
-    count = max(int(edges.max(initial=-1)) + 1, named, 0 if positions is None else len(positions))
+    names = arrays["labels"].size if "labels" in arrays else 0
+    count = max(int(edges.max(initial=-1)) + 1, names, 0 if positions is None else len(positions))
     if count > MOST_NODES:
         raise InputError(f"it has more than the {MOST_NODES} nodes allowed.")
     return _Draft(
         to_labels(arrays.get("labels"), count),
         edges,
         lambda i: f"row {i} of `edges`",
-        quantity,
+        called,
         values,
         positions=_placed(positions, count),
         box=_sides(box),
@@ -586,7 +812,7 @@ def _from_run(path: Path | str, realization: int | None) -> _Draft:
         run.names or to_labels(None, run.num_nodes),
         edges[real],
         lambda i: f"edge {rows[i]}",
-        "k",
+        ("k", Strength("k")),
         to_numbers(run.k, "variable `k`", 1)[real],
         kind=run.kind,
         law=run.law,

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxphys._checks import InputError
+from jaxphys.io import matrices
 from jaxphys.io.files import (
+    MOST_EDGES,
     MOST_ENTRIES,
     MOST_NODES,
     Table,
@@ -32,12 +34,16 @@ from jaxphys.io.files import (
 from jaxphys.io.networks import (
     NETWORK_ARRAYS,
     NetworkFile,
-    check_kind,
+    ask_meaning,
+    checked,
+    headless,
     is_edge_list,
     network_from_arrays,
+    network_from_matrix,
     network_from_table,
     read_network,
 )
+from jaxphys.io.strengths import Said, is_strength
 
 _LONG = ("input", "output", "response")
 _ARRAYS = ("responses", "errors", "driven", "labels")
@@ -77,18 +83,36 @@ def read_responses(path: Path | str) -> ResponseFile:
     >>> read.responses.tolist(), read.driven.tolist(), read.labels
     ([[0.75], [0.5]], [0], ('in', 'out'))
     """
-    found = _read(path, None, None, networks=False)
-    assert isinstance(found, ResponseFile)
-    return found
+    suffix = Path(path).suffix.lower()
+    with about(path):
+        if suffix in (".csv", ".tsv"):
+            table = read_table(read_text(path))
+            if is_edge_list(table.first):
+                raise InputError("it must hold responses, but it holds the edges of a network.")
+            return _from_table(table)
+        if suffix == ".npz":
+            return _from_arrays(read_archive(path, _ARRAYS))
+        if suffix == ".npy":
+            return _from_arrays({"responses": to_array(read_bytes(path), "the file")})
+        raise InputError(f"it must end in .csv, .tsv, .npz or .npy, but it ends in {shown(suffix)}.")
 
 
 def read_measured(
-    path: Path | str, *, kind: str | None = None, realization: int | None = None
+    path: Path | str,
+    *,
+    kind: str | None = None,
+    realization: int | None = None,
+    values: str | None = None,
+    unweighted: bool = False,
+    matrix: str | None = None,
 ) -> NetworkFile | ResponseFile:
     """Read whatever a file holds of a network: the network itself, or measured responses.
 
     Tables and `.npz` archives tell by their columns or arrays which of the two they hold, other formats by
-    their suffix. Arguments and errors are those of `read_network`; responses take neither.
+    their suffix. A square of numbers is one of responses, unless it looks like something else: then it takes
+    `matrix` to say what it is, `"responses"`, `"adjacency"` (conductances A_ij), `"laplacian"` (conductances
+    -L_ij) or `"hessian"` (of a node network). Other arguments and errors are those of `read_network`;
+    responses take none of them.
 
     >>> import pathlib, tempfile
     >>> from jaxphys.io import read_measured
@@ -96,40 +120,61 @@ def read_measured(
     >>> _ = path.write_text("1.5,0.5\\n0.5,1\\n")
     >>> type(read_measured(path)).__name__
     'ResponseFile'
+    >>> _ = path.write_text("0,0.5\\n0.5,0\\n")
+    >>> read_measured(path, matrix="adjacency").network.k.tolist()
+    [0.5]
     """
-    return _read(path, kind, realization, networks=True)
-
-
-def _read(
-    path: Path | str, kind: str | None, realization: int | None, *, networks: bool
-) -> NetworkFile | ResponseFile:
-    check_kind(kind)
     suffix = Path(path).suffix.lower()
     if suffix not in (".csv", ".tsv", ".npz", ".npy"):
-        if networks:
-            return read_network(path, kind=kind, realization=realization)
-        with about(path):
-            raise InputError(f"it must end in .csv, .tsv, .npz or .npy, but it ends in {shown(suffix)}.")
+        checked(path, kind, values, unweighted, matrix)
+        return read_network(path, kind=kind, realization=realization, values=values, unweighted=unweighted)
+    said = checked(path, kind, values, unweighted, matrix)
     with about(path):
         if realization is not None:
             raise InputError("it holds no realizations to choose from; only a run (.nc) does.")
-        if suffix in (".csv", ".tsv"):
-            table = read_table(read_text(path))
-            if networks and is_edge_list(table.first):
-                return network_from_table(table, kind)
-            found = _from_table(table)
-        elif suffix == ".npz":
-            arrays = read_archive(path, {*_ARRAYS, *(NETWORK_ARRAYS if networks else ())})
-            if networks and "responses" not in arrays:
-                return network_from_arrays(arrays, kind)
-            if {"edges", "matrix"} & set(arrays):
-                raise InputError("it must hold a network or responses, but it holds both.")
-            found = _from_arrays(arrays)
-        else:
-            found = _from_arrays({"responses": to_array(read_bytes(path), "the file")})
-        if kind is not None:
-            raise InputError(f"it holds responses, which are not those of a {kind} network or another.")
-        return found
+        if suffix == ".npz":
+            return _from_archive(path, said)
+        if suffix == ".npy":
+            return _from_any_square(_from_arrays({"responses": to_array(read_bytes(path), "the file")}), said)
+        table = read_table(read_text(path))
+        if is_edge_list(table.first):
+            return network_from_table(table, said)
+        found = _from_table(table, said)
+        # What names its columns so says that it holds responses.
+        return _as_responses(found, said) if set(_LONG) <= set(table.first) else _from_any_square(found, said)
+
+
+def _from_archive(path: Path | str, said: Said) -> NetworkFile | ResponseFile:
+    arrays = read_archive(path, {*_ARRAYS, *NETWORK_ARRAYS}, others=is_strength)
+    if "responses" not in arrays:
+        return network_from_arrays(
+            {name: array for name, array in arrays.items() if name not in ("errors", "driven")}, said
+        )
+    if {"edges", "matrix"} & set(arrays):
+        raise InputError("it must hold a network or responses, but it holds both.")
+    return _as_responses(_from_arrays(arrays), said)
+
+
+def _from_any_square(found: ResponseFile, said: Said) -> NetworkFile | ResponseFile:
+    """Responses, or the network whose matrix was read; asks where it looks like something else."""
+    rows, columns = found.responses.shape
+    is_square = found.driven.tolist() == list(range(rows))
+    if said.matrix in (None, "responses"):
+        strange = matrices.strange_responses(found.responses) if is_square and said.matrix is None else None
+        if strange is not None:
+            raise InputError(f"it should hold responses, but {strange}; {ask_meaning()}")
+        return _as_responses(found, said)
+    if not is_square:
+        raise InputError(f"the matrix of a network must be square, but it is {rows} by {columns}.")
+    return network_from_matrix(found.responses, found.labels, said)
+
+
+def _as_responses(found: ResponseFile, said: Said) -> ResponseFile:
+    if said.kind is not None:
+        raise InputError(f"it holds responses, which are not those of a {said.kind} network or another.")
+    if said.values is not None or said.unweighted or said.matrix not in (None, "responses"):
+        raise InputError("it holds responses, of which nothing else can be said.")
+    return found
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> ResponseFile:
@@ -161,16 +206,15 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> ResponseFile:
     return ResponseFile(responses, errors, driven, to_labels(arrays.get("labels"), rows))
 
 
-def _from_table(table: Table) -> ResponseFile:
+def _from_table(table: Table, said: Said | None = None) -> ResponseFile:
+    """Responses in a table; `said` where it is not known that it holds responses at all."""
     first = table.first
     if set(_LONG) <= set(first):
         return _from_readings(table)
     if first[0] in ("", "node", "output"):
         return _from_named_rows(table)
     if all(_looks_like_a_number(cell) for cell in first):
-        return _from_square(table)
-    if is_edge_list(first):
-        raise InputError("it must hold responses, but it holds the edges of a network.")
+        return _from_square(table, said)
     check_names(first, (*_LONG, "error", "source", "target"), "column")
     raise InputError(
         "it must name in its first line the columns source and target (a network), or input, output and "
@@ -283,18 +327,28 @@ def _from_named_rows(table: Table) -> ResponseFile:
     )
 
 
-def _from_square(table: Table) -> ResponseFile:
+def _from_square(table: Table, said: Said | None) -> ResponseFile:
     """Numbers alone: nodes are numbered from 0."""
     width = len(table.first)
     _check_size(width, width)
     names = [str(i + 1) for i in range(width)]
     rows: list[np.ndarray] = []
+    line = 1
+    # Narrow tables may be edge lists, which are as long as they like.
+    most = MOST_EDGES if width in (2, 3) else width
     for line, cells in itertools.chain([(1, table.first)], table.rows):
-        if len(rows) == width:
-            raise InputError(
-                f"without a first line of names it must be square, but line {line} is one more than {width}."
-            )
+        if len(rows) == most:
+            break
         rows.append(_cells(cells, names, line))
+    else:
+        line = 0
+    if said is not None and said.matrix is None and matrices.is_edge_list(np.array(rows)):
+        raise InputError(f"its lines look like edges without names of their columns{headless(table.first)}.")
+    if len(rows) > width or line:
+        raise InputError(
+            f"without a first line of names it must be square, but it has more than {width} lines of {width} "
+            "cells."
+        )
     if len(rows) < width:
         raise InputError(
             f"without a first line of names it must be square, but it has {len(rows)} lines of {width} cells."
