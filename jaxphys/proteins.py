@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,13 @@ _MOST_RESIDUES = 5000
 # Fields of an ATOM record: columns of the format's description, counted from 1, both included.
 _COORDINATES = {"x": (31, 38), "y": (39, 46), "z": (47, 54)}
 _OCCUPANCY, _B_FACTOR, _MODEL = (55, 60), (61, 66), (11, 14)
+# Residues of the genetic code: as HETATM they are ligands, unless they stand in a chain.
+_STANDARD = {
+    *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE"),
+    *("LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL"),
+}
+# Distances in Å of Cα atoms that a peptide bond joins: 2.9 where it is cis, else 3.8.
+_STEP = (2.6, 4.2)
 
 
 class Structure(NamedTuple):
@@ -29,8 +37,9 @@ class Structure(NamedTuple):
 
     - `positions`: `(N, 3)` in Å.
     - `residues`: N labels, name, number with insertion code, and chain: "LYS 48 A".
-    - `chains`: N letters.
-    - `b_factors`: `(N,)` in Å²; `B = 8π²/3 ⟨Δr²⟩` for an atom that fluctuates by `⟨Δr²⟩` about its place.
+    - `chains`: N letters, or names where the file is mmCIF.
+    - `b_factors`: `(N,)` in Å²; `B = 8π²/3 ⟨Δr²⟩` for an atom that fluctuates by `⟨Δr²⟩` about its place; NaN
+      where an mmCIF file gives none.
     """
 
     positions: Float[np.ndarray, "N 3"]
@@ -40,30 +49,46 @@ class Structure(NamedTuple):
 
 
 class _Atom(NamedTuple):
-    """One Cα as it stands in the file."""
+    """One Cα as it stands in the file.
 
-    line: int
+    `in_chain` tells whether its residue is one of a chain; None where the file does not say.
+    """
+
+    place: str
+    chain: str
+    number: str
+    name: str
     location: str
     occupancy: float
-    label: str
     numbers: list[float]
+    in_chain: bool | None
+
+    @property
+    def label(self) -> str:
+        return " ".join(f"{self.name} {self.number} {self.chain}".split())
 
 
 def read_structure(path: Path | str, *, chain: str | None = None, model: int = 1) -> Structure:
-    """Read the Cα atoms of one model from a structure in the legacy PDB format (fixed columns, version 3.3).
+    """Read the Cα atoms of one model of a protein: legacy PDB format (fixed columns, version 3.3) or mmCIF.
 
-    Counted are ATOM records, and HETATM records of selenomethionine (MSE), which stands for methionine in
-    many crystals. Of a residue's alternate locations the one with the highest occupancy is taken,
-    of equals the first letter.
+    mmCIF is what begins with `data_` or is called `.cif` or `.mmcif`; it needs gemmi (the extra `proteins`),
+    and chains and residues go by the authors' names (`auth_asym_id`, `auth_seq_id`), as in the PDB format.
+    Of a residue's alternate locations the one with the highest occupancy is taken, of equals the first
+    letter.
+
+    Counted is every residue of a chain. Modified ones (HETATM) are such if they are selenomethionine (MSE),
+    if MODRES or SEQRES (mmCIF: `label_seq_id`) says so, or, where the file has no sequence, if they stand
+    between residues of their chain or a peptide bond away from one. Ligands, water and ions (calcium is
+    called CA too) are not, nor is what follows the end (TER) of its chain.
 
     **Arguments**
 
     - `path`: a regular file of at most 64 MB, not compressed.
-    - `chain`: the letter of one chain; None for all.
-    - `model`: the serial number of a MODEL; a file without MODEL records is model 1.
+    - `chain`: the letter of one chain (mmCIF: its name); None for all.
+    - `model`: the serial number of a model; a file without MODEL records is model 1.
 
-    Raises `InputError` that names the file and, for malformed records, the line; also where no Cα atom, or
-    more than 5000, are left.
+    Raises `InputError` that names the file and, for malformed records, the line or atom; also where no Cα
+    atom, or more than 5000, are left.
 
     >>> from importlib.resources import as_file, files
     >>> import jaxphys as jp
@@ -72,34 +97,30 @@ def read_structure(path: Path | str, *, chain: str | None = None, model: int = 1
     >>> structure.positions.shape, structure.residues[47]
     ((76, 3), 'LYS 48 A')
     """
-    require(chain is None or len(chain) == 1, "chain", "be one letter or None", f"it is {chain!r}")
+    require(chain != "", "chain", "be one letter or None", "it is ''")
     check_kind("path", path, str | Path, "the path of a file")
     require(model >= 0, "model", "be a serial number", f"it is {model}")
     path = Path(path)
-    residues: dict[tuple[str, str], _Atom] = {}
-    chains_found, models_found, current = set(), set(), 1
-    for line, record in enumerate(_records(path), start=1):
-        kind = record[:6].rstrip()
-        if kind == "MODEL":
-            current = int(_number(path, line, record, "the serial number of a model", _MODEL, whole=True))
-        elif kind == "ENDMDL":
-            # Until another MODEL opens, atoms belong to none.
-            current = -1
-        elif record[12:16] == " CA " and (kind == "ATOM" or (kind == "HETATM" and record[17:20] == "MSE")):
-            models_found.add(current)
-            if current != model:
-                continue
-            chains_found.add(record[21])
-            if chain in (None, record[21]):
-                _add(residues, _atom(path, line, record), (record[21], record[22:27]), path)
-    if not residues:
+    content = _content(path)
+    is_cif = path.suffix.lower() in (".cif", ".mmcif") or re.match(rb"(\s|#[^\n]*\n)*data_", content[: 2**16])
+    if not is_cif:
+        require(chain is None or len(chain) == 1, "chain", "be one letter or None", f"it is {chain!r}")
+    residues: dict[tuple[str, ...], _Atom] = {}
+    chains_found, models_found = set(), set()
+    for its_model, atom in (_atoms_of_mmcif if is_cif else _atoms_of_pdb)(path, content):
+        models_found.add(its_model)
+        if its_model != model:
+            continue
+        if atom.in_chain:
+            chains_found.add(atom.chain)
+        if chain in (None, atom.chain):
+            _add(residues, atom, path)
+    found = _of_chains(residues)
+    if not found:
         raise InputError(f"File {path} {_nothing_found(chain, model, chains_found, models_found)}.")
-    numbers = np.array([atom.numbers for atom in residues.values()])
+    numbers = np.array([atom.numbers for atom in found])
     return Structure(
-        numbers[:, :3],
-        [atom.label for atom in residues.values()],
-        [letter for letter, _ in residues],
-        numbers[:, 3],
+        numbers[:, :3], [atom.label for atom in found], [atom.chain for atom in found], numbers[:, 3]
     )
 
 
@@ -178,8 +199,8 @@ def elastic_network(positions: Any, *, cutoff: float = 15.0, exponent: float = 0
     return SpringNetwork(topology, k)
 
 
-def _records(path: Path) -> Iterator[str]:
-    """One by one the lines of a structure file; Latin-1, as remarks in old files are not always ASCII."""
+def _content(path: Path) -> bytes:
+    """The bytes of a structure file."""
     try:
         # Opening a pipe would wait for whoever writes to it.
         content = None
@@ -194,11 +215,160 @@ def _records(path: Path) -> Iterator[str]:
         raise InputError(f"File {path} must have at most {_MOST_BYTES // 2**20} MB, but it is larger.")
     if content.startswith(b"\x1f\x8b"):
         raise InputError(f"File {path} is compressed; unpack it with gunzip first.")
-    if content.lstrip().startswith(b"data_"):
-        raise InputError(f"File {path} is in the mmCIF format; take the one in the legacy PDB format.")
+    return content
+
+
+def _atoms_of_pdb(path: Path, content: bytes) -> Iterator[tuple[int, _Atom]]:
+    """Model and Cα of every residue that may be one of a chain, in the order of the file."""
+    sequences: dict[str, set[str]] = {}  # chain → names of its residues, where the file tells them
+    modified: set[tuple[str, str]] = set()
+    model, ended = 1, set[str]()
+    for line, record in enumerate(_records(content), start=1):
+        kind = record[:6].rstrip()
+        match kind:
+            case "SEQRES":
+                sequences.setdefault(record[11], set()).update(record[19:].split())
+            case "MODRES":
+                modified.add((record[16], record[18:23]))
+            case "MODEL":
+                what = "the serial number of a model"
+                model, ended = int(_number(path, line, record, what, _MODEL, whole=True)), set()
+            case "ENDMDL":
+                # Until another MODEL opens, atoms belong to none.
+                model = -1
+            case "TER":
+                ended.add(record[21])
+            # Where the element is told, calcium in the wrong columns gives itself away.
+            case "ATOM" | "HETATM" if record[12:16] == " CA " and record[76:78].strip().upper() != "CA":
+                name, chain, number = record[17:20], record[21], record[22:27]
+                in_chain: bool | None = kind == "ATOM" or name == "MSE" or (chain, number) in modified
+                if not in_chain:
+                    listed = sequences.get(chain)
+                    if chain in ended or (listed is not None and name.strip() not in listed):
+                        continue
+                    in_chain = True if listed is not None and name not in _STANDARD else None
+                yield model, _atom(path, line, record, in_chain)
+
+
+def _records(content: bytes) -> Iterator[str]:
+    """One by one the lines of a file; Latin-1, as remarks in old files are not always ASCII."""
     for record in io.BytesIO(content):
         # Short lines are filled, so that every column can be looked at.
         yield record.decode("latin-1").rstrip().ljust(80)
+
+
+def _atoms_of_mmcif(path: Path, content: bytes) -> Iterator[tuple[int, _Atom]]:
+    """The same of a file in the PDBx/mmCIF dictionary, version 5."""
+    columns = _atom_site(path, content)
+    size = len(columns["label_atom_id"])
+
+    def column(*names: str) -> list[Any]:
+        """The first of these that the file has; what it leaves open is None."""
+        found = next((columns[name] for name in names if name in columns), [None] * size)
+        return [value if isinstance(value, str) else None for value in found]
+
+    chains, names = column("auth_asym_id", "label_asym_id"), column("auth_comp_id", "label_comp_id")
+    numbers, codes = column("auth_seq_id", "label_seq_id"), column("pdbx_PDB_ins_code")
+    sequence, groups, models = column("label_seq_id"), column("group_PDB"), column("pdbx_PDB_model_num")
+    locations, elements, serials = column("label_alt_id"), column("type_symbol"), column("id")
+    fields = [column(f"Cartn_{axis}") for axis in "xyz"]
+    fields += [column("occupancy"), column("B_iso_or_equiv")]
+    has_sequence = any(sequence)
+    for i in range(size):
+        if columns["label_atom_id"][i] != "CA" or (elements[i] or "C").upper() == "CA":
+            continue
+        in_chain: bool | None = groups[i] != "HETATM" or names[i] == "MSE" or sequence[i] is not None
+        if not in_chain:
+            if has_sequence:
+                continue
+            in_chain = None
+        place = f"atom {serials[i] or i + 1}"
+        x, y, z, occupancy, b_factor = (
+            _cif_number(path, place, what, values[i], absent)
+            for what, values, absent in zip(
+                _CIF_FIELDS, fields, (None, None, None, 1.0, math.nan), strict=True
+            )
+        )
+        model = _cif_number(path, place, "the number of its model", models[i], 1.0)
+        number = f"{numbers[i] or '?'}{codes[i] or ''}"
+        yield (
+            int(model),
+            _Atom(
+                *(place, chains[i] or " ", number, names[i] or "?", locations[i] or " ", occupancy),
+                [x, y, z, b_factor],
+                in_chain,
+            ),
+        )
+
+
+# What a field is called, and what it is where the file leaves it open; coordinates may not be.
+_CIF_FIELDS: dict[str, float | None] = {
+    "the coordinate x": None,
+    "the coordinate y": None,
+    "the coordinate z": None,
+}
+_CIF_FIELDS |= {"the occupancy": 1.0, "the B-factor": math.nan}
+
+
+def _atom_site(path: Path, content: bytes) -> dict[str, list[Any]]:
+    """The columns of the table of atoms; text, or None and False where the file leaves a value open."""
+    try:
+        from gemmi import cif
+    except ImportError:
+        raise InputError(
+            f"File {path} is in the mmCIF format, which takes gemmi to read: pip install 'jaxphys[proteins]'."
+        ) from None
+    try:
+        blocks = [block.get_mmcif_category("_atom_site.") for block in cif.read_string(content)]
+    except (ValueError, RuntimeError) as error:
+        reason = ascii(" ".join(str(error).split())[:200])[1:-1]
+        # Theirs begins with where: data:2:0(10): …
+        at = re.match(r"\w+:(\d+):\d+\(\d+\): ", reason)
+        where = f": line {at[1]}" if at else ""
+        raise InputError(f"File {path}{where} is no mmCIF: {reason[at.end() if at else 0 :]}.") from None
+    tables = [table for table in blocks if "label_atom_id" in table]
+    if len(tables) != 1:
+        raise InputError(
+            f"File {path} must have one block with a table of atoms (_atom_site), but it has {len(tables)}."
+        )
+    return tables[0]
+
+
+def _cif_number(path: Path, place: str, what: str, text: str | None, absent: float | None) -> float:
+    if text is None and absent is not None:
+        return absent
+    # A standard uncertainty may follow: 1.234(5).
+    digits = re.fullmatch(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)(?:\([0-9]+\))?", text or "")
+    try:
+        number = float(digits[1]) if digits else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        found = ascii(text[:60]) if text is not None else "none"
+        raise InputError(f"File {path}: {place} must have {what}, a number, but there is {found}.")
+    return number
+
+
+def _of_chains(residues: dict[tuple[str, ...], _Atom]) -> list[_Atom]:
+    """Those that are residues of chains, by their neighbours in the chain where the file does not say."""
+    chains: dict[str, list[tuple[str, ...]]] = {}
+    for key, atom in residues.items():
+        chains.setdefault(atom.chain, []).append(key)
+    for keys in chains.values():
+        atoms = [residues[key] for key in keys]
+        sure = [i for i, atom in enumerate(atoms) if atom.in_chain]
+        for i, (key, atom) in enumerate(zip(keys, atoms, strict=True)):
+            if atom.in_chain is None:
+                is_within = bool(sure) and sure[0] < i < sure[-1]
+                is_bonded = any(_is_a_step_away(atom, other) for other in atoms[max(i - 1, 0) : i + 2])
+                # What has the number of a residue is bound to it, not one of its own.
+                if key[:2] in residues or not (is_within or is_bonded):
+                    del residues[key]
+    return list(residues.values())
+
+
+def _is_a_step_away(atom: _Atom, other: _Atom) -> bool:
+    return _STEP[0] < math.dist(atom.numbers[:3], other.numbers[:3]) < _STEP[1]
 
 
 def _number(
@@ -220,16 +390,20 @@ def _number(
     return number
 
 
-def _atom(path: Path, line: int, record: str) -> _Atom:
-    label = " ".join(f"{record[17:20]} {record[22:27]} {record[21]}".split())
+def _atom(path: Path, line: int, record: str, in_chain: bool | None) -> _Atom:
     numbers = [_number(path, line, record, f"the coordinate {c}", at) for c, at in _COORDINATES.items()]
     occupancy = _number(path, line, record, "the occupancy", _OCCUPANCY)
     numbers.append(_number(path, line, record, "the B-factor", _B_FACTOR))
-    return _Atom(line, record[16], occupancy, label, numbers)
+    name, chain, number = record[17:20], record[21], record[22:27]
+    return _Atom(f"line {line}", chain, number, name, record[16], occupancy, numbers, in_chain)
 
 
-def _add(residues: dict[tuple[str, str], _Atom], atom: _Atom, key: tuple[str, str], path: Path) -> None:
+def _add(residues: dict[tuple[str, ...], _Atom], atom: _Atom, path: Path) -> None:
     """Enter a Cα, or let it compete with another location of the same residue."""
+    key: tuple[str, ...] = (atom.chain, atom.number)
+    if atom.in_chain is None:
+        # A ligand may have the number of a residue.
+        key += (atom.name,)
     other = residues.get(key)
     if other is None:
         if len(residues) == _MOST_RESIDUES:
@@ -240,8 +414,8 @@ def _add(residues: dict[tuple[str, str], _Atom], atom: _Atom, key: tuple[str, st
         return
     if atom.location == other.location:
         raise InputError(
-            f"File {path}: line {atom.line} must be another residue or another alternate location than line "
-            f"{other.line}, but both are {atom.label!r}."
+            f"File {path}: {atom.place} must be another residue or another alternate location than "
+            f"{other.place}, but both are {atom.label!r}."
         )
     if (-atom.occupancy, atom.location) < (-other.occupancy, other.location):
         residues[key] = atom

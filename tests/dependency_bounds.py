@@ -4,9 +4,9 @@
     python tests/dependency_bounds.py newest --python python3.13 --out table.json
 
 Builds jaxphys, installs it into a fresh environment in a temporary folder, with what it names in
-pyproject.toml (the extras `flow` and `dimension` too, tools for tests not) at the bound, and runs a short
-selection of tests on the installed package. Prints a table of versions; exit status 1 if a test failed. Needs
-Python 3.11 and a package index.
+pyproject.toml (the extras `flow`, `dimension` and `proteins` too, tools for tests not) at the bound, and runs
+a short selection of tests on the installed package. Prints a table of versions; exit status 1 if a test
+failed. Needs Python 3.11 and a package index.
 """
 
 import argparse
@@ -33,6 +33,7 @@ SELECTION = (
     "tests/test_io.py",
     "tests/test_io_networks.py",
     "tests/test_dimension.py",
+    "tests/test_proteins.py",
     "tests/test_flow.py::test_a_flow_in_closed_form",
     "tests/test_cli.py::test_train_writes_a_whole_run",
     "tests/test_cli_inspect.py::test_findings_are_written_once_and_replaced_only_by_force",
@@ -43,7 +44,7 @@ _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,]+\])?\s*(?P<bounds>.*)")
 def requirements(project: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and lowest version of all that jaxphys names, but for GPUs and tools for tests."""
     extras = project["optional-dependencies"]
-    for line in (*project["dependencies"], *extras["flow"], *extras["dimension"]):
+    for line in (*project["dependencies"], *extras["flow"], *extras["dimension"], *extras["proteins"]):
         found = _REQUIREMENT.fullmatch(line)
         lowest = found and re.search(r">=\s*([\w.]+)", found["bounds"])
         if not found or not lowest:

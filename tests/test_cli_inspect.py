@@ -113,7 +113,7 @@ def test_responses_and_proteins_are_told_by_the_file(tmp_path, monkeypatch, caps
         (None, "No such file"),
         (b"\x00\xff\x80 junk", "UTF-8"),
         (table([*EDGES, ("hub", "4", "nan")]), "nan"),
-        (table([*EDGES, ("0", "hub", 2.0)]), "hub"),
+        (table([*EDGES, *((b, a, k) for a, b, k in EDGES)]), "both directions"),
         (table([*EDGES, ("left", "right", 2.0)]), "connected"),
         (table(EDGES[:2]), "at least 4 nodes"),
     ],

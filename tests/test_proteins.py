@@ -2,11 +2,15 @@
 
 import gzip
 import os
+import sys
+from importlib.resources import files
 
+import gemmi
 import jax
 import numpy as np
 import pytest
-from helpers import assert_close, assert_refused, ulps
+from helpers import assert_close, assert_identical, assert_refused, ulps
+from test_io_networks import mutations
 
 import jaxphys as jp
 from jaxphys import proteins
@@ -179,6 +183,167 @@ def test_which_atoms_count(tmp_path):
     assert read(tmp_path, *(line + "\r" for line in lines), chain="B").residues == ["GLY 1 B", "GLY 1A B"]
 
 
+UBIQUITIN = (files("jaxphys.data") / "ubiquitin.pdb").read_text(encoding="ascii")
+
+
+def with_modified(*numbers, head=""):
+    """Ubiquitin with these residues as modified ones, as heteroatoms."""
+    lines = []
+    for line in UBIQUITIN.splitlines():
+        if line.startswith("ATOM") and int(line[22:26]) in numbers:
+            line = "HETATM" + line[6:17] + "CSO" + line[20:]
+        lines.append(line)
+    return [*head.splitlines(), *lines]
+
+
+SEQRES = "SEQRES   1 A   76  MET GLN CSO GLY HIS ALA LEU VAL SER THR PRO ASP GLU\n"
+MODRES = "MODRES 1UBI CSO A {:4d}  CYS  S-HYDROXYCYSTEINE\n"
+
+
+@pytest.mark.parametrize("numbers", [(), (1,), (30,), (76,), (1, 2), (40, 41, 42), (75, 76)])
+@pytest.mark.parametrize("told", ["nothing", "SEQRES", "MODRES"])
+def test_modified_residues_are_residues_of_their_chain(numbers, told, tmp_path):
+    head = {"SEQRES": SEQRES, "MODRES": "".join(map(MODRES.format, numbers))}.get(told, "")
+    whole = ubiquitin()
+    structure = read(tmp_path, *with_modified(*numbers, head=head))
+    assert structure.positions.tolist() == whole.positions.tolist()
+    assert structure.b_factors.tolist() == whole.b_factors.tolist()
+    assert [structure.residues[i - 1] for i in numbers] == [f"CSO {i} A" for i in numbers]
+
+
+def test_what_is_not_in_the_chain_is_not_counted(tmp_path):
+    """A free amino acid, a ligand far away, calcium in Cα's columns, what has a residue's number."""
+    ligand = atom(301, record="HETATM", residue="GLU", x="  40.000")
+    drug = atom(302, record="HETATM", residue="LIG", x="  90.000")
+    calcium = atom(303, record="HETATM", residue=" CA")[:76] + "CA"
+    bound = atom(30, record="HETATM", residue="LIG", x="  40.000")
+    for head in ("", SEQRES):
+        after = [*with_modified(30, head=head), ligand, drug, calcium]
+        assert len(read(tmp_path, *after).residues) == 76
+        lines = with_modified(30, head=head)
+        end = next(i for i, line in enumerate(lines) if line.startswith("TER"))
+        before = [*lines[:end], drug, calcium, *lines[end:]]
+        assert len(read(tmp_path, *before).residues) == 76
+        lines = with_modified(head=head)
+        assert len(read(tmp_path, *lines[:end], bound, *lines[end:]).residues) == 76
+
+
+def as_mmcif(lines, **changes):
+    """A PDB file in mmCIF, written by gemmi; its columns changed by `changes`."""
+    structure = gemmi.read_pdb_string("\n".join(lines))
+    structure.setup_entities()
+    structure.assign_label_seq_id()
+    block = structure.make_mmcif_document().sole_block()
+    table = block.get_mmcif_category("_atom_site.")
+    for name, change in changes.items():
+        table[name] = [change(i, value) for i, value in enumerate(table[name])]
+    block.set_mmcif_category("_atom_site.", table)
+    return block.as_string()
+
+
+def read_cif(folder, text, name="structure.cif", **arguments):
+    (folder / name).write_text(text)
+    return jp.read_structure(folder / name, **arguments)
+
+
+@pytest.mark.parametrize("name", ["structure.cif", "structure.mmcif", "structure.txt"])
+@pytest.mark.parametrize("numbers", [(), (30, 76)])
+def test_mmcif_is_read_as_the_legacy_format(name, numbers, tmp_path):
+    lines = with_modified(*numbers)
+    expected, structure = read(tmp_path, *lines), read_cif(tmp_path, as_mmcif(lines), name)
+    assert structure.residues == expected.residues
+    assert structure.chains == expected.chains
+    assert structure.positions.tolist() == expected.positions.tolist()
+    assert structure.b_factors.tolist() == expected.b_factors.tolist()
+    assert_identical(
+        np.asarray(jp.elastic_network(structure.positions).hessian()),
+        np.asarray(jp.elastic_network(expected.positions).hessian()),
+    )
+
+
+def test_alternate_locations_models_and_insertions_of_mmcif(tmp_path):
+    lines = [
+        "MODEL        1",
+        atom(1, location="A", occupancy="  0.30"),
+        atom(1, location="B", occupancy="  0.70", x="   5.000"),
+        atom(1, code="A", x="   9.000"),
+        atom(1, chain="B", x="  13.000"),
+        "ENDMDL",
+        "MODEL        2",
+        atom(1, x="   7.000"),
+        "ENDMDL",
+    ]
+    text = as_mmcif(lines)
+    for arguments in ({}, {"chain": "B"}, {"model": 2}):
+        expected, found = read(tmp_path, *lines, **arguments), read_cif(tmp_path, text, **arguments)
+        assert found.residues == expected.residues
+        assert found.positions.tolist() == expected.positions.tolist()
+    # Longer names of chains, as large structures have them.
+    longer = as_mmcif(lines, auth_asym_id=lambda i, name: name * 3)
+    assert read_cif(tmp_path, longer, chain="BBB").residues == ["GLY 1 BBB"]
+    with pytest.raises(jp.InputError, match="in chain 'B' of model 1, only in 'AAA', 'BBB'"):
+        read_cif(tmp_path, longer, chain="B")
+
+
+def test_what_mmcif_leaves_open(tmp_path):
+    lines = with_modified(30)
+    told = as_mmcif(lines, label_seq_id=lambda i, _: str(i + 1))
+    bare = as_mmcif(lines, label_seq_id=lambda i, _: None)
+    assert len(read_cif(tmp_path, told).residues) == len(read_cif(tmp_path, bare).residues) == 76
+    # Where the file tells its sequence, what is no part of it is none.
+    without = as_mmcif(lines, label_seq_id=lambda i, _: None if i == 29 else str(i + 1))
+    assert len(read_cif(tmp_path, without).residues) == 75
+    open_values = as_mmcif(lines, B_iso_or_equiv=lambda i, _: None, occupancy=lambda i, _: False)
+    found = read_cif(tmp_path, open_values)
+    assert np.isnan(found.b_factors).all()
+    assert found.positions.tolist() == ubiquitin().positions.tolist()
+    ions = as_mmcif(lines, type_symbol=lambda i, symbol: "Ca" if i < 3 else symbol)
+    assert len(read_cif(tmp_path, ions).residues) == 73
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        (lambda text: text.replace("26.381", "nan"), "atom 2 must have the coordinate x, a number, .* 'nan'"),
+        (lambda text: text.replace("26.381", "."), "atom 2 must have the coordinate x, a number, .* none"),
+        (lambda text: text.replace("26.381", "1_0"), "'1_0'"),
+        (lambda text: text + text.replace("data_", "data_b"), "one block .* but it has 2"),
+        (lambda text: text[: len(text) // 2], "is no mmCIF: .*"),
+        (lambda text: "data_x\nloop_\n_atom_site.id\n1\n", "has 0"),
+        (lambda text: "", "is no mmCIF|has 0"),
+        (lambda text: text.replace(" CA ", " CB "), "has no Cα atoms"),
+        (lambda text: "data_x\n" + "\x1b[2J" * 9, "is no mmCIF"),
+    ],
+)
+def test_mmcif_that_is_refused(change, saying, tmp_path):
+    with pytest.raises(jp.InputError, match=f"^File [^ ]*structure.cif:? .*{saying}") as refused:
+        read_cif(tmp_path, change(as_mmcif(UBIQUITIN.splitlines(), id=lambda i, _: str(i + 2))))
+    assert str(refused.value).isprintable()
+
+
+def test_mmcif_needs_gemmi(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gemmi", None)
+    with pytest.raises(jp.InputError, match=r"structure\.cif .* pip install 'jaxphys\[proteins\]'\.$"):
+        read_cif(tmp_path, "data_x\n")
+
+
+def test_only_input_errors_come_from_broken_mmcif(tmp_path):
+    content = as_mmcif(with_modified(5)[:40]).encode()
+    copies = mutations(content, np.random.default_rng(16))
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(300):
+        (tmp_path / "structure.cif").write_bytes(next(copies))
+        try:
+            structure = jp.read_structure(tmp_path / "structure.cif")
+        except jp.InputError as error:
+            outcomes["refused"] += str(error).isprintable()
+        else:
+            assert np.isfinite(structure.positions).all()
+            outcomes["read"] += 1
+    assert min(outcomes.values()) > 0, outcomes
+    assert sum(outcomes.values()) == 300
+
+
 @pytest.mark.parametrize(
     ("occupancies", "taken"),
     [((0.5, 0.5), 0), ((0.3, 0.7), 1), ((0.7, 0.3), 0), ((0.2, 0.4, 0.4), 1), ((0.2, 0.3, 0.5), 2)],
@@ -225,7 +390,8 @@ def test_one_model(tmp_path):
         ([atom()[:46]], {}, "line 1 must have the coordinate z"),
         ([atom()[:16]], {}, "line 1 must have the coordinate x"),
         ([atom(), atom()], {}, "line 2 must be another residue .* than line 1, but both are 'GLY 1 A'"),
-        (["data_1UBI", "ATOM 1 N N . MET A 1 1"], {}, "mmCIF"),
+        (["data_1UBI", "ATOM 1 N N . MET A 1 1"], {}, "line 2 is no mmCIF: parse error"),
+        (["# by hand", "", "data_1UBI", "_cell.length_a 1"], {}, "one block with a table of atoms .* has 0"),
     ],
 )
 def test_files_that_are_refused(tmp_path, lines, arguments, saying):
