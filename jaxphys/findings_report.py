@@ -120,6 +120,9 @@ def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) 
         if network.topology.positions is not None and len(places) == len(place):
             positions = np.asarray(network.topology.positions)[np.argsort(places)]
         edges = places[np.asarray(network.topology.edges)]
+        # Responses cannot tell edges side by side apart.
+        _, first = np.unique(np.sort(edges, axis=1), axis=0, return_index=True)
+        edges = edges[np.sort(first)]
         return from_edges(edges, num_nodes=len(place), positions=positions)
 
 

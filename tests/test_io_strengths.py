@@ -127,6 +127,8 @@ UNCLEAR = {
     "r": r"'r' \(which may be a resistance or a radius\)",
     "conductivity": r"property of the material: the conductance of an edge also takes its length",
     "capacity": "'capacity'",
+    "-R": "'-R'",
+    "log(R)": r"'log\(R\)'",
     "resistance (foo)": r"whose unit 'foo' is not understood",
     "resistance (ohm m)": "whose unit 'ohm m' is none of resistance",
     "G (ohm)": "whose unit 'ohm' is none of conductance",
@@ -153,7 +155,7 @@ def test_what_may_be_a_strength_is_asked_about(write, name, tmp_path, capsys):
     assert strengths(path, values=f"{name}=resistance (kOhm)") == [1 / 2000, 1 / 4000, 1 / 500]
     out = str(tmp_path / "out.csv")
     assert cli.main(["export", str(path), "--to", "csv", "--out", out]) == 2
-    assert cli.main(["export", str(path), "--to", "csv", "--out", out, "--values", f"{name}=cond"]) == 0
+    assert cli.main(["export", str(path), "--to", "csv", "--out", out, f"--values={name}=cond"]) == 0
     capsys.readouterr()
     assert strengths(tmp_path / "out.csv") == VALUES
 
@@ -162,7 +164,7 @@ def test_what_may_be_a_strength_is_asked_about(write, name, tmp_path, capsys):
 def test_a_weight_is_k_and_said_so(write, tmp_path):
     for name in ("weight", "Weight", "weights"):
         path = write(tmp_path, name)
-        with pytest.warns(UserWarning, match=rf"its '{name}' is taken for k.*--values '{name}=conductance'"):
+        with pytest.warns(UserWarning, match=rf"its '{name}' is taken for k.*--values='{name}=conductance'"):
             assert strengths(path) == VALUES
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -192,10 +194,22 @@ def test_a_file_without_strengths_says_so_once(write, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_strengths_inside_of_something_are_asked_about(tmp_path):
+    for inside in ({"conductance": 3.0}, [1.0, 2.0], {"G": "0.5"}):
+        with pytest.raises(jp.InputError, match="no strengths by their names: 'data'"):
+            read_network(as_json(tmp_path, "data", [inside] * 3))
+    path = as_json(tmp_path, "data", [{"shape": "round"}] * 3)
+    assert strengths(path, unweighted=True) == [1.0] * 3
+    column = as_npz(tmp_path, "length", [[value] for value in VALUES])
+    with pytest.raises(jp.InputError, match="no strengths by their names: 'length'"):
+        read_network(column)
+    assert strengths(as_npz(tmp_path, "G", [[value] for value in VALUES])) == VALUES
+
+
 def test_two_strengths_are_one_too_many(tmp_path):
     path = tmp_path / "net.csv"
     path.write_text("source,target,R,G,length\na,b,2,3,9\nb,c,4,5,9\n")
-    with pytest.raises(jp.InputError, match=r"gives 'R' and 'G'; .*--values 'R=resistance'"):
+    with pytest.raises(jp.InputError, match=r"gives 'R' and 'G'; .*--values='R=resistance'"):
         read_network(path)
     assert read_network(path, values="R=resistance").network.k.tolist() == [0.5, 0.25]
     path.write_text("source,target,conductance,weight,length,conductance_std\na,b,2,3,9,1\n")
@@ -422,6 +436,21 @@ def test_a_network_listed_from_both_ends_is_asked_about(write, tmp_path):
         assert read_network(path).network.num_edges == 4
 
 
+def test_responses_cannot_tell_parallel_edges_apart(tmp_path):
+    from jaxphys.findings_report import inspect_file
+
+    network = jp.FlowNetwork(jp.square_lattice((3, 3)), k=np.geomspace(1, 2, 12))
+    responses = np.asarray(jp.greens_function(network, jp.Boundary(network, free_modes="project")))
+    names = [str(i) for i in range(9)]
+    rows = [",".join([name, *map(repr, row)]) for name, row in zip(names, responses.tolist(), strict=True)]
+    (tmp_path / "responses.csv").write_text("\n".join([",".join(["node", *names]), *rows]))
+    edges = [f"{a},{b}" for a, b in np.asarray(network.topology.edges).tolist()]
+    edges += edges[:1]
+    (tmp_path / "graph.csv").write_text("\n".join(["source,target", *edges]))
+    found = inspect_file(tmp_path / "responses.csv", graph=tmp_path / "graph.csv", num_null=19)
+    assert found.fields.sizes["edge"] == 12
+
+
 def test_directions_are_left_aside_unless_they_contradict(tmp_path):
     graph = nx.DiGraph()
     graph.add_edge("b", "a", conductance=2.0)
@@ -539,7 +568,7 @@ def test_responses_are_still_responses(kind, tmp_path):
     [
         "0,1,2\n1,2,3\n2,3,1\n",
         "0,1,0.5\n1,2,0.25\n2,0,4\n",
-        "0;1;2\n1;2;3\n2;3;1\n",
+        "0.0;1.0;2\n1.0;2.0;3\n2.0;3.0;1\n",
         "1,2\n2,3\n",
         "1,2\n2,3\n3,4\n",
         "0,1,2\n1,2,3\n",

@@ -336,7 +336,10 @@ def _built(draft: _Draft, kind: str, labels: Sequence[str], k: np.ndarray) -> Ab
     if draft.law not in ("central", "vector"):
         raise InputError(f"the law of its springs must be central or vector, but it is {shown(draft.law)}.")
     if topology.positions is None:
-        raise InputError("it must give positions of the nodes of a spring network, but it has none.")
+        raise InputError(
+            "it must give positions of the nodes of a spring network, but it has none; with one displacement "
+            "for each node, as in a chain, it is of kind flow."
+        )
     return SpringNetwork(topology, k, law=draft.law)
 
 
@@ -404,7 +407,7 @@ def _tell(draft: _Draft, k: np.ndarray, said: Said) -> None:
     elif draft.quantity == "weight":
         name = draft.called[0]
         warnings.warn(
-            f"{said.name}: its {shown(name)} is taken for k, a conductance or stiffness; --values "
+            f"{said.name}: its {shown(name)} is taken for k, a conductance or stiffness; --values="
             f"{shown(f'{name}=conductance')} (in Python values=...) says that this is meant, or "
             f"{shown(f'{name}=resistance')} that it is not",
             stacklevel=2,
@@ -562,7 +565,7 @@ def _from_table(table: Table, said: Said) -> _Draft:
 
 def headless(first: Sequence[str]) -> str:
     """What to do about a table whose first line is that of an edge already, as the end of a sentence."""
-    is_edge = len(first) in (2, 3) and all(re.fullmatch(r"\d{1,9}", cell) for cell in first[:2])
+    is_edge = len(first) in (2, 3) and all(re.fullmatch(r"\d{1,9}(\.0*)?", cell) for cell in first[:2])
     if not is_edge:
         return ""
     names = "source,target" if len(first) == 2 else "source,target,conductance (or resistance, or stiffness)"
@@ -751,7 +754,11 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
     if edges.shape[1] != 2:
         raise InputError(f"array `edges` must have 2 columns, but it has {edges.shape[1]}.")
     # Numbers, one for each edge, or what is called a strength.
-    others = {name: array for name, array in arrays.items() if name not in NETWORK_ARRAYS}
+    others = {
+        name: array.reshape(-1) if array.shape == (len(edges), 1) else array
+        for name, array in arrays.items()
+        if name not in NETWORK_ARRAYS
+    }
     of_edges = [
         name for name, array in others.items() if array.shape == (len(edges),) and array.dtype.kind in "fiu"
     ]

@@ -134,7 +134,8 @@ def read_name(name: str) -> Strength | str | None:
     "whose unit 'ohm' is none of conductance"
     """
     name = name.strip()
-    if not name or len(name) > _LONGEST_NAME:
+    # What begins with a sign is not the quantity, but computed from it.
+    if not name or len(name) > _LONGEST_NAME or name[0] in "-−/*+":
         return None
     bracket = re.fullmatch(r"([^()\[\]{}]*)[(\[{](.*)[)\]}]", name)
     if bracket:
@@ -371,7 +372,7 @@ def _as_said(names: list[str], values: str) -> tuple[str, Strength]:
 def _told(name: str, quantity: str) -> str:
     """How a caller says what values are."""
     meaning = "conductance" if quantity in ("k", "weight") else quantity
-    return f"--values {shown(f'{name}={meaning}')} (in Python values={shown(f'{name}={meaning}')})"
+    return f"--values={shown(f'{name}={meaning}')} (in Python values={shown(f'{name}={meaning}')})"
 
 
 # What tables have beside strengths: which edge, of what sort, and how it is drawn; never how strong.
@@ -402,13 +403,11 @@ class Unknown:
             value = values.get(name)
             if value is None or value == "":
                 continue
-            number = to_number(value)
-            if math.isnan(number):
-                # Where a unit was not understood, numbers may have theirs too.
-                if read_name(name) is None:
-                    del self._numeric[name]
-            elif number != 1:
+            numbers = [number for each in _flat(value) if not math.isnan(number := to_number(each))]
+            if any(number != 1 for number in numbers):
                 self._numeric[name] = True
+            elif not numbers and read_name(name) is None:
+                del self._numeric[name]
 
     def check(self) -> None:
         """Raise `InputError` where numbers were found: they may be the strengths."""
@@ -424,6 +423,13 @@ class Unknown:
             f"conductance, resistance or stiffness, or say what it is, {_told(found[0], 'conductance')}, or "
             "that every k is 1, --unweighted (in Python unweighted=True)."
         )
+
+
+def _flat(value: Any) -> Iterable[Any]:
+    """What JSON lists or objects hold, of which one may be a strength."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else (value,)
 
 
 def _because(reason: Strength | str | None) -> str:
