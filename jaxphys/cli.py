@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.run is _train:
             _find_config(parsed)
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            told: set[str] = set()
+            warnings.showwarning = partial(_show_warning, told)
             return parsed.run(parsed)
     except InputError as error:
         print(f"jaxphys: {error}", file=sys.stderr)
@@ -70,8 +71,11 @@ def _find_config(parsed: argparse.Namespace) -> None:
         parsed.set.remove(taken[0])
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """One line, without the place in the code, which is ours."""
+def _show_warning(told: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
+    """One line, once, without the place in the code, which is ours."""
+    if str(message) in told:
+        return
+    told.add(str(message))
     print(f"jaxphys: warning: {message}", file=sys.stderr)
 
 

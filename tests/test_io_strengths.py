@@ -252,6 +252,21 @@ def test_a_config_says_what_its_graph_does_not(tmp_path):
 # --- tables that other programs write ---
 
 
+def test_a_command_says_once_what_a_file_does_not(tmp_path, monkeypatch, capsys):
+    """Though a config's graph is read for every realization."""
+    monkeypatch.setattr("jaxphys.report._DPI", 20)
+    config, path = tmp_path / "run.toml", as_csv(tmp_path, "colour", ["red"] * 3)
+    config.write_text(
+        'realizations = 3\nsteps = 1\nrecord = []\n[network]\nkind = "flow"\n'
+        f'graph = {{kind = "file", path = "{path}"}}\ninitial = {{kind = "file"}}\n'
+        '[task]\nkind = "allostery"\n'
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert cli.main(["train", str(config), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.count("gives no strengths") == 1
+
+
 def test_gephi_tables(tmp_path):
     path = tmp_path / "edges.csv"
     path.write_text(

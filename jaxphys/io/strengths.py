@@ -372,7 +372,7 @@ def _as_said(names: list[str], values: str) -> tuple[str, Strength]:
 def _told(name: str, quantity: str) -> str:
     """How a caller says what values are."""
     meaning = "conductance" if quantity in ("k", "weight") else quantity
-    return f"--values={shown(f'{name}={meaning}')} (in Python values={shown(f'{name}={meaning}')})"
+    return f"--values={shown(f'{name}={meaning}')} (in Python and configs `values`)"
 
 
 # What tables have beside strengths: which edge, of what sort, and how it is drawn; never how strong.
@@ -421,7 +421,7 @@ class Unknown:
         raise InputError(
             f"its edges have numbers that are no strengths by their names: {listed}; rename the right one to "
             f"conductance, resistance or stiffness, or say what it is, {_told(found[0], 'conductance')}, or "
-            "that every k is 1, --unweighted (in Python unweighted=True)."
+            "that every k is 1, --unweighted (in Python and configs `unweighted`)."
         )
 
 
