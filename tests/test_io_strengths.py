@@ -240,8 +240,13 @@ def test_a_config_says_what_its_graph_does_not(tmp_path):
     table = {"realizations": 1, "steps": 1, "record": [], "network": network, "task": {"kind": "allostery"}}
     network["graph"]["values"] = "weight=resistance"
     assert build(parse_config(table)).network.k.tolist() == [[0.5, 0.25, 2.0]]
-    network["graph"] |= {"values": None, "unweighted": True}
+    # The same where the config does not say how k begins.
+    del network["initial"]
+    assert build(parse_config(table)).network.k.tolist() == [[0.5, 0.25, 2.0]]
     network["graph"].pop("values")
+    with pytest.warns(UserWarning, match="'weight' is taken for k"):
+        assert build(parse_config(table)).network.k.tolist() == [VALUES]
+    network["graph"]["unweighted"] = True
     assert build(parse_config(table)).network.k.tolist() == [[1.0] * 3]
     # Where nobody asks for strengths, nobody is asked about them.
     network["graph"]["unweighted"] = False

@@ -292,8 +292,12 @@ def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[To
             return _packed(graph), None
         case schema.GraphFile():
             # Of a file whose strengths nobody asks for, none are looked for.
-            ignored = graph.unweighted or not isinstance(config.initial, schema.File)
-            network = load_network(graph.path, values=None if ignored else graph.values, unweighted=ignored)
+            asked = config.initial in (schema.File(), schema.Constant(value=None))
+            network = load_network(
+                graph.path,
+                values=graph.values if asked else None,
+                unweighted=graph.unweighted or not asked,
+            )
             if not isinstance(network, FlowNetwork | SpringNetwork):
                 raise InputError(
                     f"File {graph.path} must hold a flow or spring network, but it holds another."

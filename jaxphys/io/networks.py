@@ -400,16 +400,16 @@ def _tell(draft: _Draft, k: np.ndarray, said: Said) -> None:
         return
     if draft.called is None or (draft.quantity == "weight" and (k == 1).all()):
         warnings.warn(
-            f"{said.name}: it gives no strengths of its edges, so that every k is 1; --unweighted (in Python and "
-            "configs `unweighted`) says that this is meant",
+            f"{said.name}: it gives no strengths of its edges, so that every k is 1; --unweighted (in Python "
+            "and configs `unweighted`) says that this is meant",
             stacklevel=2,
         )
     elif draft.quantity == "weight":
         name = draft.called[0]
         warnings.warn(
             f"{said.name}: its {shown(name)} is taken for k, a conductance or stiffness; "
-            f"--values={shown(f'{name}=conductance')} (in Python and configs `values`) says that this is meant, "
-            f"or {shown(f'{name}=resistance')} that it is not",
+            f"--values={shown(f'{name}=conductance')} (in Python and configs `values`) says that this is "
+            f"meant, or {shown(f'{name}=resistance')} that it is not",
             stacklevel=2,
         )
 
