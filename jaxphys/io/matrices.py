@@ -39,21 +39,27 @@ def strange_responses(matrix: np.ndarray) -> str | None:
 
 
 def is_edge_list(rows: np.ndarray) -> bool:
-    """Whether lines of two or three numbers are rather the edges of a graph than responses.
+    """Whether lines of two to four numbers are rather the edges of a graph than responses.
 
-    Two numbers of nodes, never twice the same, and perhaps a value; unless it is a square that responses
-    can fill: symmetric, without negative eigenvalue.
+    Perhaps a number that counts lines, two numbers of nodes, never twice the same, and perhaps a value;
+    unless it is a square that responses can fill: symmetric, without negative eigenvalue.
 
     >>> is_edge_list(np.array([[0, 1, 2.0], [1, 2, 3.0], [2, 0, 1.0]]))
     True
     >>> is_edge_list(np.array([[3.0, 1.0], [1.0, 2.0]]))
     False
     """
-    ends = rows[:, :2]
-    if rows.shape[1] not in (2, 3) or (ends != np.round(ends)).any() or (ends < 0).any():
+    height, width = rows.shape
+    is_counted = bool((np.diff(rows[:, 0]) == 1).all() and rows[0, 0] in (0, 1))
+    joins = width in (2, 3) and _are_pairs(rows[:, :2])
+    if not joins and not (width in (3, 4) and is_counted and _are_pairs(rows[:, 1:3])):
         return False
-    if (ends[:, 0] == ends[:, 1]).any():
-        return False
-    if rows.shape[0] != rows.shape[1] or (rows != rows.T).any():
+    if height != width or (rows != rows.T).any():
         return True
-    return bool(np.linalg.eigvalsh(rows)[0] < -1e-12 * np.abs(rows).max())
+    # Nobody counts symmetrically.
+    return width < 4 and bool(np.linalg.eigvalsh(rows)[0] < -1e-12 * np.abs(rows).max())
+
+
+def _are_pairs(ends: np.ndarray) -> bool:
+    """Whether each line holds the numbers of two nodes."""
+    return bool((ends == np.round(ends)).all() and (ends >= 0).all() and (ends[:, 0] != ends[:, 1]).all())

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -565,11 +564,12 @@ def _from_table(table: Table, said: Said) -> _Draft:
 
 def headless(first: Sequence[str]) -> str:
     """What to do about a table whose first line is that of an edge already, as the end of a sentence."""
-    is_edge = len(first) in (2, 3) and all(re.fullmatch(r"\d{1,9}(\.0*)?", cell) for cell in first[:2])
-    if not is_edge:
+    numbers = [to_number(cell) >= 0 and to_number(cell).is_integer() for cell in first]
+    strength = "conductance (or resistance, or stiffness)"
+    names = {2: "source,target", 3: f"source,target,{strength}", 4: f"id,source,target,{strength}"}
+    if len(first) not in names or not all(numbers[: 3 if len(first) == 4 else 2]):
         return ""
-    names = "source,target" if len(first) == 2 else "source,target,conductance (or resistance, or stiffness)"
-    return f"; if it is an edge list, write {names} in a line before it"
+    return f"; if it is an edge list, write {names[len(first)]} in a line before it"
 
 
 def _strengths(

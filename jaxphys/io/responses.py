@@ -335,7 +335,7 @@ def _from_square(table: Table, said: Said | None) -> ResponseFile:
     rows: list[np.ndarray] = []
     line = 1
     # Narrow tables may be edge lists, which are as long as they like.
-    most = MOST_EDGES if width in (2, 3) else width
+    most = MOST_EDGES if width in (2, 3, 4) else width
     for line, cells in itertools.chain([(1, table.first)], table.rows):
         if len(rows) == most:
             break
