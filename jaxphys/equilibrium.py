@@ -43,6 +43,11 @@ class Status(enum.IntEnum):
     NOT_CONVERGED = 4
 
 
+# What a reaction may be off by, in units of what refinement moves it and a rounding error of its terms,
+# beside what it shares of the error of x.
+_REACTION = 30
+
+
 class Boundary(eqx.Module):
     """What is held: rows of `C x = d`, beside which the network minimises its energy.
 
@@ -172,13 +177,17 @@ class State(eqx.Module):
     - `residual`: backward error of the solution, the largest entry of `H x + Cᵀλ - F` and `C x - d`
       over the size of the terms that cancel in it, the worst of all columns; about 1e-16 when all is well in
       float64.
-    - `status`: a `Status` code.
+    - `status`: a `Status` code, of x.
+    - `reaction_error`: `(...)` how far the entries of each state's `reaction` may be off, in its units. A
+      reaction is what is left of all forces on a node; where they cancel it has few digits or none, though x
+      has all of its own.
     """
 
     x: Float[Array, "... n"]
     reaction: Float[Array, "... c"]
     residual: Float[Array, ""]
     status: Int[Array, ""]
+    reaction_error: Float[Array, "..."]
 
 
 def equilibrate(
@@ -244,10 +253,27 @@ def equilibrate(
     held = jnp.concatenate([held, jnp.zeros((boundary.num_rows - h, held.shape[1]), dtype)])
     solver = solver or _default_solver(network, boundary, columns, held)
     if solver.on_host:
-        x, reaction, residual, status = _solve_on_host(network, boundary, columns, held, solver)
+        found = _solve_on_host(network, boundary, columns, held, solver)
     else:
-        x, reaction, residual, status = solve_columns(network.hessian(), boundary, columns, held, solver)
-    return State(x.T.reshape(*batch, n), reaction.T.reshape(*batch, len(reaction)), residual, status)
+        found = solve_columns(network.hessian(), boundary, columns, held, solver)
+    reaction = found.reaction.T.reshape(*batch, len(found.reaction))
+    errors = found.reaction_error.reshape(batch)
+    return State(found.x.T.reshape(*batch, n), reaction, found.residual, found.status, errors)
+
+
+class Columns(NamedTuple):
+    """States of m columns, with units, residual, status and `reaction_error` as in `State`.
+
+    `error` is that of x, over the largest entry of a column and what its forces would do if nothing held it;
+    mostly far less than what a status of `OK` promises.
+    """
+
+    x: Float[Array, "n m"]
+    reaction: Float[Array, "c m"]
+    residual: Float[Array, ""]
+    status: Int[Array, ""]
+    error: Float[Array, ""]
+    reaction_error: Float[Array, " m"]
 
 
 _LARGE = 1000
@@ -270,7 +296,7 @@ def _are_concrete(*trees: Any) -> bool:
 
 def _solve_on_host(
     network: AbstractNetwork, boundary: Boundary, force: Array, values: Array, solver: AbstractSolver
-) -> tuple[Array, Array, Array, Array]:
+) -> Columns:
     require(
         isinstance(network, FlowNetwork | SpringNetwork),
         "network",
@@ -292,10 +318,10 @@ def _solve_on_host(
         force,
         values,
     )
-    x, reaction, residual, doubt = (
-        jnp.asarray(each, force.dtype) for each in (found.x, found.reaction, found.residual, found.doubt)
-    )
-    return x, reaction, residual, judged(jnp.asarray(found.definite), residual, doubt)
+    parts = (found.x, found.reaction, found.residual, found.doubt, found.reaction_doubt)
+    x, reaction, residual, doubt, reaction_doubt = (jnp.asarray(each, force.dtype) for each in parts)
+    status = judged(jnp.asarray(found.definite), residual, doubt)
+    return _judged_columns(x, reaction, residual, status, doubt, reaction_doubt)
 
 
 def solve_columns(
@@ -304,18 +330,25 @@ def solve_columns(
     force: Float[Array, "n m"],
     values: Float[Array, "c m"],
     solver: AbstractSolver | None = None,
-) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Float[Array, ""], Int[Array, ""]]:
-    """`equilibrate` for m columns: `(x, reaction, residual, status)` from one factorisation.
+) -> Columns:
+    """`equilibrate` for m columns from one factorisation.
 
     `values` covers all rows of the boundary, `(c, m)`, not only those that are held at a choice.
-    Units and status as in `State`.
     """
     rows = boundary.rows
-    x, reaction, definite, doubt = solve_bordered(
-        solver or Dense(), hessian, boundary.constraints, force, values
-    )
-    residual = _backward_error(hessian, rows, x, reaction, force, values)
-    return x, reaction, residual, judged(definite, residual, doubt)
+    found = solve_bordered(solver or Dense(), hessian, boundary.constraints, force, values)
+    residual = _backward_error(hessian, rows, found.x, found.reaction, force, values)
+    doubt = jnp.max(found.doubt, initial=0.0)
+    status = judged(found.definite, residual, doubt)
+    return _judged_columns(found.x, found.reaction, residual, status, doubt, found.reaction_doubt)
+
+
+def _judged_columns(
+    x: Array, reaction: Array, residual: Array, status: Array, doubt: Array, reaction_doubt: Array
+) -> Columns:
+    error = state_error(doubt, len(x))
+    share = 4 * error * jnp.max(jnp.abs(jax.lax.stop_gradient(reaction)), axis=0, initial=0.0)
+    return Columns(x, reaction, residual, status, error, _REACTION * reaction_doubt + share)
 
 
 def greens_function(
@@ -372,6 +405,11 @@ def _backward_error(
     state = largest(x) + largest(force) / (jnp.max(jnp.abs(hessian)) + tiny)
     size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
     return jnp.max(jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0)
+
+
+def state_error(doubt: Float[Array, ""], size: int) -> Float[Array, ""]:
+    """What to expect at worst of n coordinates of which so much is in doubt: refinement may be lucky."""
+    return 4 * doubt + size * jnp.finfo(doubt.dtype).eps
 
 
 def judged(definite: Bool[Array, ""], residual: Float[Array, ""], doubt: Float[Array, ""]) -> Int[Array, ""]:

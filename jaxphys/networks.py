@@ -71,6 +71,10 @@ class AbstractNetwork(eqx.Module):
         """`xᵀ (∂H/∂kᵢ) y` for every edge; leading axes broadcast. `edge_form(x, x) = 2 edge_energies(x)`."""
 
     @abstractmethod
+    def edge_reach(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
+        """`|Qᵢ x|₁`: the largest `xᵀ Qᵢ y` for any y with entries up to 1, for every edge."""
+
+    @abstractmethod
     def edge_moment(
         self, x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]
     ) -> Float[Array, " M"]:
@@ -225,6 +229,10 @@ class AbstractDifferenceNetwork(AbstractNetwork):
 
     def edge_form(self, x: Float[Array, "... n"], y: Float[Array, "... n"]) -> Float[Array, "... M"]:
         return jnp.sum(self.strains(x) * self.strains(y), axis=-1)
+
+    def edge_reach(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
+        pulls = jnp.einsum("...mq,mqd->...md", self.strains(x), self.strain_directions())
+        return 2 * jnp.sum(jnp.abs(pulls), axis=-1)
 
     def edge_moment(
         self, x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]
@@ -470,6 +478,10 @@ class NodeNetwork(AbstractNetwork):
     def edge_form(self, x: Float[Array, "... n"], y: Float[Array, "... n"]) -> Float[Array, "... M"]:
         rows, columns = np.triu_indices(self.num_nodes)
         return (x[..., rows] * y[..., columns] + x[..., columns] * y[..., rows]) * self._metric()
+
+    def edge_reach(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
+        rows, columns = np.triu_indices(self.num_nodes)
+        return (jnp.abs(x[..., rows]) + jnp.abs(x[..., columns])) * self._metric()
 
     def edge_moment(
         self, x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]

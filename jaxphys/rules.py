@@ -134,6 +134,54 @@ class ExactGradient(AbstractRule):
     def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Int[Array, ""]]:
         return [Contrast(-task.cost_gradients(response.outputs))], jnp.asarray(Status.OK, jnp.int32)
 
+    def error_bound(self, network: AbstractNetwork, task: Task, response: Response) -> Float[Array, " M"]:
+        """How far each entry of the gradient may be off, to first order in the errors of the states.
+
+        With states wrong by up to `e_a` in each entry (`Response.error` of their size; if the solver does
+        not tell, `2 ε^0.4`, what `Status.OK` promises), `|Qᵢ x|₁` of `edge_reach` and moments `m_ab` of the
+        samples,
+
+            |δgᵢ| ≤ Σ_ab |m_ab| (e_a |Qᵢ z_b|₁ + e_b |Qᵢ x_a|₁ + 4 d e_a e_b) + |δm_ab| |x_aᵀ Qᵢ z_b| ,
+
+        with `δm` what the outputs' errors make of the cost's gradient, and roundings. Entries of the gradient
+        that are smaller than their bound may have no digit right. Apart from training: an `(s, o, M)` array.
+
+        >>> import jaxphys as jp
+        >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 1e4])
+        >>> task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.5)
+        >>> rule, response = jp.ExactGradient(), jp.respond(network, task)
+        >>> bound = rule.error_bound(network, task, response)
+        >>> bool((bound < 0.01 * abs(rule.estimate(network, task, response).gradient).max()).all())
+        True
+        """
+        columns = jnp.concatenate([response.drive, response.adjoint])
+        epsilon = float(jnp.finfo(columns.dtype).eps)
+        error = 2 * epsilon**0.4 if response.error is None else response.error
+        stiffest = jnp.max(jnp.abs(network.hessian())) + jnp.finfo(columns.dtype).tiny
+        forces = jnp.concatenate([task.force, task.readout])
+        size = jnp.max(jnp.abs(columns), axis=1) + jnp.max(jnp.abs(forces), axis=1) / stiffest
+        drive_error, adjoint_error = jnp.split(error * size, [len(response.drive)])
+        # Outputs, output forces and moments.
+        inputs, reads = jnp.abs(task.inputs), jnp.sum(jnp.abs(task.readout), axis=1)
+        forces_error = jnp.einsum(
+            "rop,rp->ro",
+            jnp.abs(task.cost_curvatures(response.outputs)),
+            (inputs @ drive_error)[:, None] * reads + epsilon * jnp.abs(task.targets),
+        )
+        forces = jnp.abs(task.cost_gradients(response.outputs))
+        terms = len(task.inputs) + response.coupling.shape[0] * len(response.drive) + 8
+        moment_error = inputs.T @ (forces_error + terms * epsilon * forces)
+        moment = jnp.abs(task.inputs.T @ task.cost_gradients(response.outputs)) + moment_error
+        form = jnp.abs(network.edge_form(response.drive[:, None], response.adjoint[None]))
+        form_error = (
+            drive_error[:, None, None] * network.edge_reach(response.adjoint)
+            + network.edge_reach(response.drive)[:, None] * adjoint_error[:, None]
+            + 4 * network.dimension * (drive_error[:, None] * adjoint_error)[..., None]
+            + terms * epsilon * form
+        )
+        whole = jnp.einsum("so,som->m", moment, form_error) + jnp.einsum("so,som->m", moment_error, form)
+        return task.sample_weight * whole
+
 
 class EquilibriumPropagation(AbstractRule):
     """Nudge the outputs down the cost gradient (paper A, eqs 5-11).

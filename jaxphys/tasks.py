@@ -35,6 +35,7 @@ from jaxphys.equilibrium import (
     check_solver,
     judged,
     solve_columns,
+    state_error,
 )
 from jaxphys.networks import AbstractNetwork, FlowNetwork, Node, SpringNetwork, check_single
 from jaxphys.solvers import AbstractSolver, SparseCholesky, StarMesh, strain_moment
@@ -287,6 +288,8 @@ class Response(eqx.Module):
     - `strains`: `(M, s + o)` what the edges of a flow network feel of `drive` and `adjoint`, where a solver
       has it at hand; else None. `shared`: whether all realizations have one graph.
     - `residual`, `status`: as in `State`, the worst over all columns.
+    - `error`: how far an entry of a state may be off, over its largest one and what its forces would do if
+      nothing held it; None where the solver does not tell.
     """
 
     drive: Float[Array, "s n"]
@@ -297,6 +300,7 @@ class Response(eqx.Module):
     status: Int[Array, ""]
     strains: Float[Array, "M c"] | None = None
     shared: bool = eqx.field(static=True, default=False)
+    error: Float[Array, ""] | None = None
 
     def edge_moment(
         self, network: AbstractNetwork, mixed: Float[Array, "s o"], quadratic: Float[Array, "o o"] | None
@@ -355,10 +359,11 @@ def respond(network: AbstractNetwork, task: Task, *, solver: AbstractSolver | No
 
 def _respond_by_columns(network: AbstractNetwork, task: Task, solver: AbstractSolver | None) -> Response:
     force, values = _right_hand_sides(task)
-    x, _, residual, status = solve_columns(network.hessian(), task.boundary, force, values, solver)
-    drive, adjoint = x.T[: len(task.force)], x.T[len(task.force) :]
+    found = solve_columns(network.hessian(), task.boundary, force, values, solver)
+    drive, adjoint = found.x.T[: len(task.force)], found.x.T[len(task.force) :]
     outputs = task.inputs @ (drive @ task.readout.T)
-    return Response(drive, adjoint, adjoint @ task.readout.T, outputs, residual, status)
+    coupling = adjoint @ task.readout.T
+    return Response(drive, adjoint, coupling, outputs, found.residual, found.status, error=found.error)
 
 
 def _right_hand_sides(task: Task) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
@@ -399,6 +404,7 @@ def _respond_by_elimination(network: FlowNetwork, task: Task, solver: StarMesh) 
         status,
         strains,
         solver.shared,
+        state_error(jnp.zeros((), x.dtype), len(x)),
     )
 
 
@@ -431,6 +437,7 @@ def _respond_by_blocks(network: FlowNetwork | SpringNetwork, task: Task, solver:
         status,
         strains[:, 0] if strains.shape[1] == 1 else None,
         solver.shared,
+        state_error(doubt, len(x)),
     )
 
 

@@ -87,6 +87,49 @@ def solve_exactly(network, rows, force, values):
 
     None where the bordered system is singular.
     """
+    found = _digits(network, rows, force, values)
+    return found and tuple(np.array(each, dtype=float) for each in found)
+
+
+def gradient_exactly(network, task):
+    """`∂C/∂k` of a summed squared error without weights, `-Σ_ro (y - t)_ro x_rᵀ Qᵢ z_o`; None as above."""
+    force = np.concatenate([task.inputs @ task.force, task.readout]).astype(float)
+    values = np.zeros((len(force), task.boundary.num_held))
+    values[: len(task.inputs)] = task.inputs @ task.values
+    found = _digits(network, task.boundary.rows, force, values)
+    if found is None:
+        return None
+    states, adjoints = found[0][: len(task.inputs)], found[0][len(task.inputs) :]
+    with mpmath.workdps(100):
+        gradient = [mpmath.mpf(0)] * network.num_edges
+        readout, targets = (np.asarray(each, dtype=float).tolist() for each in (task.readout, task.targets))
+        for x, wanted in zip(states, targets, strict=True):
+            felt = _felt(network, x)
+            for z, row, target in zip(adjoints, readout, wanted, strict=True):
+                error = sum(a * b for a, b in zip(row, x, strict=True)) - target
+                for i, (own, other) in enumerate(zip(felt, _felt(network, z, swapped=True), strict=True)):
+                    gradient[i] -= error * sum(a * b for a, b in zip(own, other, strict=True))
+    return np.array(gradient, dtype=float)
+
+
+def _felt(network, x, swapped=False):
+    """What edges feel of a state, whose products with another's make `xᵀ Qᵢ z`."""
+    if isinstance(network, jp.NodeNetwork):
+        pairs = np.transpose(np.triu_indices(len(x))).tolist()
+        pairs = [pair[::-1] if swapped else pair for pair in pairs]
+        return [[x[a]] if a == b else [x[a], x[b]] for a, b in pairs]
+    d = network.dimension
+    central = isinstance(network, jp.SpringNetwork)
+    directions = np.asarray(network.directions, float).tolist() if central else [[1.0]] * network.num_edges
+    edges = np.asarray(network.topology.edges).tolist()
+    return [
+        [sum(mpmath.mpf(n) * (x[d * a + c] - x[d * b + c]) for c, n in enumerate(along))]
+        for (a, b), along in zip(edges, directions, strict=True)
+    ]
+
+
+def _digits(network, rows, force, values):
+    """`solve_exactly` in mpmath's numbers, as lists of columns."""
     k = np.abs(np.asarray(network.k, dtype=float))
     k = k[np.isfinite(k) & (k > 0)]
     spread = np.log10(k.max()) - np.log10(k.min()) if k.size else 0
@@ -109,10 +152,10 @@ def solve_exactly(network, rows, force, values):
         ]
         if not _eliminated(table, scale * mpmath.mpf(10) ** (-25 - 2 * int(spread))):
             return None
-        found = np.array([[float(each) for each in row[len(table) :]] for row in table]).T
-        n = len(hessian)
-        reactions = [[float(scale * each) for each in row[len(table) :]] for row in table[n:]]
-    return found[:, :n], np.reshape(reactions, (len(rows), len(values))).T
+        n, right = len(hessian), [row[len(table) :] for row in table]
+        states = [list(column) for column in zip(*right[:n], strict=True)]
+        reactions = [[scale * each for each in column] for column in zip(*right[n:], strict=True)]
+    return states, reactions or [[] for _ in states]
 
 
 def _eliminated(table, smallest):

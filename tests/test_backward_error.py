@@ -15,7 +15,7 @@ import optax
 import pytest
 from endings import assert_cost
 from helpers import assert_close, assert_identical, is_double, ulps
-from oracles import solve_exactly
+from oracles import gradient_exactly, solve_exactly
 
 import jaxphys as jp
 
@@ -74,7 +74,9 @@ FAMILIES = {
     "floating springs": (flat_springs, NOTHING),
     "spread springs": (spread_springs, {"ground": [0, 1]}),
     "node network": (spread_nodes, {}),
+    "held springs": (spread_springs, {"held_nodes": [0], "ground": [3]}),
     "held node network": (spread_nodes, {"held_nodes": [0]}),
+    "held node network, many": (spread_nodes, {"held_nodes": [0, 3, 5]}),
 }
 SOLVERS = ("Dense", "BorderedLU", "StarMesh", "SparseCholesky", "TrackedInverse")
 
@@ -111,13 +113,13 @@ def ensemble(family):
 
 
 def truth(network, task):
-    """Exact states, and the size of each column: its largest entry, and what its forces would do alone."""
+    """Exact states, the size of each (largest entry, what its forces would do alone), reactions, gradient."""
     force, values = np.asarray(task.force, float), np.asarray(task.values, float)
     exact = solve_exactly(network, task.boundary.rows, force, values)
     if exact is None:
         return None
     alone = np.abs(force).max(axis=1) / np.abs(network.hessian()).max()
-    return exact[0], np.abs(exact[0]).max(axis=1) + alone
+    return exact[0], np.abs(exact[0]).max(axis=1) + alone, exact[1], gradient_exactly(network, task)
 
 
 def planned(solver, networks, boundaries):
@@ -133,7 +135,7 @@ def planned(solver, networks, boundaries):
 
 def assert_within_bound(found, truth):
     assert truth is not None, "solved, though the system is singular"
-    exact, size = truth
+    exact, size, _, _ = truth
     error = np.abs(np.asarray(found, float) - exact).max(axis=1)
     assert (error <= ERROR * size).all(), (error, size)
 
@@ -149,18 +151,26 @@ def test_an_answer_is_within_the_bound_or_marked(family, solver):
     def at_rest(network, task):
         state = jp.equilibrate(network, task.boundary, task.force, task.values, solver=chosen)
         response = jp.respond(network, task, solver=chosen)
-        return state, response, jp.ExactGradient().estimate(network, task, response)
+        rule = jp.ExactGradient()
+        bound = rule.error_bound(network, task, response)
+        return state, response, rule.estimate(network, task, response), bound
 
     found = eqx.filter_jit(eqx.filter_vmap(at_rest))(jp.stack(networks), jp.stack(tasks))
     marked = []
     for i, exact in enumerate(truths):
-        state, response, estimate = jax.tree.map(lambda leaf, at=i: leaf[at], found)
+        state, response, estimate, bound = jax.tree.map(lambda leaf, at=i: leaf[at], found)
         for x, told in ((state.x, state), (response.drive, response), (response.drive, estimate)):
             if told.status == jp.Status.OK:
                 assert told.residual <= RESIDUAL
                 assert_within_bound(x, exact)
             else:
                 assert int(told.status) in (jp.Status.INACCURATE, jp.Status.NOT_POSITIVE_DEFINITE)
+        if state.status == jp.Status.OK and exact is not None:
+            errors = np.abs(np.asarray(state.reaction, float) - exact[2]).max(axis=1, initial=0.0)
+            assert (errors <= state.reaction_error).all(), (errors, state.reaction_error)
+        if estimate.status == jp.Status.OK and exact is not None:
+            errors = np.abs(np.asarray(estimate.gradient, float) - exact[3])
+            assert (errors <= bound).all(), (errors, bound)
         marked.append(int(state.status) != jp.Status.OK)
     assert not any(marked[: 3 * DRAWS]), "marked without need"
     if solver == "StarMesh":
@@ -194,7 +204,7 @@ def test_a_sparse_answer_is_within_the_bound_or_marked(family):
 def test_the_bound_can_be_missed():
     """What the test above asserts is false of answers a few times worse."""
     _, _, truths = ensemble("held flow")
-    exact, _ = truths[0]
+    exact = truths[0][0]
     assert_within_bound(exact, truths[0])
     with pytest.raises(AssertionError):
         assert_within_bound(exact * (1 + 2 * ERROR), truths[0])

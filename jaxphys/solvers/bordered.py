@@ -133,13 +133,17 @@ AnyConstraints = Constraints | SparseConstraints
 
 
 class AtRest(NamedTuple):
-    """`(n, m)` states and `(c, m)` multipliers in float64, and what the worst column is worth."""
+    """`(n, m)` states and `(c, m)` multipliers in float64, and what the worst column is worth.
+
+    `reaction_doubt`: `(m,)` a rounding error of what cancels in each column's multipliers.
+    """
 
     x: np.ndarray
     reaction: np.ndarray
     residual: float
     definite: bool
     doubt: float
+    reaction_doubt: np.ndarray
 
 
 class AbstractSolver(eqx.Module):
@@ -330,18 +334,32 @@ def _loss(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array,
     return jnp.finfo(lower.dtype).eps * jnp.max(terms / jnp.diagonal(lower) ** 2, initial=0.0)
 
 
+class Solution(NamedTuple):
+    """What `solve_bordered` found for m columns.
+
+    - `x`, `reaction`: solutions; `definite`: whether H is positive definite where C leaves it free.
+    - `doubt`: `(m,)` how far one step of iterative refinement would move x, of its largest entry: about the
+      condition number times a rounding error, and so what x may be wrong by; or the solver's `loss`, if that
+      is more. Zero where the solver `is_relative`.
+    - `reaction_doubt`: `(m,)` the same of the reaction, its largest entry, in its own units, with a rounding
+      error of all that cancels in `C⁺ᵀ (F - H x)`.
+    """
+
+    x: Float[Array, "n m"]
+    reaction: Float[Array, "c m"]
+    definite: Bool[Array, ""]
+    doubt: Float[Array, " m"]
+    reaction_doubt: Float[Array, " m"]
+
+
 def solve_bordered(
     solver: AbstractSolver,
     hessian: Float[Array, "n n"],
     constraints: AnyConstraints,
     force: Float[Array, "n m"],
     values: Float[Array, "c m"],
-) -> tuple[Float[Array, "n m"], Float[Array, "c m"], Bool[Array, ""], Float[Array, ""]]:
-    """Solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for m columns; returns `(x, λ, definite, doubt)`.
-
-    `doubt` is how far one step of iterative refinement would move x, of its largest entry, in the worst
-    column: about the condition number times a rounding error, and so what x may be wrong by; or the solver's
-    `loss`, if that is more (zero where the solver `is_relative`).
+) -> Solution:
+    """Solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for m columns.
 
     Derivatives of any order with respect to `H`, `F` and `d` follow from the implicit
     function theorem and reuse the same factors (`jax.lax.custom_linear_solve`).
@@ -362,15 +380,21 @@ def solve_bordered(
     # Force and values travel as one array: the transpose rule wants all right-hand sides linear, or none.
     right_side = jnp.concatenate([force, values])
     solution = jax.lax.custom_linear_solve(bordered, right_side, solve, symmetric=True)
-    doubt = jnp.zeros((), hessian.dtype)
+    epsilon = jnp.finfo(hessian.dtype).eps
+    doubt = jnp.zeros(force.shape[1], hessian.dtype)
+    # Terms that cancel in `C⁺ᵀ (F - H x)`, by rows of C.
+    terms = jnp.abs(constraints.lift.T) @ (jnp.abs(constant) @ jnp.abs(solution[:n]) + jnp.abs(force))
+    reaction_doubt = epsilon * jnp.max(terms, axis=0, initial=0.0)
     if not solver.is_relative:
         gap = jax.lax.stop_gradient(right_side - bordered(solution))
-        moved = jnp.max(jnp.abs(solve(None, gap)[:n]), axis=0)
+        refined = jnp.abs(solve(None, gap))
+        moved = jnp.max(refined[:n], axis=0)
+        reaction_doubt = reaction_doubt + jnp.max(refined[n:], axis=0, initial=0.0)
         # Columns by themselves: a large one says nothing of a small one beside it. A state of zero is
         # measured against what its forces would do if nothing held it.
         tiny = jnp.finfo(hessian.dtype).tiny
         alone = jnp.max(jnp.abs(force), axis=0) / (jnp.max(jnp.abs(constant)) + tiny)
         size = jnp.max(jnp.abs(solution[:n]), axis=0) + alone
-        worst = jnp.max(moved / (size + tiny), initial=0.0)
-        doubt = jax.lax.stop_gradient(jnp.maximum(worst, solver.loss(factors, constant, constraints)))
-    return solution[:n], solution[n:], solver.is_definite(factors), doubt
+        doubt = jnp.maximum(moved / (size + tiny), solver.loss(factors, constant, constraints))
+    doubts = jax.lax.stop_gradient((doubt, reaction_doubt))
+    return Solution(solution[:n], solution[n:], solver.is_definite(factors), *doubts)

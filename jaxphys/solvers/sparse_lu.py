@@ -185,14 +185,17 @@ class _Rows:
     def spread(self, unknowns: np.ndarray) -> np.ndarray:
         return np.concatenate([unknowns, np.zeros((1, unknowns.shape[1]))])[self.unknown]
 
-    def reactions(self, left: np.ndarray, force: np.ndarray) -> np.ndarray:
-        """Multipliers that carry what is left of the balance at coordinates that are held or tied."""
+    def reactions(self, left: np.ndarray, force: np.ndarray, *, absolute: bool = False) -> np.ndarray:
+        """Multipliers that carry what is left of the balance at coordinates that are held or tied.
+
+        `absolute` adds up what cancels in them.
+        """
         found, left = np.zeros((self.count + len(self.motions), left.shape[1])), left.copy()
         for coordinate, parent, row, sign in reversed(self.steps):
-            found[row] = sign * left[coordinate]
+            found[row] = left[coordinate] if absolute else sign * left[coordinate]
             if parent >= 0:
                 left[parent] += left[coordinate]
-        found[self.count :] = self.motions @ force
+        found[self.count :] = (abs(self.motions) if absolute else self.motions) @ force
         return found
 
     def read(self, x: np.ndarray) -> np.ndarray:
@@ -280,7 +283,7 @@ def _at_rest(system: _System, rows: _Rows, force: np.ndarray, values: np.ndarray
     inverse, loss = (None, np.inf) if not np.isfinite(system.k).all() else _factored(system, rows)
     if inverse is None:
         nothing = np.full((rows.count + len(rows.motions), force.shape[1]), np.nan)
-        return AtRest(np.full(force.shape, np.nan), nothing, np.nan, False, np.nan)
+        return AtRest(np.full(force.shape, np.nan), nothing, np.nan, False, np.nan, nothing[:1].sum(axis=0))
     with np.errstate(invalid="ignore", over="ignore"):
         high, low, moved = _refined(system, rows, inverse, balanced, values)
         if len(rows.motions):
@@ -297,7 +300,11 @@ def _at_rest(system: _System, rows: _Rows, force: np.ndarray, values: np.ndarray
             wrong = np.abs(inverse(rows.gathered(_EPSILON * rounded))).max(axis=0, initial=0.0)
             moved, loss = np.maximum(moved, wrong), 0.0
         doubt = max(float(np.max(moved / (size + tiny), initial=0.0)), loss)
-        return AtRest(high, reaction, _residual(system, rows, high, reaction, force, values), True, doubt)
+        apart = abs(system.strains_of) @ abs(high) * np.repeat(system.k, system.directions.shape[1])[:, None]
+        terms = abs(system.forces_of) @ abs(apart) + abs(balanced)
+        reaction_doubt = _EPSILON * rows.reactions(terms, abs(force), absolute=True).max(axis=0, initial=0.0)
+        residual = _residual(system, rows, high, reaction, force, values)
+        return AtRest(high, reaction, residual, True, doubt, reaction_doubt)
 
 
 _MOST_STEPS = 12
