@@ -183,6 +183,10 @@ class AbstractDifferenceNetwork(AbstractNetwork):
         """What an edge feels of `x`: a voltage drop, an extension, or a vector of `c` components."""
 
     @abstractmethod
+    def strain_directions(self) -> Float[Array, "*R M q d"]:
+        """What an edge feels of the difference between its two ends: q rows that read its d components."""
+
+    @abstractmethod
     def stiffness_blocks(self) -> Float[Array, "M d d"]:
         """`kᵢ` times the `d × d` block by which edge i couples its two ends."""
 
