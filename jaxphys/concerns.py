@@ -72,9 +72,14 @@ class _Case:
     is_dependent: bool
 
     @cached_property
+    def driven(self) -> np.ndarray:
+        """Coordinates on which a force acts: few beside samples and nodes."""
+        return np.flatnonzero(self.force.any(axis=0))
+
+    @cached_property
     def loads(self) -> np.ndarray:
-        """`(R, n)` forces of every sample."""
-        return self.inputs @ self.force
+        """`(R, d)` forces of every sample on the `driven` coordinates."""
+        return self.inputs @ self.force[:, self.driven]
 
     @cached_property
     def held(self) -> np.ndarray:
@@ -123,13 +128,13 @@ class _Case:
         `(q,)` rows of the readout that differ; `(q, q)` weights and wanted responses, of i to j at `[i, j]`,
         and samples and outputs that want them. Only samples that are driven at one of these rows.
         """
-        readout, loads = self.beside_rows(self.readout), self.beside_rows(self.loads)
-        sizes, strengths = np.abs(readout).max(axis=1), np.abs(loads).max(axis=1)
-        label, sign = _matched(readout, readout)
-        source, turned = _matched(loads, readout)
-        source = np.where(source >= 0, label[source], -1)
-        # Readouts that repeat one another are turned like the first of them.
-        scale = (strengths * turned * (source >= 0))[:, None] * (sizes * sign)
+        readout, force = self.beside_rows(self.readout), self.beside_rows(self.force)
+        squares = np.sum(readout**2, axis=1)
+        label, turned = _matched(readout @ readout.T, squares, squares)
+        strengths = np.sum(self.inputs @ (force @ force.T) * self.inputs, axis=1)
+        source, driven = _matched(self.inputs @ (force @ readout.T), strengths, squares)
+        sizes = np.abs(readout).max(axis=1)
+        scale = (driven * sizes[source] * (source >= 0))[:, None] * (turned * sizes[label])
         samples, outputs = np.nonzero((scale != 0) & (self.weights > 0))
         distinct = np.unique(label)
         place = np.full(len(label), -1)
@@ -166,14 +171,16 @@ def _cases(network: Any, task: Any) -> Iterator[_Case]:
         yield _Case(number=number, **{"edges": None, **one}, **facts)
 
 
-def _matched(rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first of the others to which each row is parallel (-1: none), and whether along or against it."""
-    lengths = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(others, axis=1)
-    cosines = rows @ others.T / np.where(lengths > 0, lengths, 1)
-    parallel = 1 - np.abs(cosines) < 1e-10
+def _matched(products: np.ndarray, squares: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of other rows to which each row is parallel (-1: none), and how many times it.
+
+    From products `(p, q)` between them, and squares `(p,)` and `(q,)`.
+    """
+    lengths = np.sqrt(np.maximum(squares, 0)[:, None] * others)
+    parallel = 1 - np.abs(products) / np.where(lengths > 0, lengths, np.inf) < 1e-10
     first = np.argmax(parallel, axis=1)
-    sign = np.sign(cosines[np.arange(len(cosines)), first])
-    return np.where(parallel.any(axis=1), first, -1), sign
+    ratio = products[np.arange(len(products)), first] / others[first]
+    return np.where(parallel.any(axis=1), first, -1), ratio
 
 
 def _beyond_voltages(case: _Case) -> str | None:
@@ -200,18 +207,18 @@ def _reachable(case: _Case) -> tuple[np.ndarray, np.ndarray]:
     assert case.edges is not None
     voltages, nodes = case.held, np.argmax(case.rows != 0, axis=1)
     voltages = voltages / case.rows[np.arange(len(nodes)), nodes]
-    low, high = (np.full((len(voltages), case.rows.shape[1]), end) for end in (np.inf, -np.inf))
+    read = np.flatnonzero(case.readout.any(axis=0))
+    low, high = (np.full((len(voltages), len(read)), end) for end in (np.inf, -np.inf))
     # A region sees what its border holds, a held node itself.
     ends = np.concatenate([case.edges, case.edges[:, ::-1]])
     for node, voltage in zip(nodes, voltages.T, strict=True):
-        seen = np.isin(case.regions, case.regions[ends[ends[:, 0] == node, 1]])
-        seen[nodes] = False
-        seen[node] = True
+        beside = case.regions[ends[ends[:, 0] == node, 1]]
+        seen = np.isin(case.regions[read], beside) & ~np.isin(read, nodes) | (read == node)
         low[:, seen] = np.minimum(low[:, seen], voltage[:, None])
         high[:, seen] = np.maximum(high[:, seen], voltage[:, None])
-    # What nothing holds (padding) is not read.
+    # What nothing holds is padding.
     low, high = (np.where(np.isfinite(each), each, 0) for each in (low, high))
-    plus, minus = np.maximum(case.readout, 0).T, np.minimum(case.readout, 0).T
+    plus, minus = np.maximum(case.readout[:, read], 0).T, np.minimum(case.readout[:, read], 0).T
     return low @ plus + high @ minus, high @ plus + low @ minus
 
 
@@ -236,15 +243,14 @@ def _against_currents(case: _Case) -> str | None:
 def _pushed(case: _Case) -> np.ndarray:
     """`(R, o)` sign of an output under a sample's currents, 0 if they cannot reach it, NaN if it depends."""
     free = 1.0 - np.any(case.rows[np.count_nonzero(case.rows, axis=1) == 1] != 0, axis=0)
-    loads, readout = case.loads * free, case.readout * free
+    loads, readout = case.loads * free[case.driven], case.readout * free
     signs = [
         np.where((rows >= 0).all(axis=1), 1.0, np.where((rows <= 0).all(axis=1), -1.0, np.nan))
         for rows in (loads, readout)
     ]
-    count = case.regions.max() + 1
-    member = case.regions[:, None] == np.arange(count)
-    meets = ((loads != 0).astype(float) @ member > 0).astype(float) @ ((readout != 0) @ member).T > 0
-    return np.where(meets, signs[0][:, None] * signs[1][None], 0)
+    member = (case.regions[:, None] == np.unique(case.regions[case.driven])).astype(float)
+    meets = ((loads != 0) @ member[case.driven] > 0).astype(float) @ ((readout != 0) @ member > 0).T > 0
+    return np.where(meets, signs[0][:, None] * signs[1], 0)
 
 
 def _above_the_source(case: _Case) -> str | None:
@@ -374,14 +380,14 @@ def _by_moments(case: _Case) -> _Reciprocity | None:
     strengths, sizes = np.linalg.norm(force, axis=1), np.linalg.norm(readout, axis=1)
     if not (strengths > 0).all():
         return None
-    read, turned = _matched(force, readout)
+    read, turned = _matched(force @ readout.T, strengths**2, sizes**2)
     chosen = np.flatnonzero(read >= 0)
     read = read[chosen]
     if len(chosen) == 0 or len(np.unique(read)) < len(read) or np.ptp(sizes[read]) > 1e-9 * sizes.max():
         return None
     roots = np.sqrt(case.weights[:, :1])
     signs = np.ones(len(strengths))
-    signs[chosen] = turned[chosen]
+    signs[chosen] = np.sign(turned[chosen])
     inputs, targets = roots * case.inputs * strengths * signs, roots * case.targets
     wanted, *_ = np.linalg.lstsq(inputs, targets, rcond=1e-12)
     # No linear network does better on the samples than the best map does.
