@@ -65,9 +65,7 @@ def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
     columns = [
         column / jnp.maximum(jnp.linalg.norm(column), jnp.finfo(column.dtype).tiny) for column in columns
     ]
-    left, singular, _ = jnp.linalg.svd(jnp.stack(columns, axis=1), full_matrices=False)
-    # On a regular graph some columns repeat the constant: what they leave is rounding.
-    nuisance = jnp.where(singular > 1e4 * jnp.finfo(left.dtype).eps * singular[0], left, 0)
+    nuisance = _spanning(jnp.stack(columns, axis=1))
     norms = squares.T @ squares
     seen = jax.vmap(lambda column: _first_order(network, response, column), 1)(nuisance)
     left_over = norms - jnp.sum(seen**2, axis=0)
@@ -85,6 +83,25 @@ def _slowest(laplacian: Float[Array, "N N"], number: int) -> Float[Array, "N s"]
     counts = (jnp.arange(len(values)) <= number) | same[number]
     counts = (counts & ~same[most + 1])[1 : most + 1]
     return jnp.where(counts, modes[:, 1 : most + 1], 0)
+
+
+def _spanning(columns: Float[Array, "M q"]) -> Float[Array, "M q"]:
+    """Orthonormal columns that span these, which have length one; zero in place of one that adds nothing.
+
+    Gram-Schmidt, each column cleared twice (Giraud et al., 2005). No singular values: on a pool of one thread
+    XLA waits for ever for a batch of them, see `tests/test_one_cpu.py`.
+    """
+    # On a regular graph some columns repeat the constant: what they leave is rounding.
+    least = 1e4 * jnp.finfo(columns.dtype).eps
+
+    def add(number: Array, found: Array) -> Array:
+        left = columns[:, number]
+        for _ in range(2):
+            left = left - found @ (found.T @ left)
+        size = jnp.linalg.norm(left)
+        return found.at[:, number].set(jnp.where(size > least, left / jnp.maximum(size, least), 0))
+
+    return jax.lax.fori_loop(0, columns.shape[1], add, jnp.zeros_like(columns))
 
 
 def _first_order(network: Any, response: Array, change: Array) -> Float[Array, "n n"]:
