@@ -439,7 +439,12 @@ def _inspect(parsed: argparse.Namespace) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from jaxphys.findings_report import earlier_findings, findings_json, inspect_file, write_findings
+    from jaxphys.findings_report import (
+        check_findings_folder,
+        findings_json,
+        inspect_file,
+        write_findings,
+    )
 
     begin = time.perf_counter()
     if not 19 <= parsed.draws <= 100_000:
@@ -448,7 +453,8 @@ def _inspect(parsed: argparse.Namespace) -> int:
         raise InputError(f"--seed {parsed.seed}: must be at least 0")
     if parsed.out is None and not parsed.json:
         raise InputError("--out: must name a folder for the findings, unless --json prints them")
-    before = [] if parsed.out is None else earlier_findings(parsed.out, force=parsed.force)
+    if parsed.out is not None:
+        check_findings_folder(parsed.out, force=parsed.force)
     findings = inspect_file(
         parsed.file,
         kind=parsed.kind,
@@ -465,9 +471,7 @@ def _inspect(parsed: argparse.Namespace) -> int:
     )
     source = parsed.file.name
     if parsed.out is not None:
-        written = write_findings(findings, parsed.out, source=source)
-        for path in set(before) - set(written):
-            path.unlink()
+        write_findings(findings, parsed.out, source=source)
     if parsed.json:
         print(findings_json(findings, source=source), end="")
         return 0
@@ -528,7 +532,10 @@ def _examples(parsed: argparse.Namespace) -> int:
     out = parsed.out or Path(f"{parsed.name}.toml")
     if out.exists():
         raise InputError(f"--out {out}: is there already; remove it or give another name")
-    out.write_text(known[parsed.name].read_text("utf-8"), encoding="utf-8")
+    from jaxphys.io import write_atomically
+
+    content = known[parsed.name].read_bytes()
+    write_atomically(out, lambda to: to.write_bytes(content))
     print(f"wrote {out}; now: jaxphys train {out} --out runs/{parsed.name}")
     return 0
 

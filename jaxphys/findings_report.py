@@ -24,16 +24,18 @@ from jaxphys.findings_plots import (
 )
 from jaxphys.inspection import Findings, Statistic, inspect_network, inspect_responses
 from jaxphys.inspection.findings import edge_ends
-from jaxphys.io import NetworkFile, ResponseFile, provenance, read_measured, read_network, write_atomically
-from jaxphys.io.files import about, check_own_folder, jsonable
-from jaxphys.io.runs import write_netcdf
+from jaxphys.io import NetworkFile, ResponseFile, provenance, read_measured, read_network
+from jaxphys.io.files import about, check_own_folder, is_unfinished, jsonable, write_together
+from jaxphys.io.runs import netcdf
 from jaxphys.networks import FlowNetwork, NodeNetwork
 from jaxphys.plots import number_text
 from jaxphys.proteins import STRUCTURES, elastic_network, read_structure
 from jaxphys.report import page_frame, png
 from jaxphys.topology import Topology, from_edges
 
-FILES = ("findings.json", "findings.nc", *(f"figures/{name}.png" for name in PICTURES), "report.html")
+# Written last: with it findings are whole.
+_SEAL = "report.html"
+FILES = ("findings.json", "findings.nc", *(f"figures/{name}.png" for name in PICTURES), _SEAL)
 """All that `write_findings` may write into a folder."""
 # Rows of the tables of nodes and edges.
 _TOP = 10
@@ -126,22 +128,24 @@ def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) 
         return from_edges(edges, num_nodes=len(place), positions=positions)
 
 
-def earlier_findings(folder: Path | str, *, force: bool = False) -> list[Path]:
-    """What `write_findings` wrote into a folder before; `InputError` if there is any, unless by `force`.
+def check_findings_folder(folder: Path | str, *, force: bool = False) -> None:
+    """Raise `InputError` if `write_findings` shall not write into a folder.
 
-    Refuses, even by force, a folder with the report of something else, what is no folder, and a link in the
+    That is what holds findings, unless by `force`, or half of them, which are not kept: then a call was
+    killed. Even by force: a folder with the report of something else, what is no folder, and a link in the
     place of `figures`.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: must be a folder, but it is a file")
     check_own_folder(folder / "figures")
-    found = [folder / name for name in FILES if (folder / name).exists()]
-    if found and not (folder / "findings.json").exists():
-        raise InputError(f"--out {folder}: holds {found[0].name} of something else; give another folder")
-    if found and not force:
+    found = [name for name in FILES if (folder / name).exists()]
+    if not found or is_unfinished(folder, _SEAL):
+        return
+    if "findings.json" not in found:
+        raise InputError(f"--out {folder}: holds {found[0]} of something else; give another folder")
+    if _SEAL in found and not force:
         raise InputError(f"--out {folder}: already holds findings; give --force or another folder")
-    return found
 
 
 def write_findings(findings: Findings, folder: Path | str, *, source: str) -> list[Path]:
@@ -153,7 +157,8 @@ def write_findings(findings: Findings, folder: Path | str, *, source: str) -> li
     - `figures/*.png`, and `report.html`, which holds them and loads nothing from elsewhere.
 
     `source` says what was looked at, such as the name of the file. Labels and source are shown as text,
-    whatever they hold. Returns the paths of the files, the report last; every one is whole or not there.
+    whatever they hold. Returns the paths of the files, the report last. They are written all together or
+    not at all, and what earlier findings left in the folder goes.
 
     >>> import tempfile
     >>> import jaxphys as jp
@@ -170,13 +175,11 @@ def write_findings(findings: Findings, folder: Path | str, *, source: str) -> li
     text = findings_json(findings, source=source)
     fields = _dataset(findings, source)
 
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    contents = {folder / "figures" / f"{name}.png": image for name, image in images.items()}
-    contents |= {folder / "findings.json": text.encode(), folder / "report.html": page.encode()}
-    write_netcdf(fields, folder / "findings.nc")
-    for path, content in contents.items():
-        _write(path, content)
-    return [folder / "findings.nc", *contents]
+    contents = {"findings.json": text.encode(), "findings.nc": netcdf(fields)}
+    contents |= {f"figures/{name}.png": image for name, image in images.items()}
+    contents[_SEAL] = page.encode()
+    is_ours = (folder / "findings.json").exists() or is_unfinished(folder, _SEAL)
+    return write_together(folder, contents, stale=set(FILES) - set(contents) if is_ours else ())
 
 
 def findings_json(findings: Findings, *, source: str) -> str:
@@ -205,10 +208,6 @@ def _dataset(findings: Findings, source: str) -> xr.Dataset:
     }
     fields = findings.fields.assign_attrs(plain | facts)
     return fields.assign(label=("node", np.array(findings.labels, dtype=object)))
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda to: to.write_bytes(content))
 
 
 # The page

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from jaxphys import interactive, plots
 from jaxphys._checks import InputError
 from jaxphys.equilibrium import Status
-from jaxphys.io import typical_realization, write_atomically
-from jaxphys.io.files import check_own_folder
+from jaxphys.io import typical_realization
+from jaxphys.io.files import check_own_folder, write_together
 from jaxphys.plots import number_text, quantiles, succeeded, successful
 
 _DPI = 150
@@ -120,22 +120,11 @@ def write_report(
         pictures = {picture: png(figure) for picture, figure in figures.items()}
     page = _page(dataset, pictures, config, title)
 
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     names = {picture: picture.draw.__name__ for picture in pictures}
-    contents = {
-        folder / "figures" / f"{names[picture]}.png": content for picture, content in pictures.items()
-    }
-    contents |= {
-        folder / "figures" / f"{names[picture]}.svg": svg(figure) for picture, figure in figures.items()
-    }
-    contents[folder / "report.html"] = page.encode()
-    for path, content in contents.items():
-        _write(path, content)
-    return list(contents)
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda to: to.write_bytes(content))
+    contents = {f"figures/{names[picture]}.png": content for picture, content in pictures.items()}
+    contents |= {f"figures/{names[picture]}.svg": svg(figure) for picture, figure in figures.items()}
+    contents["report.html"] = page.encode()
+    return write_together(folder, contents)
 
 
 def png(figure: Figure) -> bytes:

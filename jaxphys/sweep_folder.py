@@ -19,6 +19,7 @@ from jaxphys.config import Batch, RunConfig, Sweep, dump_config, likeness, load_
 from jaxphys.config.sweep import load_sweep, told
 from jaxphys.equilibrium import Status
 from jaxphys.io import provenance, save_run, write_atomically
+from jaxphys.io.files import write_together
 from jaxphys.io.runs import write_netcdf
 from jaxphys.parallel import largest, leave_processes
 from jaxphys.plots import number_text, quantiles, swept
@@ -192,9 +193,6 @@ def _finish(folder: Path, sweep: Sweep) -> None:
     if measure is not None:
         words = measure.replace("_", " ")
         pictures[measure] = png(swept(dataset, measure, words)), words.capitalize()
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, (content, _) in pictures.items():
-        write_atomically(folder / "figures" / f"{name}.png", partial(Path.write_bytes, data=content))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -210,7 +208,8 @@ def _finish(folder: Path, sweep: Sweep) -> None:
         config=sweep.text(),
         provenance=provenance().items(),
     )
-    write_atomically(folder / "report.html", lambda to: to.write_text(page, encoding="utf-8"))
+    contents = {f"figures/{name}.png": content for name, (content, _) in pictures.items()}
+    write_together(folder, contents | {"report.html": page.encode()})
     if (folder / "groups").exists():
         (folder / "groups").rmdir()
 

@@ -15,11 +15,13 @@ import math
 import os
 import platform
 import re
+import shutil
 import stat
 import subprocess
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +66,46 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# Where files wait until all of them are whole.
+_WAITING = ".unfinished"
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes], *, stale: Iterable[str] = ()) -> list[Path]:
+    """Write files into a folder, all of them or none; names may lie in folders within.
+
+    Files wait in a hidden folder until all are written; then what is there is replaced, and `stale` names
+    are removed. The last of `contents` seals the folder: it is taken away first and comes back last, so that
+    whoever is killed in between leaves a folder of which `is_unfinished` knows. Returns the paths, in order.
+    """
+    waiting, *rest, seal = folder / _WAITING, *contents
+    _remove_waiting(waiting)
+    try:
+        for name, content in contents.items():
+            path = waiting / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, partial(Path.write_bytes, data=content))
+        for name in (seal, *stale):
+            (folder / name).unlink(missing_ok=True)
+        for name in (*rest, seal):
+            (folder / name).parent.mkdir(exist_ok=True)
+            os.replace(waiting / name, folder / name)
+    finally:
+        _remove_waiting(waiting)
+    return [folder / name for name in contents]
+
+
+def is_unfinished(folder: Path, seal: str) -> bool:
+    """Whether `write_together` began to write into a folder what ends with `seal`, and was killed."""
+    return (folder / _WAITING).is_dir() and not (folder / seal).exists()
+
+
+def _remove_waiting(waiting: Path) -> None:
+    if waiting.is_symlink():  # What it leads to is someone else's.
+        waiting.unlink()
+    elif waiting.exists():
+        shutil.rmtree(waiting)
 
 
 def check_own_folder(path: Path) -> None:

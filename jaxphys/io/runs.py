@@ -122,6 +122,12 @@ def save_run(dataset: xr.Dataset | Run, path: Path | str) -> None:
 
 def write_netcdf(dataset: xr.Dataset, path: Path | str) -> None:
     """Write any dataset as `save_run` does."""
+    content = netcdf(dataset)
+    write_atomically(path, lambda to: to.write_bytes(content))
+
+
+def netcdf(dataset: xr.Dataset) -> bytes:
+    """What `write_netcdf` writes."""
     # Checksums cost no time that can be measured; without them a flipped bit is a wrong number.
     encoding = {
         name: {"fletcher32": True} | ({"zlib": True, "complevel": 4} if variable.size > 1000 else {})
@@ -129,8 +135,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path | str) -> None:
         if variable.ndim and variable.size and variable.dtype.kind in "fiub"
     }
     # In memory first: where a disk is full, HDF5 can take the whole process with it.
-    content = dataset.to_netcdf(engine="h5netcdf", encoding=encoding)
-    write_atomically(path, lambda to: to.write_bytes(content))
+    return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
 def join_runs(
