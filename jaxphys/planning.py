@@ -30,7 +30,8 @@ def choose_solver(
       gradient in the Frobenius metric and does no more (it is tried on two made-up gradients).
     - `StarMesh`, planned for the task's terminals, for flow networks whose boundary holds nodes or lets them
       float, once there is work enough to be worth its plan and longer compilation (a rule of thumb: `R n³`
-      from a million, so 16 realizations of 40 nodes or one of 100).
+      from a million, so 16 realizations of 40 nodes or one of 100), unless elimination fills a large graph
+      nearly up: more than a million products, and a tenth of those of a full matrix.
     - `SparseCholesky` for spring networks under the same boundaries, where fewer than a quarter of all pairs
       of nodes are joined, from `R n³` of ten million on: 20 networks of 40 nodes in the plane, or one of 110.
     - `Dense` for all else.
@@ -52,7 +53,7 @@ def choose_solver(
     work = realizations * network.num_coordinates**3
     try:
         if isinstance(network, FlowNetwork) and work >= _WORTH_A_PLAN:
-            return star_mesh(network, task)
+            return _worthwhile_mesh(network, task)
         is_sparse = 8 * network.num_edges < network.num_nodes**2
         if isinstance(network, SpringNetwork) and is_sparse and work >= 10 * _WORTH_A_PLAN:
             return sparse_cholesky(network, task)
@@ -62,6 +63,14 @@ def choose_solver(
 
 
 _WORTH_A_PLAN = 1e6
+
+
+def _worthwhile_mesh(network: Any, task: Any) -> StarMesh:
+    """`star_mesh`; raises `InputError` where dense algebra costs less than its plan."""
+    given = _mesh_arguments(network, task)
+    # Of n³/6 that eliminating all nodes takes where each is joined to each.
+    most = max(int(_WORTH_A_PLAN), network.num_coordinates**3 // 60)
+    return StarMesh(*given, draft=draft_mesh(*given, most_each=most))
 
 
 def _scales_gradients(optimizer: optax.GradientTransformation | None, network: NodeNetwork) -> bool:

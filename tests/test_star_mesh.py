@@ -1,16 +1,20 @@
 """Star-mesh elimination: against the reference LU, against exact arithmetic, and under vmap, jit and grad."""
 
+import itertools
 from fractions import Fraction
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import networkx as nx
 import numpy as np
 import pytest
 from helpers import assert_close, assert_refused, is_double, ulps
 
 import jaxphys as jp
+from jaxphys.solvers import elimination
 from jaxphys.solvers.elimination import plan_elimination
+from jaxphys.solvers.star_mesh import draft_mesh
 
 BOUNDARIES = {
     "grounded": {"ground": [5]},
@@ -300,3 +304,67 @@ def test_conductances_whose_products_vanish_are_told(k, status):
     assert jp.Status(int(response.status)).name == status
     if status == "OK":
         assert_close(response.outputs, np.array([[0.5 / k]]), relative=ulps(10))
+
+
+def cheapest_first(edges, nodes, kept, late):
+    """The order of elimination as it is told, by counting all fill anew in every round."""
+    graph = nx.Graph(edges)
+    graph.add_nodes_from(range(nodes))
+    graph.remove_edges_from(nx.selfloop_edges(graph))
+    order = []
+    for group in (set(range(nodes)) - kept - late, late - kept):
+        while group:
+            price = {}
+            for node in group:
+                around = set(graph[node])
+                fill = sum(not graph.has_edge(*pair) for pair in itertools.combinations(around, 2))
+                price[node] = fill, len(around), node
+            least, blocked = min(price.values())[0], set()
+            for node in sorted(group, key=price.get):
+                if price[node][0] <= least + 1 and node not in blocked:
+                    around = sorted(graph[node])
+                    blocked |= {*around}
+                    order.append((node, around))
+                    graph.add_edges_from(itertools.combinations(around, 2))
+                    graph.remove_node(node)
+                    group.discard(node)
+    return order, {frozenset(pair) for pair in graph.edges}
+
+
+@pytest.mark.parametrize("density", [0.1, 0.3, 1.0])
+def test_the_order_is_that_of_least_fill(density, random):
+    for nodes in (2, 7, 12, 25):
+        pairs = np.array(list(itertools.combinations(range(nodes), 2)))
+        edges = pairs[random.uniform(size=len(pairs)) < density]
+        kept, late = ({int(each) for each in random.integers(nodes, size=2)} for _ in range(2))
+        order, remaining = elimination._order(edges, nodes, kept, late)
+        expected = cheapest_first(edges.tolist(), nodes, kept, late)
+        assert order == expected[0]
+        assert {frozenset(pair) for pair in remaining} == expected[1]
+
+
+def test_plans_that_take_too_much_are_refused_or_told(monkeypatch):
+    """All nodes of K_30 but one that is held: Σ d (d - 1) / 2 = 29·30·28/6 products, for d = 29, 28, …, 1."""
+    edges, rows = np.asarray(jp.complete_graph(30).edges), np.eye(30)[:1]
+    assert draft_mesh(edges, rows, most_each=4060).num_nodes == 30
+    assert_refused(
+        "edges", draft_mesh, edges, rows, most_each=4059, saying="4059 products .* solve by `Dense`"
+    )
+    stacked = np.stack([edges, edges[:, ::-1]])
+    with pytest.raises(jp.InputError, match="products"):
+        draft_mesh(stacked, rows, most_each=4059)
+    monkeypatch.setattr(elimination, "_TOLD_PRODUCTS", 4000)
+    with pytest.warns(UserWarning, match=r"8.1e\+03 products takes about 0 s"):
+        draft_mesh(stacked, rows)
+
+
+def test_graphs_that_fill_up_are_left_to_dense_algebra():
+    """400 nodes with 40 neighbours each; a lattice of as many nodes keeps its plan."""
+    ends = np.random.default_rng(0).integers(400, size=(8001, 2))
+    for topology, kind in (
+        (jp.from_edges(ends[ends[:, 0] != ends[:, 1]], num_nodes=400), jp.Dense),
+        (jp.square_lattice((20, 20)), jp.StarMesh),
+    ):
+        network = jp.FlowNetwork(topology)
+        task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [5], response=0.2)
+        assert isinstance(jp.choose_solver(network, task), kind)

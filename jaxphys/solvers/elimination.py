@@ -6,6 +6,7 @@ list of gathers and scatters. Nodes that do not touch are eliminated together, a
 consecutive levels of like size are padded to one shape and run as one loop, so that programs stay small.
 """
 
+import warnings
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -14,9 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from jaxphys._checks import InputError
+
 # What a loop more is worth in padded rows: it costs about a tenth of a second of compilation. Rows are
 # whole ensembles where one graph serves all, and single numbers where each has its own.
 _LOOP_ROWS, _LOOP_NUMBERS = 4e3, 2e3
+
+
+MOST_PRODUCTS = 20_000_000
+"""Products of one elimination beyond which there is no plan for it: some four gigabytes and two minutes."""
+# From so many on, about five seconds, whoever waits for a plan is told.
+_TOLD_PRODUCTS = 1_000_000
+
+
+class TooMuchFill(InputError):
+    """Eliminating the nodes of a graph would join so many pairs that there is no plan for it."""
 
 
 # Pivots that go together, each with its neighbours at the time.
@@ -149,6 +162,7 @@ def draft_elimination(
     kept: Sequence[Sequence[int]],
     late: Sequence[Collection[int]],
     loop: float | None = None,
+    most: int = MOST_PRODUCTS,
 ) -> Draft:
     """Settle the order in which all nodes but `kept` go, those in `late` after all others.
 
@@ -157,13 +171,21 @@ def draft_elimination(
     - `graphs`: `(M, 2)` edges of every graph, all with `num_nodes` nodes; edges from a node to itself do not
       count. `kept`, `late`: nodes of every graph.
     - `loop`: what a loop less is worth in padded rows.
+    - `most`: products, `d (d - 1) / 2` for every node that goes while it has d neighbours, of all graphs.
+
+    Raises `TooMuchFill` as soon as there are more of them, and warns of a plan that takes long.
     """
+    products, told = 0, False
     levels: dict[int, _Star] = {}
     late_levels: dict[int, _Star] = {}
     kept_pairs: list[tuple[int, int]] = []
     for number, edges in enumerate(graphs):
         offset = number * num_nodes
-        order, remaining = _order(edges, num_nodes, set(kept[number]), set(late[number]))
+        order, remaining = _order(edges, num_nodes, set(kept[number]), set(late[number]), most - products)
+        products += sum(len(near) * (len(near) - 1) // 2 for _, near in order)
+        if products > _TOLD_PRODUCTS and not told:
+            told = True
+            _tell(products * len(graphs) / (number + 1))
         depth = [0] * num_nodes
         for node, around in order:
             for other in around:
@@ -188,6 +210,14 @@ def draft_elimination(
     return Draft(tables[:first_late], tables[first_late:], slot, num_nodes * len(graphs), loop)
 
 
+def _tell(products: float) -> None:
+    warnings.warn(
+        f"Planning the elimination of {products:.2g} products takes about {5e-6 * products:.0f} s "
+        f"and {200 * products / 2**30:.2g} GiB; a `Dense` solver needs no plan.",
+        stacklevel=2,
+    )
+
+
 def _pair(a: int, b: int) -> tuple[int, int]:
     return (a, b) if a < b else (b, a)
 
@@ -198,39 +228,71 @@ def elimination_order(edges: np.ndarray, num_nodes: int, kept: Collection[int]) 
 
 
 def _order(
-    edges: np.ndarray, num_nodes: int, kept: set[int], late: set[int]
+    edges: np.ndarray, num_nodes: int, kept: set[int], late: set[int], most: int = MOST_PRODUCTS
 ) -> tuple[_Star, list[tuple[int, int]]]:
     """Pivots with their neighbours at the time, cheapest fill first; and pairs of kept nodes left joined.
 
     In every round all nodes of (nearly) least fill that do not touch go at once, which keeps levels few.
+    Neighbours are kept twice, as sets to walk through and as bits of whole numbers to count what two nodes
+    have in common: an edge less in the fill for each neighbour of both.
     """
     around: list[set[int]] = [set() for _ in range(num_nodes)]
     for a, b in edges.tolist():
         if a != b:
             around[a].add(b)
             around[b].add(a)
+    bits = [sum(1 << other for other in near) for near in around]
     order: _Star = []
+    products = 0
+
+    def check(products: int) -> None:
+        if products > most:
+            raise TooMuchFill(
+                f"Argument `edges` must leave at most {most} products to planned elimination, "
+                f"but {num_nodes} nodes with {len(edges)} edges need more; solve by `Dense`."
+            )
+
     for group in (set(range(num_nodes)) - kept - late, late - kept):
         left, stale = set(group), set(group)
         price: dict[int, tuple[int, int]] = {}
         while left:
             for node in stale & left:
                 near = around[node]
-                fill = sum(len(near) - 1 - len(around[other] & near) for other in near) // 2
-                price[node] = (fill, len(near))
+                own, common = bits[node], 0
+                for other in near:
+                    common += (bits[other] & own).bit_count()
+                price[node] = ((len(near) * (len(near) - 1) - common) // 2, len(near))
             stale.clear()
+            first = min(left)
+            if left == {first, *(around[first] & left)} and {price[node] for node in left} == {
+                (0, len(around[first]))
+            }:
+                # All that is left is joined to all, and nothing will change any more.
+                rest = around[first] | {first}
+                for node in sorted(left):
+                    rest.discard(node)
+                    order.append((node, sorted(rest)))
+                    products += len(rest) * (len(rest) - 1) // 2
+                for node in rest:
+                    around[node] -= left
+                    bits[node] &= ~sum(1 << gone for gone in left)
+                check(products)
+                break
             cheap = min(price[node][0] for node in left) + 1
             blocked: set[int] = set()
             for node in sorted(left, key=lambda node: (price[node], node)):
                 if price[node][0] > cheap or node in blocked:
                     continue
-                near = around[node]
+                near, own = around[node], bits[node]
                 blocked |= near
                 order.append((node, sorted(near)))
+                products += len(near) * (len(near) - 1) // 2
+                check(products)
                 left.discard(node)
                 for other in near:
                     around[other] |= near
                     around[other] -= {other, node}
+                    bits[other] = (bits[other] | own) & ~(1 << other | 1 << node)
                     stale |= around[other] | {other}
     return order, [(a, b) for a in kept for b in around[a] & kept if a < b]
 

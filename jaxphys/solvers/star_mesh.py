@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxphys._checks import InputError
 from jaxphys.solvers.batching import PlannedSolver, batched, loop, of_one_width, rows_at, to_last_axis
 from jaxphys.solvers.bordered import AnyConstraints
-from jaxphys.solvers.elimination import Draft, Elimination, Room, Stage, draft_elimination
+from jaxphys.solvers.elimination import MOST_PRODUCTS, Draft, Elimination, Room, Stage, draft_elimination
 
 
 class StarMesh(PlannedSolver):
@@ -180,10 +180,18 @@ class MeshDraft(NamedTuple):
         return MeshRoom(self.elimination.room, int(parallel), terminals, len(self.edges) > 1)
 
 
-def draft_mesh(edges: Any, rows: Any, terminals: Any = None, *, side_by_side: bool = False) -> MeshDraft:
+def draft_mesh(
+    edges: Any,
+    rows: Any,
+    terminals: Any = None,
+    *,
+    side_by_side: bool = False,
+    most_each: int = MOST_PRODUCTS,
+) -> MeshDraft:
     """Settle the order of elimination for the arguments of `StarMesh`; on the host.
 
-    With `side_by_side` realizations on one graph are planned as if each had its own.
+    With `side_by_side` realizations on one graph are planned as if each had its own. Raises `TooMuchFill`
+    where a graph needs more than `most_each` products, or all of them more than there is a plan for.
     """
     edges, rows = np.asarray(edges), np.asarray(rows, dtype=float)
     n = rows.shape[-1]
@@ -195,7 +203,9 @@ def draft_mesh(edges: Any, rows: Any, terminals: Any = None, *, side_by_side: bo
     edges, rows, acted = (np.broadcast_to(part, (count, *part.shape[1:])) for part in parts)
     held, floating = _held_nodes(edges, rows)
     late = [set(np.flatnonzero(row).tolist()) if _are_few(acted) and not floating else set() for row in acted]
-    return MeshDraft(edges, held, acted, floating, n, draft_elimination(list(edges), n, held.tolist(), late))
+    most = min(count * most_each, MOST_PRODUCTS)
+    elimination = draft_elimination(list(edges), n, held.tolist(), late, most=most)
+    return MeshDraft(edges, held, acted, floating, n, elimination)
 
 
 def strain_moment(
