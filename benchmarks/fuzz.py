@@ -1,8 +1,8 @@
 """Thousands of drawn networks, tasks, configs and files: does each end right, refused or marked?
 
 The strategies are those of `tests/test_fuzz.py`, the broken files those of `tests/test_io*.py`. Whatever ends
-otherwise, in a silently wrong answer or in a traceback, is printed with all that it takes to run it again.
-Files of HDF5 are read in a process of their own.
+otherwise, in a silently wrong answer, in a traceback or not at all, is printed with all that it takes to run
+it again. Cases end in a process of their own, which may die or be ended without taking the others with it.
 """
 
 import argparse
@@ -17,8 +17,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+import outside
 import strategies
 import test_io_networks
 from endings import ended
@@ -43,9 +43,16 @@ from jaxphys.benchmark import surroundings
 from jaxphys.config import dump_config, parse_config
 from jaxphys.io import run_dataset, save_run, write_atomically
 
-ENDINGS = ("right", "refused", "marked", "silently wrong", "traceback")
+ENDINGS = ("right", "refused", "marked", "silently wrong", "traceback", "hang")
 # Parts of the cases that each kind gets.
-SHARES = {"equilibria": 0.25, "tasks": 0.1, "configs": 0.04, "files": 0.56, "runs": 0.05}
+SHARES = {
+    **{"equilibria": 0.2, "tasks": 0.08, "configs": 0.03, "files": 0.42, "runs": 0.03},
+    **{"units": 0.06, "headers": 0.08, "formats": 0.06, "calls": 0.04},
+}
+# Seconds after which a case is said to hang; compilation on a busy machine is within.
+LIMIT = 120.0
+# Compiled programs take memory maps, of which there are not endlessly many.
+MOST_COMPILED = 1500
 
 
 def main() -> int:
@@ -54,21 +61,21 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "fuzz.json")
     options.add_argument("--kinds", nargs="+", default=tuple(SHARES), choices=tuple(SHARES))
+    options.add_argument("--limit", type=float, default=LIMIT, help="seconds after which a case hangs")
     parsed = options.parse_args()
-    jax.config.update("jax_enable_x64", True)
-    warnings.simplefilter("ignore")
+    prepare()
     report = surroundings(["python", *sys.argv], parsed.seed)
     report["kinds"], report["bad"] = {}, []
+    worker = Worker(parsed.limit)
     strategies_of = cases_of_kinds()
     for kind in parsed.kinds:
         start = time.perf_counter()
         count = max(1, round(SHARES[kind] * parsed.cases))
-        endings, bad = soak(strategies_of[kind], count, parsed.seed, in_child if kind == "runs" else ended)
+        endings, bad = soak(strategies_of[kind], count, parsed.seed, worker.end)
         report["kinds"][kind] = {name: endings[name] for name in ENDINGS}
         report["bad"] += [{"kind": kind, **each} for each in bad]
         print(f"{kind}: {dict(endings)} in {time.perf_counter() - start:.0f} s", flush=True)
-    for child in _children:
-        child.shutdown()
+    worker.close()
     report["cases"] = sum(sum(endings.values()) for endings in report["kinds"].values())
     print(table(report))
     text = json.dumps(report, indent=1) + "\n"
@@ -87,10 +94,16 @@ def cases_of_kinds() -> dict[str, Any]:
         "configs": strategies.tables((*tables, *strategies.small_tables())),
         "files": strategies.files(files, test_io_networks.mutations),
         "runs": strategies.files(runs, test_io_networks.mutations),
+        "units": outside.netlists(),
+        "headers": outside.headers(),
+        "formats": outside.written(),
+        "calls": outside.calls(),
     }
 
 
-def soak(cases: Any, count: int, number: int, end: Callable[[Any], str]) -> tuple[Counter, list[dict]]:
+def soak(
+    cases: Any, count: int, number: int, end: Callable[[Any], tuple[str, str]]
+) -> tuple[Counter, list[dict]]:
     """How `count` cases end, and a description of each that should not have ended so."""
     endings: Counter = Counter()
     bad: list[dict] = []
@@ -105,15 +118,7 @@ def soak(cases: Any, count: int, number: int, end: Callable[[Any], str]) -> tupl
     )
     @given(cases)
     def one(case: Any) -> None:
-        # Compiled programs take memory maps, of which there are not endlessly many.
-        if sum(endings.values()) % 1500 == 1499:
-            jax.clear_caches()
-        try:
-            ending, reason = end(case), ""
-        except AssertionError as error:
-            ending, reason = "silently wrong", str(error)
-        except Exception:
-            ending, reason = "traceback", traceback.format_exc()
+        ending, reason = end(case)
         endings[ending] += 1
         if reason:
             bad.append({"ending": ending, "reason": reason, "case": repr(case)})
@@ -121,6 +126,68 @@ def soak(cases: Any, count: int, number: int, end: Callable[[Any], str]) -> tupl
 
     one()
     return endings, bad
+
+
+def ending_of(case: Any) -> tuple[str, str]:
+    """How a case ends, and why if it should not have."""
+    try:
+        return ended(case), ""
+    except AssertionError as error:
+        return "silently wrong", str(error) or traceback.format_exc()
+    except Exception:
+        return "traceback", traceback.format_exc()
+
+
+class Worker:
+    """A process in which cases end; another comes if it dies or a case takes longer than `limit`."""
+
+    def __init__(self, limit: float):
+        self.limit = limit
+        self.process: Any = None
+
+    def end(self, case: Any) -> tuple[str, str]:
+        """`ending_of` a case; a "hang" if it does not come to an end, a "traceback" if the process dies."""
+        if self.process is None:
+            context = multiprocessing.get_context("spawn")
+            self.pipe, other = context.Pipe()
+            self.process = context.Process(target=work, args=(other,), daemon=True)
+            self.process.start()
+            other.close()
+            self.pipe.recv()  # It has imported what it needs.
+        try:
+            self.pipe.send(case)
+            if self.pipe.poll(self.limit):
+                return self.pipe.recv()
+            found = "hang", f"no end after {self.limit:g} s"
+        except (EOFError, OSError):
+            self.process.join(10)
+            found = "traceback", f"the process died of {self.process.exitcode}"
+        self.close()
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+        self.process = None
+
+
+def work(pipe: Connection) -> None:
+    """End the cases that come through a pipe."""
+    prepare()
+    pipe.send("ready")
+    for number in range(sys.maxsize):
+        if number % MOST_COMPILED == MOST_COMPILED - 1:
+            jax.clear_caches()
+        pipe.send(ending_of(pipe.recv()))
+
+
+def prepare() -> None:
+    """The settings of every process."""
+    jax.config.update("jax_enable_x64", True)
+    warnings.simplefilter("ignore")
 
 
 def whole_files(tables: list[dict]) -> tuple[tuple[File, ...], tuple[File, ...]]:
@@ -150,26 +217,6 @@ def whole_files(tables: list[dict]) -> tuple[tuple[File, ...], tuple[File, ...]]
     found.append(File("protein.a.pdb", b"".join(atoms[:8])))
     found += [File("config.a.toml", dump_config(parse_config(table)).encode()) for table in tables[:3]]
     return tuple(found), runs
-
-
-_children: list[ProcessPoolExecutor] = []
-
-
-def in_child(case: File) -> str:
-    """`ended` in another process, which may die of it."""
-    if not _children:
-        context = multiprocessing.get_context("spawn")
-        _children.append(ProcessPoolExecutor(1, mp_context=context, initializer=_prepare))
-    try:
-        return _children[0].submit(ended, case).result()
-    except BrokenProcessPool:
-        _children.clear()
-        raise
-
-
-def _prepare() -> None:
-    jax.config.update("jax_enable_x64", True)
-    warnings.simplefilter("ignore")
 
 
 def table(report: dict) -> str:

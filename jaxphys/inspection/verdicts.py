@@ -186,6 +186,11 @@ def check(
     require(
         not unknown, "null_models", f"be among {', '.join(NULL_MODELS)}", f"it names {', '.join(unknown)}"
     )
+    for name, count in (("seed", seed), ("num_null", num_null)):
+        is_whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+        require(is_whole, name, "be a whole number", f"it is a {type(count).__name__}")
+    is_number = isinstance(significance, int | float) and not isinstance(significance, bool)
+    require(is_number, "significance", "be a number", f"it is a {type(significance).__name__}")
     require(seed >= 0, "seed", "be at least 0", f"it is {seed}")
     require(num_null >= 19, "num_null", "be at least 19", f"it is {num_null}")
     require(
