@@ -21,6 +21,7 @@ from jaxphys.networks import (
 from jaxphys.packings import Packing, jammed_packing, jammed_packings
 from jaxphys.parallel import realization_mesh, start_processes
 from jaxphys.planning import choose_solver, sparse_cholesky, star_mesh
+from jaxphys.programs import clear_caches
 from jaxphys.proteins import elastic_network, read_structure
 from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
 from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, SparseLU, StarMesh, TrackedInverse
@@ -87,6 +88,7 @@ __all__ = [
     "bounds",
     "choose_solver",
     "classification",
+    "clear_caches",
     "complete_graph",
     "concerns",
     "desynchronous",

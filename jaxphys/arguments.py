@@ -236,8 +236,8 @@ def _try_optimizer(optimizer: Any, network: AbstractNetwork) -> None:
         except Exception as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise InputError(
-                "Argument `optimizer` must work with gradient, k and a key alone, as optax.sgd does, but "
-                f"this one fails ({line})."
+                "Argument `optimizer` must work with gradient, k and a key alone, as optax.sgd does, but it "
+                f"does not ({line})."
             ) from None
     require(
         getattr(changed, "shape", None) == network.k.shape,

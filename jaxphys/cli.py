@@ -1,7 +1,7 @@
 """The command line; thin.
 
-Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all saved, 130
-interrupted.
+Exit status: 0 done, 1 a check failed or every network that was trained, 2 the input was wrong, 75 stopped by
+SIGTERM with all saved, 130 interrupted.
 """
 
 import argparse
@@ -84,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="jaxphys",
         description="Simulate physical networks that learn, and read what they learned.",
         epilog="example: jaxphys examples copy iris, then jaxphys train iris.toml --out runs/iris. "
-        "Exit status: 0 done, 1 a check failed, 2 the input was wrong, 75 stopped by SIGTERM with all "
-        "saved, 130 interrupted.",
+        "Exit status: 0 done, 1 a check failed or every network that was trained, 2 the input was "
+        "wrong, 75 stopped by SIGTERM with all saved, 130 interrupted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser(

@@ -349,11 +349,21 @@ def successful(dataset: xr.Dataset, name: str) -> np.ndarray:
 
 
 def quantiles(values: np.ndarray) -> np.ndarray:
-    """10 %, 50 % and 90 % quantiles over the first axis, `(3, …)`; NaN where no realization has a number."""
+    """10 %, 50 % and 90 % quantiles over the first axis, `(3, …)`; NaN where no realization has a number.
+
+    What is infinite was never measured.
+    """
     result = np.full((len(_BAND), *values.shape[1:]), np.nan)
+    values = np.where(np.isfinite(values), values, np.nan)
     known = ~np.isnan(values).all(axis=0)
     result[:, known] = np.nanquantile(values[:, known], _BAND, axis=0)
     return result
+
+
+def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
+    """Of the values that are finite; NaN where there are none."""
+    known = values[np.isfinite(values)]
+    return (float(known.mean()), float(known.std())) if known.size else (np.nan, np.nan)
 
 
 def number_text(value: float | np.floating[Any]) -> str:

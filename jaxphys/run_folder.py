@@ -26,7 +26,7 @@ from jaxphys.io import provenance, sampled_run, save_network, typical_realizatio
 from jaxphys.io.files import check_own_folder
 from jaxphys.io.runs import last_step
 from jaxphys.parallel import leave_processes
-from jaxphys.plots import quantiles
+from jaxphys.plots import mean_and_deviation, quantiles
 from jaxphys.report import FILES, write_report
 from jaxphys.train import default_spacing
 
@@ -267,13 +267,14 @@ def _summary(folder: Path, seconds: dict[str, float] | None = None, solver: str 
         facts["cost"] = {stage: spread(run["cost"][:, at].values) for stage, at in stages.items()}
         for name in ("train_accuracy", "test_accuracy", "train_cost", "test_cost"):
             if name in run:
-                values = run[name].values
-                facts[name] = {"mean": float(values.mean()), "standard_deviation": float(values.std())}
+                mean, deviation = mean_and_deviation(run[name].values)
+                facts[name] = {"mean": mean, "standard_deviation": deviation}
         if "eigenvalues" in run:
             lowest = run["eigenvalues"][:, :, 0].values
             facts["lowest_eigenvalue"] = {stage: spread(lowest[:, at]) for stage, at in stages.items()}
     facts |= {"seconds": seconds, "solver": solver or None, "folder": str(folder)}
-    return Summary(_lines(facts, folder), bool((status == Status.OK).any()), facts)
+    facts["succeeded"] = bool((status == Status.OK).any())
+    return Summary(_lines(facts, folder), facts["succeeded"], facts)
 
 
 def _lines(facts: dict[str, Any], folder: Path) -> list[str]:

@@ -22,7 +22,7 @@ from jaxphys.io import provenance, save_run, write_atomically
 from jaxphys.io.files import write_together
 from jaxphys.io.runs import write_netcdf
 from jaxphys.parallel import largest, leave_processes
-from jaxphys.plots import number_text, quantiles, swept
+from jaxphys.plots import mean_and_deviation, number_text, quantiles, swept
 from jaxphys.report import as_uri, page_frame, png
 from jaxphys.run_folder import (
     Summary,
@@ -264,8 +264,8 @@ def _row(dataset: xr.Dataset, number: int, sweep: Sweep) -> dict[str, Any]:
         "cost": median,
         "band": f"{low} to {high}",
         "measured": [
-            f"{number_text(np.nanmean(each))} ± {number_text(np.nanstd(each))}" if len(each) else "–"
-            for each in measured
+            f"{number_text(mean)} ± {number_text(deviation)}" if np.isfinite(mean) else "–"
+            for mean, deviation in map(mean_and_deviation, measured)
         ],
     }
 
@@ -295,4 +295,5 @@ def _summary(folder: Path, sweep: Sweep, seconds: dict[str, float] | None = None
         )
     lines.append(f"open {folder / 'report.html'}")
     succeeded = any(point["realizations"] > sum(point["failed"].values()) for point in points)
-    return Summary(lines, succeeded, {"points": points, "seconds": seconds, "folder": str(folder)})
+    facts = {"points": points, "seconds": seconds, "folder": str(folder), "succeeded": succeeded}
+    return Summary(lines, succeeded, facts)

@@ -29,6 +29,7 @@ from jaxphys.parallel import (
     spread,
 )
 from jaxphys.planning import BlockSolvers
+from jaxphys.programs import keep_program
 from jaxphys.solvers import AbstractSolver
 from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.steps import Block, Options, Realizations, Walker, advance, is_active, start
@@ -340,6 +341,7 @@ class _Walk:
         self.identities = [_identity(course, number, drawn[number], solver) for number, solver in asked]
         blocks = [_block(course, drawn[number], solver) for number, solver in zip(own, planned, strict=True)]
         self.block = spread(course.mesh, blocks)
+        keep_program(self.block, course.options, self._most_records())
         walkers = start(course.mesh, self.block, self.course.options)
         self.like = own_parts(course.mesh, walkers)
         # Of the wave before, where there was one: to find out their shapes is to trace a step.

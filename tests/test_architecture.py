@@ -32,6 +32,7 @@ ORDER = [
     "levenberg_marquardt",
     "parallel",
     "planning",
+    "programs",
     "identity",
     "checkpoints",
     "steps",

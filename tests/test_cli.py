@@ -355,6 +355,41 @@ def test_a_run_in_which_everything_fails_says_so(config, tmp_path, capsys):
     assert "4 not_positive_definite" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("overrides", "status", "failed"),
+    [
+        # Costs that no number holds, from the start: infinite minus infinite is nobody's median.
+        (["task.response=1e200"], 1, {"not_finite": 4}),
+        # Steps this long throw three of the four networks out of what can be solved.
+        (["optimizer.rate=1e9"], 0, {"inaccurate": 3}),
+    ],
+)
+def test_the_exit_status_says_whether_any_network_is_left(overrides, status, failed, tmp_path, capsys):
+    """Of runs; what NumPy thinks of their numbers never reaches the user."""
+    (tmp_path / "run.toml").write_text(
+        "seed = 1\nrealizations = 4\nsteps = 20\nrecord_every = 5\n"
+        'network = {kind = "flow", graph = {nodes = 8, edges = 12}}\ntask = {kind = "allostery"}\n'
+    )
+    train = [
+        "train",
+        str(tmp_path / "run.toml"),
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+        "--set",
+        *overrides,
+    ]
+    assert cli.main(train) == status
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["failed"] == failed
+    assert found["succeeded"] == (status == 0)
+    assert "warning" not in printed.err.lower()
+    # A look at what is there says the same.
+    assert cli.main([*train, "--resume"]) == status
+    assert json.loads(capsys.readouterr().out)["succeeded"] == (status == 0)
+
+
 def test_single_precision(config, tmp_path):
     command = [sys.executable, "-m", "jaxphys", "train", str(config), "--out", str(tmp_path / "out")]
     done = subprocess.run(

@@ -389,3 +389,13 @@ def test_step_axis_is_logarithmic_where_learning_is_soon_over(flow):
 )
 def test_numbers_are_written_for_readers(value, text):
     assert plots.number_text(value) == text
+
+
+def test_what_was_never_measured_takes_no_part_in_quantiles_and_means():
+    """Infinite costs beside finite ones, a column of them, and none at all; a warning would fail the test."""
+    values = np.array([[1.0, np.inf], [3.0, np.inf], [np.inf, np.nan], [2.0, -np.inf]])
+    low, median, high = plots.quantiles(values)
+    assert (low[0], median[0], high[0]) == pytest.approx((1.2, 2.0, 2.8))
+    assert np.isnan([low[1], median[1], high[1]]).all()
+    assert plots.mean_and_deviation(values[:, 0]) == pytest.approx((2.0, np.sqrt(2 / 3)))
+    assert np.isnan(plots.mean_and_deviation(values[:, 1])).all()
