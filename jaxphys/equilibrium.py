@@ -248,18 +248,20 @@ def equilibrate(
             "Arguments `force` and `values` must have leading axes that fit, but their shapes are "
             f"{force.shape} and {values.shape}."
         ) from None
+    solver = solver or _default_solver(network, boundary, force, values)
+    if solver.on_host:
+        return _equilibrate_on_host(network, boundary, force, values, batch, solver)
     count = math.prod(batch)
     columns = jnp.broadcast_to(force, (*batch, n)).reshape(count, n).T
     held = jnp.broadcast_to(values, (*batch, h)).reshape(count, h).T
     held = jnp.concatenate([held, jnp.zeros((boundary.num_rows - h, held.shape[1]), dtype)])
-    solver = solver or _default_solver(network, boundary, columns, held)
-    if solver.on_host:
-        found = _solve_on_host(network, boundary, columns, held, solver)
-    else:
-        found = solve_columns(network.hessian(), boundary, columns, held, solver)
-    reaction = found.reaction.T.reshape(*batch, len(found.reaction))
-    errors = found.reaction_error.reshape(batch)
-    return State(found.x.T.reshape(*batch, n), reaction, found.residual, found.status, errors)
+    return _shaped(solve_columns(network.hessian(), boundary, columns, held, solver), batch)
+
+
+def _shaped(found: "Columns", batch: tuple[int, ...]) -> State:
+    """Columns as the states that were asked for."""
+    x, reaction = (part.T.reshape(*batch, len(part)) for part in (found.x, found.reaction))
+    return State(x, reaction, found.residual, found.status, found.reaction_error.reshape(batch))
 
 
 class Columns(NamedTuple):
@@ -295,9 +297,14 @@ def _are_concrete(*trees: Any) -> bool:
     return all(map(is_concrete, jax.tree.leaves(trees)))
 
 
-def _solve_on_host(
-    network: AbstractNetwork, boundary: Boundary, force: Array, values: Array, solver: AbstractSolver
-) -> Columns:
+def _equilibrate_on_host(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    force: Array,
+    values: Array,
+    batch: tuple[int, ...],
+    solver: AbstractSolver,
+) -> State:
     require(
         isinstance(network, FlowNetwork | SpringNetwork),
         "network",
@@ -311,18 +318,22 @@ def _solve_on_host(
         f"`{type(solver).__name__}` works on the host",
     )
     assert isinstance(network, FlowNetwork | SpringNetwork)
+    # In NumPy: what JAX does once it compiles first.
+    n, c, h, count = network.num_coordinates, boundary.num_rows, boundary.num_held, math.prod(batch)
+    held = np.zeros((c, count))
+    held[:h] = np.broadcast_to(values, (*batch, h)).reshape(count, h).T
     found = solver.rest(
         network.k,
         network.strain_directions(),
         network.topology.edges,
         boundary.constraints,
-        force,
-        values,
+        np.broadcast_to(force, (*batch, n)).reshape(count, n).T,
+        held,
     )
     parts = (found.x, found.reaction, found.residual, found.doubt, found.reaction_doubt)
     x, reaction, residual, doubt, reaction_doubt = (jnp.asarray(each, force.dtype) for each in parts)
     status = judged(jnp.asarray(found.definite), residual, doubt)
-    return _judged_columns(x, reaction, residual, status, doubt, reaction_doubt)
+    return _shaped(_judged_columns(x, reaction, residual, status, doubt, reaction_doubt), batch)
 
 
 def solve_columns(

@@ -614,7 +614,7 @@ def _learning_field(k: Any, topology: Topology) -> Float[Array, " M"]:
         edges = np.asarray(topology.edges)
         is_edge = edges[:, 0] != edges[:, 1]
         check_positive("k", array, mask=is_edge)
-        if is_concrete(array):
+        if is_concrete(array) and not is_edge.all():
             # Padding carries nothing, and NaN times nothing would be NaN.
             array = jnp.where(is_edge | (jnp.isfinite(array) & (array > 0)), array, 0)
     return array

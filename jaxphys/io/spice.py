@@ -86,6 +86,8 @@ class _Card:
     def words(self) -> list[_Word]:
         """Without those of commands and analyses, which follow rules of their own."""
         found, words, at = _WORD.findall(self.text), [], 0
+        if "=" not in self.text:
+            return [_Word(None, text) for text in found]
         while at < len(found):
             has_value = found[at + 1 : at + 2] == ["="]
             last = at + 2 * has_value

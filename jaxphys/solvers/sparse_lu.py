@@ -70,8 +70,8 @@ class SparseLU(AbstractSolver):
         directions: Float[Array, "M q d"],
         edges: Int[Array, "M 2"],
         constraints: AnyConstraints,
-        force: Float[Array, "n m"],
-        values: Float[Array, "c m"],
+        force: Float[np.ndarray, "n m"],
+        values: Float[np.ndarray, "c m"],
     ) -> AtRest:
         """m states at rest: edge i feels `directions[i] @ (x_s - x_t)` and carries `k[i]` times that.
 
