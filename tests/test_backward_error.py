@@ -201,6 +201,33 @@ def test_a_sparse_answer_is_within_the_bound_or_marked(family):
         assert not any(marked[: 3 * DRAWS]), "marked without need"
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("family", ["held flow", "weak ends", "held springs", "floating flow"])
+def test_reactions_found_on_the_host_are_within_their_bound(family):
+    networks, tasks, truths = ensemble(family)
+    solved = 0
+    for network, task, exact in list(zip(networks, tasks, truths, strict=True))[::4]:
+        state = jp.equilibrate(network, task.boundary, task.force, task.values, solver=jp.solvers.SparseLU())
+        if state.status == jp.Status.OK:
+            errors = np.abs(np.asarray(state.reaction) - exact[2]).max(axis=1)
+            assert (errors <= state.reaction_error).all()
+            solved += 1
+    assert solved >= 4
+
+
+@pytest.mark.float64
+def test_a_reaction_without_digits_says_so():
+    """Between two conductances of 1e10 hangs one of 1: what is held moves nobody, to the last digit of x."""
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3)]), [1e10, 1e-6, 1e10])
+    boundary = jp.Boundary(network, held_nodes=[0, 3])
+    state = jp.equilibrate(network, boundary, values=jnp.array([1.0, 2.0]))
+    exact = solve_exactly(network, boundary.rows, np.zeros((1, 4)), np.array([[1.0, 2.0]]))
+    assert state.status == jp.Status.OK
+    error = np.abs(np.asarray(state.reaction) - exact[1][0]).max()
+    assert error > 1e-3 * np.abs(exact[1]).max()
+    assert error <= float(state.reaction_error)
+
+
 def test_the_bound_can_be_missed():
     """What the test above asserts is false of answers a few times worse."""
     _, _, truths = ensemble("held flow")

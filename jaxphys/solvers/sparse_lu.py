@@ -283,7 +283,8 @@ def _at_rest(system: _System, rows: _Rows, force: np.ndarray, values: np.ndarray
     inverse, loss = (None, np.inf) if not np.isfinite(system.k).all() else _factored(system, rows)
     if inverse is None:
         nothing = np.full((rows.count + len(rows.motions), force.shape[1]), np.nan)
-        return AtRest(np.full(force.shape, np.nan), nothing, np.nan, False, np.nan, nothing[:1].sum(axis=0))
+        unknown = np.full(force.shape[1], np.nan)
+        return AtRest(np.full(force.shape, np.nan), nothing, np.nan, False, np.nan, unknown)
     with np.errstate(invalid="ignore", over="ignore"):
         high, low, moved = _refined(system, rows, inverse, balanced, values)
         if len(rows.motions):
@@ -300,8 +301,9 @@ def _at_rest(system: _System, rows: _Rows, force: np.ndarray, values: np.ndarray
             wrong = np.abs(inverse(rows.gathered(_EPSILON * rounded))).max(axis=0, initial=0.0)
             moved, loss = np.maximum(moved, wrong), 0.0
         doubt = max(float(np.max(moved / (size + tiny), initial=0.0)), loss)
-        apart = abs(system.strains_of) @ abs(high) * np.repeat(system.k, system.directions.shape[1])[:, None]
-        terms = abs(system.forces_of) @ abs(apart) + abs(balanced)
+        # What either end of an edge would drive alone.
+        sizes, ends = np.repeat(abs(system.k), system.directions.shape[1]), abs(system.forces_of)
+        terms = ends @ (sizes[:, None] * (ends.T @ abs(high))) + abs(balanced)
         reaction_doubt = _EPSILON * rows.reactions(terms, abs(force), absolute=True).max(axis=0, initial=0.0)
         residual = _residual(system, rows, high, reaction, force, values)
         return AtRest(high, reaction, residual, True, doubt, reaction_doubt)
