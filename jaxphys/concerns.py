@@ -32,6 +32,7 @@ def concerns(network: Any, task: Any) -> list[str]:
     - Outputs that follow from one another, but targets that do not.
 
     And for voltages at held nodes: a target next to a ground is nearly fixed by the one edge between them.
+    Raises `InputError` unless they are a network and its task, or ensembles of both.
 
     >>> import jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
@@ -39,6 +40,7 @@ def concerns(network: Any, task: Any) -> list[str]:
     >>> jp.concerns(network, jp.allostery(network, boundary, [], [1], response=1.5))[0].split(":")[0]
     'Targets are out of reach in 1 of 1 realizations'
     """
+    check_pair(network, task, ensembles=True)
     check_pair(network, task, ensembles=True)
     found: dict[str, list[str]] = {}
     cases = list(_cases(network, task))

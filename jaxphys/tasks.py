@@ -491,6 +491,7 @@ def accuracy(
     >>> jp.accuracy(network, task).item()
     0.5
     """
+    check_pair(network, task, solver=solver)
     _check_classes(task)
     response = respond(network, task, solver=solver)
     outputs, targets = response.outputs, task.targets

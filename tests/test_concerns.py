@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import assert_refused
 
 import jaxphys as jp
 
@@ -288,3 +289,7 @@ def test_outputs_that_follow_from_one_another(clique):
     assert_tight(clique, beside, heading, 0.5 * 0.1**2 / 3)
     alone = beside.with_samples(beside.inputs, beside.targets, jnp.array([[1.0, 0.0]]))
     assert jp.concerns(clique, alone) == []
+
+
+def test_what_is_no_task_is_refused(clique):
+    assert_refused("task", jp.concerns, clique, None)
