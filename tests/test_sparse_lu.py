@@ -252,3 +252,29 @@ def test_thousands_of_voltage_sources_are_read_and_solved():
     found = dict(zip(circuit.labels, np.asarray(state.x).tolist(), strict=True))
     assert_close([found[f"n{i}"] for i in range(count)], [i % 7 / 2 for i in range(count)], relative=1e-14)
     assert state.status == jp.Status.OK
+
+
+def wires(k):
+    network = jp.FlowNetwork(jp.from_edges([(i, i + 1) for i in range(len(k))]), k=k)
+    return network, jp.Boundary(network, held_nodes=[0], ground=[len(k)])
+
+
+@pytest.mark.parametrize("power", [43, 50, 54, 56, 60])
+def test_digits_that_were_lost_in_the_hessian_come_back(power):
+    """What was added to a large conductance was cut off; drops of edges know it still, or it is told."""
+    network, boundary = wires([8.3, 2.0**power, 4.1])
+    state = jp.equilibrate(network, boundary, values=jnp.array([1.0]), solver=jp.SparseLU())
+    error = abs(float(state.x[1]) - 8.3 / 12.4)
+    assert error < 1e-12 if power <= 54 else state.status != jp.Status.OK or error < 1e-6
+    assert power > 54 or state.status == jp.Status.OK
+
+
+@pytest.mark.parametrize("decades", [6, 12, 16])
+def test_currents_through_good_conductors_keep_their_digits(decades):
+    """What holds a node is a drop of 1e-16 times 1e16: the second float of the state has it."""
+    k = np.array([10.0**decades, 1.0, 2.0, 10.0**decades])
+    network, boundary = wires(k)
+    state = jp.equilibrate(network, boundary, values=jnp.array([1.0]), solver=jp.SparseLU())
+    current = 1 / np.sum(1 / k)
+    assert_close(state.reaction, [-current, current], relative=1e-14)
+    assert state.status == jp.Status.OK
