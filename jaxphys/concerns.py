@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxphys._checks import require
 from jaxphys.networks import FlowNetwork
 from jaxphys.tasks import SquaredError, check_pair
 from jaxphys.topology import component_labels
@@ -41,7 +42,12 @@ def concerns(network: Any, task: Any) -> list[str]:
     'Targets are out of reach in 1 of 1 realizations'
     """
     check_pair(network, task, ensembles=True)
-    check_pair(network, task, ensembles=True)
+    require(
+        task.targets.shape[:-2] == network.k.shape[:-1],
+        "task",
+        "have the realizations of the network",
+        f"they are stacked {task.targets.shape[:-2]} and {network.k.shape[:-1]}",
+    )
     found: dict[str, list[str]] = {}
     cases = list(_cases(network, task))
     for case in cases:

@@ -293,3 +293,10 @@ def test_outputs_that_follow_from_one_another(clique):
 
 def test_what_is_no_task_is_refused(clique):
     assert_refused("task", jp.concerns, clique, None)
+
+
+def test_one_network_and_many_tasks_are_no_pair(network):
+    task = voltage_task(network)
+    for pair in ((jp.stack([network] * 2), task), (network, jp.stack([task] * 2))):
+        assert_refused("task", jp.concerns, *pair, saying="realizations of the network")
+    assert_refused("task", jp.concerns, jp.stack([network] * 2), jp.stack([task] * 3))

@@ -1,5 +1,7 @@
 """A network that someone else trained or measured: against brute force, theory, and untrained networks."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import networkx as nx
@@ -8,7 +10,7 @@ import pytest
 import scipy.stats
 
 import jaxphys as jp
-from jaxphys.inspection import nulls
+from jaxphys.inspection import nulls, verdicts
 from jaxphys.inspection.fitting import fit_conductances
 from jaxphys.inspection.reconstruction import bonds, reconstruct
 from jaxphys.inspection.statistics import imprint, learning_pattern, measure, zero_modes
@@ -433,3 +435,13 @@ def test_responses_that_cannot_be_read_are_refused(responses, options, words):
     with pytest.raises(jp.InputError, match=words) as error:
         jp.inspect_responses(responses, num_null=19, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("wrong", [None, [], "many", 20.5, True, {}, 1j], ids=repr)
+def test_counts_are_whole_numbers(wrong):
+    """As the library sees it; annotations are checked in tests alone."""
+    flow = jp.FlowNetwork(jp.square_lattice((3, 3)))
+    for name in ("seed", "num_null"):
+        given = {"num_null": 19, "significance": 0.05, "seed": 0} | {name: wrong}
+        with pytest.raises(jp.InputError, match=f"`{name}` must be a whole number"):
+            inspect.unwrap(verdicts.check)(flow, None, **given)

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 KIB = 1024
 # Names, in which a star stands for no folder, and the largest size.
 RULES = {
-    "CHANGELOG.md|CITATION.cff|LICENSE|Makefile|README.md|pyproject.toml|mkdocs.yml|.gitignore|.ci/run": 128,
+    "CHANGELOG.md|CITATION.cff|CONTRIBUTING.md|LICENSE|Makefile|README.md|pyproject.toml|mkdocs.yml": 128,
+    ".ci/run|.github/workflows/*.yml|.gitignore|.pre-commit-config.yaml": 16,
     "jaxphys/*.py|jaxphys/*/*.py|jaxphys/*/*/*.py|jaxphys/py.typed": 64,
     "jaxphys/*.jinja|jaxphys/*.css|jaxphys/*.js|jaxphys/data/README.md": 64,
     "jaxphys/data/*.csv|jaxphys/data/*.pdb": 128,
