@@ -300,3 +300,8 @@ def test_one_network_and_many_tasks_are_no_pair(network):
     for pair in ((jp.stack([network] * 2), task), (network, jp.stack([task] * 2))):
         assert_refused("task", jp.concerns, *pair, saying="realizations of the network")
     assert_refused("task", jp.concerns, jp.stack([network] * 2), jp.stack([task] * 3))
+
+
+def test_targets_whose_squares_are_beyond_all_numbers(clique):
+    task = jp.allostery(clique, jp.Boundary(clique, ground=[0]), [1], [2], response=-1e200)
+    assert told_bound(clique, task, "lie on the wrong side of the ground") == np.inf
