@@ -477,7 +477,8 @@ def _beside_ground(case: _Case) -> str | None:
 
 def _half(weights: np.ndarray, gaps: np.ndarray) -> float:
     """`½ Σ w g²` of what counts."""
-    return float(0.5 * np.sum(weights * np.where(weights > 0, gaps, 0) ** 2))
+    with np.errstate(over="ignore"):  # A cost that no number holds is infinite, and told as such.
+        return float(0.5 * np.sum(weights * np.where(weights > 0, gaps, 0) ** 2))
 
 
 _CONCERNS: tuple[tuple[str, Callable[[_Case], str | None]], ...] = (
