@@ -1,8 +1,8 @@
 """Compiled programs: how many are kept, and how they are forgotten.
 
 XLA compiles a program for every shape of networks and tasks, and for every optimizer that is made anew. JAX
-keeps all of them, some 8 to 25 MiB each with what belongs to them. Those of a few trainings are worth keeping;
-of hundreds of shapes nobody comes back to the first.
+keeps all of them, some 8 to 25 MiB each with what belongs to them. Those of a few trainings are worth
+keeping; of hundreds of shapes nobody comes back to the first.
 """
 
 import gc
