@@ -158,6 +158,8 @@ def flaw_of_task(case: Learning) -> str | None:
         return "inputs and outputs"
     if case.builder == "allostery" and number not in (1, len(case.targets)):
         return "sources and targets do not pair"
+    if case.builder == "classification" and len(case.targets) < 2:
+        return "a single class"
     if not np.isfinite(case.numbers).all():
         return "numbers"
     cools = case.builder == "classification" and case.cost == "cross_entropy"
