@@ -17,9 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxphys as jp
-from jaxphys.benchmark import SOLVERS, surroundings
-from jaxphys.generators import host_generator
+from jaxphys.checks.benchmark import SOLVERS, surroundings
 from jaxphys.io import write_atomically
+from jaxphys.networks.generators import host_generator
 
 ROOT = Path(__file__).parent.parent
 DISTRIBUTIONS = ("log-uniform", "bimodal")

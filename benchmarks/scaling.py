@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 from matplotlib.figure import Figure
 
-from jaxphys.benchmark import (
+from jaxphys.checks.benchmark import (
     CONTENDERS,
     SOLVERS,
     compile_seconds,

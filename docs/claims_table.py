@@ -6,8 +6,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from jaxphys.experiments import EXPERIMENTS, stored_claims
-from jaxphys.experiments.pages import markdown_table
+from jaxphys.papers import EXPERIMENTS, stored_claims
+from jaxphys.papers.pages import markdown_table
 
 PAGE = Path(__file__).parent / "reproduce.md"
 PAPERS = {"physical-effects": "Paper A", "microscopic-imprints": "Paper B"}

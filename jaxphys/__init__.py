@@ -1,53 +1,73 @@
 """jaxphys: a differentiable simulator of physical networks that learn, and a reader of what they learned."""
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib
 from types import ModuleType
 
 from jaxphys import diagnostics, solvers
 from jaxphys._checks import InputError
-from jaxphys.concerns import concerns
+from jaxphys._version import __version__ as __version__
 from jaxphys.equilibrium import Boundary, State, Status, equilibrate, greens_function
-from jaxphys.flow import GradientFlow
-from jaxphys.generators import complete_graph, erdos_renyi, square_lattice, triangular_lattice
 from jaxphys.inspection import Findings, inspect_network, inspect_responses
-from jaxphys.levenberg_marquardt import LevenbergMarquardt
-from jaxphys.networks import (
-    AbstractDifferenceNetwork,
-    AbstractNetwork,
-    FlowNetwork,
-    NodeNetwork,
-    SpringNetwork,
-)
-from jaxphys.packings import Packing, jammed_packing, jammed_packings
-from jaxphys.parallel import realization_mesh, start_processes
-from jaxphys.planning import choose_solver, sparse_cholesky, star_mesh
-from jaxphys.programs import clear_caches
-from jaxphys.proteins import elastic_network, read_structure
-from jaxphys.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, Estimate, ExactGradient
-from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, SparseLU, StarMesh, TrackedInverse
-from jaxphys.tasks import (
+from jaxphys.learning import (
     AbstractCost,
+    AbstractRule,
     CosineDistance,
+    CoupledLearning,
     CrossEntropy,
+    EquilibriumPropagation,
+    Estimate,
+    ExactGradient,
     Response,
     SquaredError,
     Task,
     accuracy,
     allostery,
+    bounds,
     classification,
+    concerns,
+    desynchronous,
+    precondition,
     random_linear,
     regression,
     respond,
     task_cost,
+    update_noise,
 )
-from jaxphys.topology import Topology, from_edges, from_networkx
-from jaxphys.train import AdaptiveStep, Run, member, stack, train
-from jaxphys.transforms import bounds, desynchronous, precondition, update_noise
-
-try:
-    __version__ = version("jaxphys")
-except PackageNotFoundError:  # Run from a source tree that was never installed.
-    __version__ = "0+unknown"
+from jaxphys.networks import (
+    AbstractDifferenceNetwork,
+    AbstractNetwork,
+    FlowNetwork,
+    NodeNetwork,
+    Packing,
+    SpringNetwork,
+    Topology,
+    complete_graph,
+    elastic_network,
+    erdos_renyi,
+    from_edges,
+    from_networkx,
+    jammed_packing,
+    jammed_packings,
+    read_structure,
+    square_lattice,
+    triangular_lattice,
+)
+from jaxphys.solvers import BorderedLU, Dense, SparseCholesky, SparseLU, StarMesh, TrackedInverse
+from jaxphys.training import (
+    AdaptiveStep,
+    GradientFlow,
+    LevenbergMarquardt,
+    Run,
+    choose_solver,
+    clear_caches,
+    member,
+    realization_mesh,
+    sparse_cholesky,
+    stack,
+    star_mesh,
+    start_processes,
+    train,
+)
 
 __all__ = [
     "AbstractCost",
@@ -123,26 +143,11 @@ __all__ = [
 ]
 
 
+# Imported when they are used: matplotlib and xarray take long.
+_LATE = ("checks", "config", "io", "papers", "reports", "runs")
+
+
 def __getattr__(name: str) -> ModuleType:
-    # `jp.io` and the like are imported when they are used: matplotlib and xarray take long.
-    if name == "config":
-        import jaxphys.config as config
-
-        return config
-    if name == "experiments":
-        import jaxphys.experiments as experiments
-
-        return experiments
-    if name == "io":
-        import jaxphys.io as io
-
-        return io
-    if name == "plots":
-        import jaxphys.plots as plots
-
-        return plots
-    if name == "report":
-        import jaxphys.report as report
-
-        return report
+    if name in _LATE:
+        return importlib.import_module(f"jaxphys.{name}")
     raise AttributeError(f"module 'jaxphys' has no attribute {name!r}")

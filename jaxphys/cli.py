@@ -288,8 +288,8 @@ def _train(parsed: argparse.Namespace) -> int:
     import jax
 
     from jaxphys.config import dump_config, parse_config, parse_sweep, read_table
-    from jaxphys.parallel import ProcessLost, RefusedAlone, start_processes
-    from jaxphys.waves import Stopped
+    from jaxphys.training.devices import ProcessLost, RefusedAlone, start_processes
+    from jaxphys.training.host_loop import Stopped
 
     table, source = read_table(parsed.config, parsed.set), str(parsed.config)
     sweep = parse_sweep(table, source) if "sweep" in table else None
@@ -306,8 +306,8 @@ def _train(parsed: argparse.Namespace) -> int:
     if parsed.distributed or any(each is not None for each in asked):
         start_processes(*asked)
     from jaxphys.io.files import jsonable
-    from jaxphys.run_folder import train_into
-    from jaxphys.sweep_folder import sweep_into
+    from jaxphys.runs.run import train_into
+    from jaxphys.runs.sweep import sweep_into
 
     if jax.process_index() == 0:
         _warn_of_idle_gpu()
@@ -421,7 +421,7 @@ def _reproduce(parsed: argparse.Namespace) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from jaxphys.experiments import Settings, reproduce
+    from jaxphys.papers import Settings, reproduce
 
     settings = Settings(scale=0.1 if parsed.quick else 1.0, seed=parsed.seed)
     try:
@@ -439,7 +439,7 @@ def _inspect(parsed: argparse.Namespace) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from jaxphys.findings_report import (
+    from jaxphys.reports.findings_page import (
         check_findings_folder,
         findings_json,
         inspect_file,
@@ -574,7 +574,7 @@ def _verify(parsed: argparse.Namespace) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from jaxphys.certificate import certify, format_table
+    from jaxphys.checks.certificate import certify, format_table
     from jaxphys.io import provenance, write_atomically
 
     checks = certify(networks=parsed.network, progress=True)
@@ -588,7 +588,7 @@ def _verify(parsed: argparse.Namespace) -> int:
 def _bench(parsed: argparse.Namespace) -> int:
     import jax
 
-    from jaxphys.benchmark import check_names, format_table, rerun_on_cores, run_benchmark
+    from jaxphys.checks.benchmark import check_names, format_table, rerun_on_cores, run_benchmark
     from jaxphys.io import write_atomically
 
     check_names(parsed.workload or ())

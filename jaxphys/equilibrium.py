@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import InputError, check_kind, is_concrete, require, to_array
-from jaxphys.networks import (
+from jaxphys.networks.physics import (
     AbstractDifferenceNetwork,
     AbstractNetwork,
     FlowNetwork,
@@ -20,6 +20,7 @@ from jaxphys.networks import (
     SpringNetwork,
     check_single,
 )
+from jaxphys.networks.topology import component_labels
 from jaxphys.solvers import (
     AbstractSolver,
     AnyConstraints,
@@ -30,7 +31,6 @@ from jaxphys.solvers import (
     pinned,
     solve_bordered,
 )
-from jaxphys.topology import component_labels
 
 
 class Status(enum.IntEnum):

@@ -20,8 +20,8 @@ import numpy as np
 import optax
 
 import jaxphys as jp
-from jaxphys import plots
 from jaxphys.io import run_dataset
+from jaxphys.reports import run_plots
 
 # %matplotlib inline
 jax.config.update("jax_enable_x64", True)  # jaxphys leaves the precision to you
@@ -128,8 +128,8 @@ one_sided, symmetric = map(np.asarray, errors(jnp.asarray(nudges)))
 
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    axes.loglog(nudges, one_sided, "o-", color=plots.BLUE, label="equilibrium propagation, one-sided")
-    axes.loglog(nudges, symmetric, "^-", color=plots.ORANGE, label="equilibrium propagation, ±η")
+    axes.loglog(nudges, one_sided, "o-", color=run_plots.BLUE, label="equilibrium propagation, one-sided")
+    axes.loglog(nudges, symmetric, "^-", color=run_plots.ORANGE, label="equilibrium propagation, ±η")
     axes.set(xlabel="nudge η", ylabel="relative error of ∂C/∂k", ylim=(1e-17, 10))
     axes.legend(frameon=False, fontsize=9)
 
@@ -163,7 +163,7 @@ run = jp.train(
 print("cost", run.cost[0, 0], "->", run.cost[0, -1], "failures:", run.failures)
 assert not run.failures
 assert run.cost[0, -1] < 1e-12
-plots.learning_curves(run_dataset(run))
+run_plots.learning_curves(run_dataset(run))
 
 # %% [markdown]
 # Before and after. Strong edges lead from the source to the upper output and from the lower one to the
@@ -178,7 +178,7 @@ change = np.abs(np.asarray(trained.k) - 1)
 print(f"outputs {voltages[outputs].round(6)} V; k from {trained.k.min():.2f} to {trained.k.max():.2f}")
 assert np.allclose(voltages[outputs], wanted, atol=1e-5)
 assert small or trained.k.min() < 0.011
-plots.network_map(run_dataset(run))
+run_plots.network_map(run_dataset(run))
 
 # %% [markdown]
 # More: [rules, integrators, solvers](../docs/python.md); [energies and factors of

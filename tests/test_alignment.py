@@ -9,7 +9,7 @@ from helpers import assert_close, assert_refused, central_differences, ulps
 
 import jaxphys as jp
 from jaxphys import diagnostics
-from jaxphys.certificate import systems
+from jaxphys.checks.certificate import systems
 
 pytestmark = pytest.mark.float64
 

@@ -2,9 +2,12 @@
 
 import ast
 import graphlib
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,54 +16,17 @@ import jaxphys
 # The same in either precision.
 pytestmark = pytest.mark.float64
 
-# From the top down; a package stands where its name stands. `__main__` is the door to the command line.
-ORDER = [
-    "_checks",
-    "topology",
-    "generators",
-    "packings",
-    "networks",
-    "proteins",
-    "solvers",
-    "equilibrium",
-    "tasks",
-    "concerns",
-    "tracking",
-    "rules",
-    "transforms",
-    "flow",
-    "levenberg_marquardt",
-    "parallel",
-    "planning",
-    "programs",
-    "identity",
-    "checkpoints",
-    "steps",
-    "waves",
-    "arguments",
-    "train",
-    "diagnostics",
-    "inspection",
-    "data",
-    "io",
-    "plots",
-    "replay",
-    "interactive",
-    "report",
-    "findings_plots",
-    "findings_report",
-    "experiments",
-    "certificate",
-    "benchmark",
-    "config",
-    "block_folder",
-    "run_folder",
-    "sweep_folder",
-    "cli",
-    "__main__",
-]
-# What modules may take from the package itself; all else there would drag everything in.
-FACTS = {"__version__"}
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
+
+
+def rooms(page):
+    """Names of files and packages in the table of the page, from the top down."""
+    rows = re.findall(r"^\| `(\w+)(?:\.py|/)` \|", page, re.MULTILINE)
+    assert len(set(rows)) == len(rows)
+    return rows
+
+
+ORDER = rooms(PAGE.read_text(encoding="utf-8"))
 
 
 def modules(root):
@@ -92,10 +58,8 @@ def violations(root, order):
             continue
         for target in sorted(imported(name, path, package)):
             parts = target.split(".")
-            if len(parts) == 1 or (parts[1] not in order and parts[1] not in FACTS):
+            if len(parts) == 1 or parts[1] not in order:
                 complaints.append(f"{name} imports {target} through the package itself")
-            elif parts[1] in FACTS:
-                continue
             elif parts[1] == room:
                 arrows = siblings.setdefault(room, {}).setdefault(name, set())
                 arrows |= {other for other in modules(root) if target.startswith(other) and other != name}
@@ -115,16 +79,23 @@ def test_every_import_points_up():
     assert violations(root, ORDER) == []
 
 
+def test_every_room_has_a_row():
+    root = Path(jaxphys.__file__).parent
+    found = {path.stem for path in root.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found - {"__init__"} == set(ORDER)
+
+
 @pytest.mark.parametrize(
     ("file", "source", "complaint"),
     [
-        ("topology.py", "from jaxphys.train import train", "which stands below it"),
-        ("topology.py", "import jaxphys.train", "which stands below it"),
-        ("topology.py", "def late():\n    from jaxphys import train", "which stands below it"),
-        ("topology.py", "from .train import train", "which stands below it"),
+        ("networks/topology.py", "from jaxphys.training.steps import start", "which stands below it"),
+        ("networks/topology.py", "import jaxphys.training", "which stands below it"),
+        ("networks/topology.py", "def late():\n    from jaxphys import training", "which stands below it"),
+        ("networks/topology.py", "from ..training import train", "which stands below it"),
         ("solvers/bordered.py", "from ..equilibrium import State", "which stands below it"),
-        ("topology.py", "from jaxphys import Run", "through the package itself"),
-        ("topology.py", "import jaxphys", "through the package itself"),
+        ("networks/topology.py", "from jaxphys import Run", "through the package itself"),
+        ("networks/topology.py", "from jaxphys import __version__", "through the package itself"),
+        ("networks/topology.py", "import jaxphys", "through the package itself"),
         ("attic.py", "", "has no place"),
         ("solvers/schur.py", "from jaxphys.solvers.bordered import x", "circle"),
     ],
@@ -132,15 +103,31 @@ def test_every_import_points_up():
 def test_wrong_arrows_are_found(tmp_path, file, source, complaint):
     """Whatever way they are written."""
     root = tmp_path / "jaxphys"
-    (root / "solvers").mkdir(parents=True)
+    for room in ("networks", "solvers", "training"):
+        (root / room).mkdir(parents=True)
     (root / "_checks.py").write_text("import numpy")
-    (root / "train.py").write_text("from jaxphys import __version__\nfrom jaxphys._checks import require")
+    text = "from jaxphys._version import __version__\nfrom jaxphys._checks import require"
+    (root / "training" / "steps.py").write_text(text)
     (root / "solvers" / "bordered.py").write_text("from jaxphys.solvers import schur")
     assert violations(root, ORDER) == []
     (root / file).write_text(source)
     found = violations(root, ORDER)
     assert len(found) == 1
     assert complaint in found[0]
+
+
+def test_no_module_hides_a_function():
+    """What a package exports is that, and no module of the same name, whatever was imported before."""
+    root = Path(jaxphys.__file__).parent
+    for package in (root, *(path.parent for path in root.glob("*/__init__.py"))):
+        found = importlib.import_module(".".join(["jaxphys", *package.relative_to(root).parts]))
+        inside = {path.stem for path in package.glob("*.py")} | {path.name for path in package.glob("*/")}
+        hidden = {
+            name
+            for name in inside & set(getattr(found, "__all__", []))
+            if not isinstance(getattr(found, name), ModuleType)
+        }
+        assert not hidden, found.__name__
 
 
 def offered(source):

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_refused
 
 import jaxphys as jp
-from jaxphys.generators import erdos_renyi
+from jaxphys.networks.generators import erdos_renyi
 
 # The same in either precision.
 pytestmark = pytest.mark.float64

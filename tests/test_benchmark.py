@@ -15,8 +15,9 @@ import pytest
 from helpers import assert_close, assert_refused
 
 import jaxphys as jp
-from jaxphys import benchmark, cli
-from jaxphys.benchmark import CONTENDERS, WORKLOADS, Workload, planar_graph, workload
+from jaxphys import cli
+from jaxphys.checks import benchmark
+from jaxphys.checks.benchmark import CONTENDERS, WORKLOADS, Workload, planar_graph, workload
 from jaxphys.io import provenance
 
 pytestmark = pytest.mark.float64
@@ -233,7 +234,7 @@ def test_bench_refuses_before_it_measures(arguments, saying, capsys):
 def test_a_process_is_kept_to_its_cores():
     """Where it is not yet, another one is started that is, and asks for no third."""
     script = (
-        "import sys, os; from jaxphys.benchmark import rerun_on_cores;"
+        "import sys, os; from jaxphys.checks.benchmark import rerun_on_cores;"
         "status = rerun_on_cores([sys.executable, *sys.orig_argv[1:]], 1);"
         "print(status, os.environ.get('OMP_NUM_THREADS')); sys.exit(5 if status is None else status)"
     )

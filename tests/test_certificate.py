@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import pytest
 from helpers import assert_refused
 
-from jaxphys import certificate, rules
-from jaxphys.certificate import NETWORKS, certify, format_table
+from jaxphys.checks import certificate
+from jaxphys.checks.certificate import NETWORKS, certify, format_table
+from jaxphys.learning import rules
 
 pytestmark = pytest.mark.float64
 

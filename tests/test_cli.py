@@ -15,9 +15,11 @@ from helpers import interrupt_call
 from test_certificate import forget_compiled_rules
 
 import jaxphys as jp
-from jaxphys import cli, run_folder, waves
+from jaxphys import cli
 from jaxphys.io import provenance, read_network
 from jaxphys.io.files import jsonable
+from jaxphys.runs import run as run_folder
+from jaxphys.training import host_loop
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -274,13 +276,13 @@ def test_a_run_without_memory_leaves_what_was_there(config, tmp_path, monkeypatc
     out = tmp_path / "out"
     train = ["train", str(config), "--out", str(out), "--set", "block=2"]
     with monkeypatch.context() as patched:
-        patched.setattr(waves, "available_memory", lambda: 20_000)
+        patched.setattr(host_loop, "available_memory", lambda: 20_000)
         assert cli.main(train) == 2
         assert "must fit into memory" in capsys.readouterr().err
         assert not out.exists()
     assert cli.main(train) == 0
     before = {name: (out / name).read_bytes() for name in files(out)}
-    monkeypatch.setattr(waves, "available_memory", lambda: 20_000)
+    monkeypatch.setattr(host_loop, "available_memory", lambda: 20_000)
     assert cli.main([*train, "steps=50", "--force"]) == 2
     assert {name: (out / name).read_bytes() for name in files(out)} == before
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import jaxphys as jp
-from jaxphys import cli, findings_report
+from jaxphys import cli
 from jaxphys._checks import InputError
-from jaxphys.findings_report import FILES
 from jaxphys.io import save_network
+from jaxphys.reports import findings_page
+from jaxphys.reports.findings_page import FILES
 
 pytestmark = pytest.mark.float64
 
@@ -85,8 +86,8 @@ def test_responses_and_proteins_are_told_by_the_file(tmp_path, monkeypatch, caps
         given.update(options, what=what[0])
         raise InputError("stop")
 
-    monkeypatch.setattr(findings_report, "inspect_network", stop)
-    monkeypatch.setattr(findings_report, "inspect_responses", stop)
+    monkeypatch.setattr(findings_page, "inspect_network", stop)
+    monkeypatch.setattr(findings_page, "inspect_responses", stop)
     responses = np.eye(5) + 0.1
     np.savetxt(tmp_path / "responses.csv", responses, delimiter=",")
     assert inspect(tmp_path / "responses.csv", "--json", "--seed", 3) == 2

@@ -9,7 +9,7 @@ from helpers import assert_close, assert_refused, ulps
 
 import jaxphys as jp
 from jaxphys import diagnostics
-from jaxphys.certificate import systems
+from jaxphys.checks.certificate import systems
 
 # One boundary of each kind and one network of each kind.
 SYSTEMS = [list(systems(seed=3))[i] for i in (0, 6, 12, 18, 24)]

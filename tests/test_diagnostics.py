@@ -11,7 +11,7 @@ from helpers import assert_close, assert_refused, ulps
 
 import jaxphys as jp
 from jaxphys import diagnostics
-from jaxphys.certificate import systems
+from jaxphys.checks.certificate import systems
 from jaxphys.diagnostics import response
 
 # One boundary of each kind, one network of each kind, and a flow and a spring network more.

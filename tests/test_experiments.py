@@ -21,14 +21,14 @@ import pytest
 import xarray as xr
 
 from jaxphys import InputError, cli
-from jaxphys import experiments as ex
-from jaxphys.experiments import frame, pages, registry
-from jaxphys.experiments.claims import Claim, from_json, geometric_mean, measured, to_json
-from jaxphys.experiments.frame import computed_once
-from jaxphys.experiments.microscopic_imprints import conductances, measures
-from jaxphys.experiments.microscopic_imprints import systems as imprint_systems
-from jaxphys.experiments.physical_effects.overload import half_point
+from jaxphys import papers as ex
 from jaxphys.io import provenance
+from jaxphys.papers import frame, pages, registry
+from jaxphys.papers.claims import Claim, from_json, geometric_mean, measured, to_json
+from jaxphys.papers.frame import computed_once
+from jaxphys.papers.microscopic_imprints import conductances, measures
+from jaxphys.papers.microscopic_imprints import systems as imprint_systems
+from jaxphys.papers.physical_effects.overload import half_point
 
 pytestmark = pytest.mark.float64
 
@@ -85,7 +85,7 @@ def toys(monkeypatch):
     """Two experiments in place of the papers'."""
     counters = {name: Counter(name) for name in ("toy.one", "toy.two")}
     table = {name: counter.experiment for name, counter in counters.items()}
-    for module in (registry, sys.modules["jaxphys.experiments.reproduce"]):
+    for module in (registry, sys.modules["jaxphys.papers._reproduce"]):
         monkeypatch.setattr(module, "EXPERIMENTS", table)
     return counters
 

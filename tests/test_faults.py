@@ -14,9 +14,8 @@ import pytest
 
 import jaxphys as jp
 from jaxphys.config import dump_config, load_config, parse_config
-from jaxphys.config.build import _table
+from jaxphys.config._build import _table
 from jaxphys.data import ubiquitin
-from jaxphys.experiments import Claim, load_claims, save_claims
 from jaxphys.io import (
     load_run,
     make_circuit,
@@ -27,7 +26,8 @@ from jaxphys.io import (
     save_network,
     save_run,
 )
-from jaxphys.proteins import read_structure
+from jaxphys.networks.elastic import read_structure
+from jaxphys.papers import Claim, load_claims, save_claims
 
 pytestmark = pytest.mark.float64
 
@@ -216,9 +216,9 @@ from pathlib import Path
 import jax
 jax.config.update("jax_enable_x64", True)
 from jaxphys import cli
-from jaxphys.experiments import load_claims, save_claims
+from jaxphys.papers import load_claims, save_claims
 from jaxphys.io import load_run, read_network, save_network, save_run
-from jaxphys.report import write_report
+from jaxphys.reports.run_page import write_report
 
 whole, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 run, claims, network = load_run(whole / "run.nc"), load_claims(whole / "claims.json"), whole / "network.json"

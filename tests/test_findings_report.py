@@ -11,10 +11,10 @@ import pytest
 import xarray as xr
 
 import jaxphys as jp
-from jaxphys import findings_report
-from jaxphys.findings_report import FILES, findings_json, write_findings
-from jaxphys.interactive import script
 from jaxphys.io import provenance
+from jaxphys.reports import findings_page
+from jaxphys.reports.findings_page import FILES, findings_json, write_findings
+from jaxphys.reports.interactive import script
 
 pytestmark = pytest.mark.float64
 
@@ -142,7 +142,7 @@ def test_other_kinds_have_their_pictures(network, pictures, tmp_path):
     ],
 )
 def test_the_verdict_is_said_in_words(findings, verdict, p_value, words, tmp_path, monkeypatch):
-    monkeypatch.setattr(findings_report, "draw_findings", lambda _: [])
+    monkeypatch.setattr(findings_page, "draw_findings", lambda _: [])
     write_findings(
         dataclasses.replace(findings, verdict=verdict, p_value=p_value, terminals=(4, 5)),
         tmp_path,

@@ -12,7 +12,7 @@ import scipy.integrate
 from helpers import assert_close, assert_identical, assert_refused, interrupt_call
 
 import jaxphys as jp
-from jaxphys.flow import _METHODS
+from jaxphys.training.gradient_flow import _METHODS
 
 # Steps of adaptive length meet their tolerances in double precision.
 # Nobody minds that some targets cannot be reached here.

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import jaxphys as jp
-from jaxphys.identity import fingerprint
+from jaxphys.training.identity import fingerprint
 
 pytestmark = pytest.mark.float64
 
@@ -106,7 +106,7 @@ def test_circles_end():
 
 def test_another_process_finds_the_same():
     code = (
-        "import optax, jaxphys as jp; from jaxphys.identity import fingerprint; "
+        "import optax, jaxphys as jp; from jaxphys.training.identity import fingerprint; "
         "print(fingerprint(optax.chain(optax.adam(optax.cosine_decay_schedule(0.1, 9)), jp.bounds(0.1))))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,9 +12,9 @@ from test_replay import DRAWN
 
 import jaxphys as jp
 from jaxphys.diagnostics import FUNCTIONALS
-from jaxphys.interactive import as_json, page_data
 from jaxphys.io import run_dataset
-from jaxphys.report import write_report
+from jaxphys.reports.interactive import as_json, page_data
+from jaxphys.reports.run_page import write_report
 
 pytestmark = pytest.mark.float64
 
@@ -38,7 +38,7 @@ def dataset():
 @pytest.fixture(scope="module")
 def page(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxphys.report._DPI", 20)
+        patch.setattr("jaxphys.reports.run_page._DPI", 20)
         return write_report(dataset, tmp_path_factory.mktemp("page"), config="seed = 0")[-1]
 
 
@@ -93,7 +93,7 @@ def test_what_is_not_finite_is_null_and_nothing_ends_a_script(dataset):
 
 
 def test_a_large_network_has_no_map(dataset, monkeypatch):
-    monkeypatch.setattr("jaxphys.interactive._MOST_EDGES", 3)
+    monkeypatch.setattr("jaxphys.reports.interactive._MOST_EDGES", 3)
     assert "map" not in page_data(dataset)
 
 
@@ -184,7 +184,7 @@ def test_nodes_are_called_by_name(dataset):
 
 @needs_chromium
 def test_the_pointer_tells_the_names_of_nodes(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxphys.report._DPI", 20)
+    monkeypatch.setattr("jaxphys.reports.run_page._DPI", 20)
     names = [f"<b>&{i}" for i in range(dataset.attrs["num_nodes"])]
     edge, node = driven(
         write_report(dataset.assign(node_name=("node", names)), tmp_path, config="seed = 0")[-1], HOVER

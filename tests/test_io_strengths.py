@@ -235,7 +235,7 @@ def test_what_is_said_of_values_must_fit(values, saying, tmp_path):
 
 def test_a_config_says_what_its_graph_does_not(tmp_path):
     from jaxphys.config import parse_config
-    from jaxphys.config.build import build
+    from jaxphys.config._build import build
 
     path = as_csv(tmp_path, "weight")
     network = {"kind": "flow", "graph": {"kind": "file", "path": str(path)}, "initial": {"kind": "file"}}
@@ -261,7 +261,7 @@ def test_a_config_says_what_its_graph_does_not(tmp_path):
 
 def test_a_command_says_once_what_a_file_does_not(tmp_path, monkeypatch, capsys):
     """Though a config's graph is read for every realization."""
-    monkeypatch.setattr("jaxphys.report._DPI", 20)
+    monkeypatch.setattr("jaxphys.reports.run_page._DPI", 20)
     config, path = tmp_path / "run.toml", as_csv(tmp_path, "colour", ["red"] * 3)
     config.write_text(
         'realizations = 3\nsteps = 1\nrecord = []\n[network]\nkind = "flow"\n'
@@ -459,7 +459,7 @@ def test_a_network_listed_from_both_ends_is_asked_about(write, tmp_path):
 
 
 def test_responses_cannot_tell_parallel_edges_apart(tmp_path):
-    from jaxphys.findings_report import inspect_file
+    from jaxphys.reports.findings_page import inspect_file
 
     network = jp.FlowNetwork(jp.square_lattice((3, 3)), k=np.geomspace(1, 2, 12))
     responses = np.asarray(jp.greens_function(network, jp.Boundary(network, free_modes="project")))

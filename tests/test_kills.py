@@ -64,7 +64,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 warnings.simplefilter("ignore")
 import jaxphys as jp
-from jaxphys.findings_report import check_findings_folder, write_findings
+from jaxphys.reports.findings_page import check_findings_folder, write_findings
 from jaxphys.io.files import write_together
 
 root, changes, NEVER = Path(sys.argv[1]), 0, 10**9

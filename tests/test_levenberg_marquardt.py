@@ -11,7 +11,7 @@ import scipy.optimize
 from helpers import assert_close, assert_identical, assert_refused, interrupt_call, ulps
 
 import jaxphys as jp
-from jaxphys.checkpoints import Checkpoints
+from jaxphys.training.checkpoints import Checkpoints
 
 # Nobody minds that some targets cannot be reached here.
 pytestmark = [

@@ -16,9 +16,9 @@ import xarray as xr
 from helpers import assert_identical, assert_refused
 
 import jaxphys as jp
-from jaxphys import parallel
-from jaxphys.planning import BlockSolvers, _mesh_arguments, _sizes
 from jaxphys.solvers.star_mesh import MeshRoom, StarMesh, draft_mesh
+from jaxphys.training import devices
+from jaxphys.training.solver_choice import BlockSolvers, _mesh_arguments, _sizes
 
 # Processes of their own, each in double precision.
 pytestmark = pytest.mark.float64
@@ -271,9 +271,9 @@ def test_processes_that_cannot_be(arguments, saying):
 
 
 def test_blocks_are_of_like_size():
-    most = parallel._BLOCK[jax.default_backend()]
+    most = devices._BLOCK[jax.default_backend()]
     for realizations in (1, most - 1, most, most + 1, 3 * most + 1, 100_000):
-        size = parallel.default_block(realizations)
+        size = devices.default_block(realizations)
         blocks = -(-realizations // size)
         assert size <= most
         assert blocks == -(-realizations // most)
@@ -281,7 +281,7 @@ def test_blocks_are_of_like_size():
 
 
 def test_there_is_memory():
-    assert 2**20 < parallel.available_memory() < 2**50
+    assert 2**20 < devices.available_memory() < 2**50
 
 
 def planned(realizations=3, seed=0):

@@ -11,21 +11,21 @@ from matplotlib import pyplot
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 
 import jaxphys as jp
-from jaxphys import plots
 from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.io import run_dataset, typical_realization
+from jaxphys.reports import run_plots
 
 # Nothing here computes in the precision of the networks.
 pytestmark = pytest.mark.float64
 
 RECORDED = ("eigenvalues", "effective_conductance", "effective_dimension")
 CURVES = (
-    plots.learning_curves,
-    plots.spectrum_change,
-    plots.eigenvalue_flow,
-    plots.conductance_and_dimension,
+    run_plots.learning_curves,
+    run_plots.spectrum_change,
+    run_plots.eigenvalue_flow,
+    run_plots.conductance_and_dimension,
 )
-PICTURES = (*CURVES, plots.accuracy_distribution, plots.network_map)
+PICTURES = (*CURVES, run_plots.accuracy_distribution, run_plots.network_map)
 
 
 def untrained(network, task):
@@ -152,7 +152,7 @@ def test_pictures_of_one_realization_have_no_band(draw, flow):
 
 
 def test_learning_curves_show_median_quantiles_and_single_realizations(flow):
-    figure = plots.learning_curves(flow, examples=3)
+    figure = run_plots.learning_curves(flow, examples=3)
     cost = flow["cost"].values
     np.testing.assert_array_equal(line(figure, "median"), [flow["step"].values, np.median(cost, axis=0)])
     np.testing.assert_allclose(band(figure), np.quantile(cost, [0.1, 0.9], axis=0), rtol=1e-12)
@@ -164,13 +164,13 @@ def test_learning_curves_show_median_quantiles_and_single_realizations(flow):
 def test_learning_curves_with_zeros_keep_a_finite_axis(flow):
     dataset = flow.copy(deep=True)
     dataset["cost"].values[:3, -2:] = 0.0
-    figure = plots.learning_curves(dataset)
+    figure = run_plots.learning_curves(dataset)
     assert line(figure, "median")[1][-1] == 0
     low, high = figure.axes[0].get_ylim()
     assert 0 < low < high < np.inf
     render(figure)
     dataset["cost"].values[:] = 0.0
-    figure = plots.learning_curves(dataset)
+    figure = run_plots.learning_curves(dataset)
     assert figure.axes[0].get_yscale() == "linear"
     render(figure)
 
@@ -179,14 +179,14 @@ def test_single_missing_numbers_are_skipped(flow):
     dataset = flow.copy(deep=True)
     dataset["cost"].values[0, 2] = np.nan
     dataset["cost"].values[:, 3] = np.inf
-    median = line(plots.learning_curves(dataset), "median")[1]
+    median = line(run_plots.learning_curves(dataset), "median")[1]
     np.testing.assert_allclose(median[2], np.median(flow["cost"].values[1:, 2]), rtol=1e-6)
     assert np.isnan(median[3])
-    render(plots.learning_curves(dataset))
+    render(run_plots.learning_curves(dataset))
 
 
 def test_spectrum_change_shows_first_and_last_record(flow):
-    figure = plots.spectrum_change(flow)
+    figure = run_plots.spectrum_change(flow)
     eigenvalues = flow["eigenvalues"].values
     for number, (label, record) in enumerate((("before learning", 0), ("after learning", -1))):
         mode, median = line(figure, label)
@@ -200,12 +200,12 @@ def test_spectrum_change_shows_first_and_last_record(flow):
 def test_spectrum_with_a_negative_eigenvalue_is_linear(flow):
     dataset = flow.copy(deep=True)
     dataset["eigenvalues"].values[0, -1, 0] = -0.1
-    for draw in (plots.spectrum_change, plots.eigenvalue_flow):
+    for draw in (run_plots.spectrum_change, run_plots.eigenvalue_flow):
         assert draw(dataset).axes[0].get_yscale() == "linear"
 
 
 def test_eigenvalue_flow_draws_every_mode_and_the_softest_in_front(flow):
-    figure = plots.eigenvalue_flow(flow)
+    figure = run_plots.eigenvalue_flow(flow)
     median = np.median(flow["eigenvalues"].values, axis=0)
     curves = np.array([curve[:, 1] for curve in edges_drawn(figure).get_segments()])
     np.testing.assert_array_equal(curves, median.T)
@@ -213,17 +213,17 @@ def test_eigenvalue_flow_draws_every_mode_and_the_softest_in_front(flow):
 
 
 def test_conductance_and_dimension_are_relative_to_each_start(flow):
-    figure = plots.conductance_and_dimension(flow)
+    figure = run_plots.conductance_and_dimension(flow)
     for name in ("effective_conductance", "effective_dimension"):
         values = flow[name].values
         expected = np.median(values / values[:, :1], axis=0)
         np.testing.assert_allclose(line(figure, name.replace("_", " "))[1], expected, rtol=1e-12)
-    alone = plots.conductance_and_dimension(flow.drop_vars("effective_dimension"))
+    alone = run_plots.conductance_and_dimension(flow.drop_vars("effective_dimension"))
     assert [text.get_text() for text in alone.legends[0].get_texts()] == ["effective conductance"]
 
 
 def test_accuracy_shows_every_realization_and_the_mean(flow):
-    figure = plots.accuracy_distribution(flow)
+    figure = run_plots.accuracy_distribution(flow)
     test, training = (drawn.get_offsets() for drawn in figure.axes[0].collections)
     np.testing.assert_allclose(np.sort(test[:, 0]), [0.5, 0.6, 0.7, 0.8, 0.9])
     np.testing.assert_allclose(np.sort(training[:, 0]), [0.5, 0.75, 1, 1, 1])
@@ -232,7 +232,7 @@ def test_accuracy_shows_every_realization_and_the_mean(flow):
     np.testing.assert_allclose(means, [0.7, 0.85])
 
 
-@pytest.mark.parametrize("draw", [*CURVES, plots.accuracy_distribution])
+@pytest.mark.parametrize("draw", [*CURVES, run_plots.accuracy_distribution])
 def test_failed_realizations_are_left_out_and_counted(draw, flow, spoilt):
     figure, expected = draw(spoilt), draw(flow.isel(realization=[0, 2, 4]))
     assert "3 realizations" in figure.axes[0].get_title(loc="left")
@@ -247,7 +247,7 @@ def test_the_map_draws_the_realization_of_median_cost(flow, spoilt):
     final = spoilt["cost"].values[[0, 2, 4], -1]
     chosen = typical_realization(spoilt)
     assert chosen == [0, 2, 4][int(np.argsort(final)[1])]
-    figure = plots.network_map(spoilt)
+    figure = run_plots.network_map(spoilt)
     for panel, name in enumerate(("k_initial", "k")):
         values = np.sort(flow[name].values[chosen])
         np.testing.assert_allclose(np.sort(edges_drawn(figure, panel).get_array()), values)
@@ -255,7 +255,7 @@ def test_the_map_draws_the_realization_of_median_cost(flow, spoilt):
 
 
 def test_the_map_marks_what_nodes_do(flow):
-    figure = plots.network_map(flow, 3)
+    figure = run_plots.network_map(flow, 3)
     everyone = marked(figure, "node")
     assert len(everyone) == 8
     for role, node in (("grounded", 0), ("driven", 1), ("read out", 5)):
@@ -266,12 +266,12 @@ def test_the_map_marks_what_nodes_do(flow):
 
 
 def test_equal_calls_lay_the_network_out_equally(flow):
-    first, second = (marked(plots.network_map(flow, 1), "node") for _ in range(2))
+    first, second = (marked(run_plots.network_map(flow, 1), "node") for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_spring_coordinates_belong_to_their_nodes(springs):
-    figure = plots.network_map(springs)
+    figure = run_plots.network_map(springs)
     places = springs["positions"].values
     np.testing.assert_allclose(marked(figure, "driven"), places[[1]])
     np.testing.assert_allclose(marked(figure, "read out"), places[[3]])
@@ -280,7 +280,7 @@ def test_spring_coordinates_belong_to_their_nodes(springs):
 
 
 def test_bonds_through_the_box_are_two_halves(periodic):
-    figure = plots.network_map(periodic)
+    figure = run_plots.network_map(periodic)
     segments = np.array(edges_drawn(figure).get_segments())
     # 32 bonds, of which 4 + 4 go through a side of the box.
     assert len(segments) == 32 + 8
@@ -293,7 +293,7 @@ def test_bonds_through_the_box_are_two_halves(periodic):
 
 
 def test_node_networks_are_drawn_without_self_couplings_and_with_both_signs(nodes):
-    figure = plots.network_map(nodes)
+    figure = run_plots.network_map(nodes)
     lines = edges_drawn(figure, 1)
     assert len(lines.get_segments()) == 4 * 3 // 2
     assert lines.norm.vmin == -lines.norm.vmax < 0
@@ -306,14 +306,14 @@ def test_node_networks_are_drawn_without_self_couplings_and_with_both_signs(node
 def test_padding_is_not_drawn(flow):
     dataset = flow.copy(deep=True)
     dataset["edges"].values[2, -1] = 0
-    assert len(edges_drawn(plots.network_map(dataset, 2)).get_segments()) == 11
+    assert len(edges_drawn(run_plots.network_map(dataset, 2)).get_segments()) == 11
 
 
 def test_a_wide_range_of_k_is_logarithmic_and_zero_is_drawn(flow):
     dataset = flow.copy(deep=True)
     dataset["k"].values[0] = np.geomspace(1e-3, 1e3, 12)
     dataset["k"].values[0, 4] = 0.0
-    figure = plots.network_map(dataset, 0)
+    figure = run_plots.network_map(dataset, 0)
     lines = edges_drawn(figure, 1)
     assert isinstance(lines.norm, matplotlib.colors.LogNorm)
     assert lines.norm.vmax == 1e3
@@ -327,7 +327,7 @@ def test_a_wide_range_of_k_is_logarithmic_and_zero_is_drawn(flow):
 def test_maps_of_lines_and_solids(dimension, flow):
     dataset = flow.copy(deep=True)
     dataset["positions"] = (("node", "axis"), np.random.default_rng(0).random((8, dimension)))
-    figure = plots.network_map(dataset)
+    figure = run_plots.network_map(dataset)
     np.testing.assert_equal(np.shape(edges_drawn(figure).get_segments()), (12, 2, 2))
     render(figure)
 
@@ -335,18 +335,18 @@ def test_maps_of_lines_and_solids(dimension, flow):
 def test_a_network_in_pieces_is_laid_out():
     network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 0), (3, 4)]))
     task = jp.allostery(network, jp.Boundary(network, ground=[0, 3]), [1], [2], response=0.3)
-    figure = plots.network_map(untrained(network, task))
+    figure = run_plots.network_map(untrained(network, task))
     assert np.isfinite(marked(figure, "node")).all()
 
 
 @pytest.mark.parametrize(
     ("draw", "variable"),
     [
-        (plots.learning_curves, "cost"),
-        (plots.learning_curves, "status"),
-        (plots.spectrum_change, "eigenvalues"),
-        (plots.eigenvalue_flow, "step"),
-        (plots.network_map, "edges"),
+        (run_plots.learning_curves, "cost"),
+        (run_plots.learning_curves, "status"),
+        (run_plots.spectrum_change, "eigenvalues"),
+        (run_plots.eigenvalue_flow, "step"),
+        (run_plots.network_map, "edges"),
     ],
 )
 def test_a_missing_variable_is_named(draw, variable, flow):
@@ -357,14 +357,14 @@ def test_a_missing_variable_is_named(draw, variable, flow):
 def test_pictures_of_nothing_are_refused(flow):
     bare = flow.drop_vars(["effective_conductance", "effective_dimension", "train_accuracy", "test_accuracy"])
     with pytest.raises(jp.InputError, match="effective_conductance"):
-        plots.conductance_and_dimension(bare)
+        run_plots.conductance_and_dimension(bare)
     with pytest.raises(jp.InputError, match="train_accuracy"):
-        plots.accuracy_distribution(bare)
+        run_plots.accuracy_distribution(bare)
     with pytest.raises(jp.InputError, match=r"`realization` must lie between 0 and 4"):
-        plots.network_map(flow, 5)
+        run_plots.network_map(flow, 5)
     lost = flow.copy(deep=True)
     lost["status"].values[:] = jp.Status.NOT_FINITE
-    for draw in set(PICTURES) - {plots.network_map}:
+    for draw in set(PICTURES) - {run_plots.network_map}:
         with pytest.raises(jp.InputError, match="every one failed"):
             draw(lost)
 
@@ -374,7 +374,7 @@ def test_step_axis_is_logarithmic_where_learning_is_soon_over(flow):
         dataset = flow.isel(record=[0] * 41).copy(deep=True)
         dataset["step"] = ("record", 10 * np.arange(41))
         dataset["cost"].values[:] = cost
-        figure = plots.learning_curves(dataset)
+        figure = run_plots.learning_curves(dataset)
         render(figure)
         return figure.axes[0].get_xscale()
 
@@ -388,14 +388,14 @@ def test_step_axis_is_logarithmic_where_learning_is_soon_over(flow):
     [(0.0, "0"), (0.0123, "0.0123"), (-2.5, "−2.5"), (4.56e-7, "4.56×10⁻⁷"), (-3e20, "−3×10²⁰")],
 )
 def test_numbers_are_written_for_readers(value, text):
-    assert plots.number_text(value) == text
+    assert run_plots.number_text(value) == text
 
 
 def test_what_was_never_measured_takes_no_part_in_quantiles_and_means():
     """Infinite costs beside finite ones, a column of them, and none at all; a warning would fail the test."""
     values = np.array([[1.0, np.inf], [3.0, np.inf], [np.inf, np.nan], [2.0, -np.inf]])
-    low, median, high = plots.quantiles(values)
+    low, median, high = run_plots.quantiles(values)
     assert (low[0], median[0], high[0]) == pytest.approx((1.2, 2.0, 2.8))
     assert np.isnan([low[1], median[1], high[1]]).all()
-    assert plots.mean_and_deviation(values[:, 0]) == pytest.approx((2.0, np.sqrt(2 / 3)))
-    assert np.isnan(plots.mean_and_deviation(values[:, 1])).all()
+    assert run_plots.mean_and_deviation(values[:, 0]) == pytest.approx((2.0, np.sqrt(2 / 3)))
+    assert np.isnan(run_plots.mean_and_deviation(values[:, 1])).all()

@@ -7,7 +7,7 @@ import pytest
 from helpers import assert_identical
 
 import jaxphys as jp
-from jaxphys import programs
+from jaxphys.training import programs
 
 pytestmark = pytest.mark.float64
 

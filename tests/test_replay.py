@@ -9,7 +9,7 @@ from helpers import assert_close
 import jaxphys as jp
 from jaxphys.diagnostics import FUNCTIONALS, susceptibility
 from jaxphys.io import run_dataset
-from jaxphys.replay import replay
+from jaxphys.reports.replay import replay
 
 pytestmark = pytest.mark.float64
 

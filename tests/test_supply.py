@@ -16,7 +16,7 @@ from test_cli import CONFIG
 import jaxphys as jp
 from jaxphys import cli
 from jaxphys.io import provenance, read_measured, run_dataset, save_network, save_run, write_atomically
-from jaxphys.report import write_report
+from jaxphys.reports.run_page import write_report
 
 pytestmark = pytest.mark.float64
 
@@ -44,7 +44,7 @@ FORBIDDEN_METHODS = {"extract", "extractall", "read_pickle", "to_pickle"}
 def coarse():
     """Pictures of few pixels: nobody looks at them here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxphys.report._DPI", 20)
+        patch.setattr("jaxphys.reports.run_page._DPI", 20)
         yield
 
 

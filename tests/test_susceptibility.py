@@ -11,7 +11,7 @@ from helpers import assert_close, assert_refused
 
 import jaxphys as jp
 from jaxphys import diagnostics
-from jaxphys.certificate import systems
+from jaxphys.checks.certificate import systems
 
 pytestmark = pytest.mark.float64
 

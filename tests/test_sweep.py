@@ -11,8 +11,9 @@ from helpers import assert_close, assert_identical, assert_refused, interrupt_ca
 from test_parallel import end, start, start_two
 
 import jaxphys as jp
-from jaxphys import InputError, cli, sweep_folder
+from jaxphys import InputError, cli
 from jaxphys.config import Batch, likeness, load_sweep, parse_config, parse_sweep
+from jaxphys.runs import sweep as sweep_folder
 
 pytestmark = pytest.mark.float64
 

@@ -13,7 +13,7 @@ import jaxphys as jp
 
 NODES = 12
 
-TRACKING = sys.modules["jaxphys.tracking"]
+TRACKING = sys.modules["jaxphys.training.tracking"]
 RULES = {
     "exact": jp.ExactGradient(),
     "equilibrium propagation": jp.EquilibriumPropagation(1e-2),

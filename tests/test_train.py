@@ -12,7 +12,7 @@ import pytest
 from helpers import assert_close, assert_identical, assert_refused, ulps
 
 import jaxphys as jp
-from jaxphys.checkpoints import Checkpoints, Header, Place, regular
+from jaxphys.training.checkpoints import Checkpoints, Header, Place, regular
 
 # Nobody minds that some targets cannot be reached here.
 pytestmark = pytest.mark.filterwarnings("ignore:Targets lie")
@@ -802,7 +802,7 @@ def test_resuming_wants_a_folder(small, tmp_path):
 @pytest.mark.float64
 def test_what_does_not_fit_into_memory_runs_in_smaller_blocks(small, uninterrupted, monkeypatch):
     """Found before the first step, and told; refused where blocks are given, or one alone is too large."""
-    waves = sys.modules["jaxphys.waves"]
+    waves = sys.modules["jaxphys.training.host_loop"]
     needed = []
     check = waves._check_room
     monkeypatch.setattr(waves, "_check_room", lambda *asked: (needed.append(asked[0]), check(*asked)))

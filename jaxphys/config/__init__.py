@@ -1,7 +1,7 @@
 """A run as data: typed keys, TOML in and out, objects made from it, one by one or in batches and sweeps."""
 
+from jaxphys.config._build import Ensemble, build, draw, training_arguments
 from jaxphys.config.batch import Batch, likeness
-from jaxphys.config.build import Ensemble, build, draw, training_arguments
 from jaxphys.config.schema import RunConfig
 from jaxphys.config.sweep import Point, Sweep, load_sweep, parse_sweep
 from jaxphys.config.toml import describe, dump_config, load_config, parse_config, read_table

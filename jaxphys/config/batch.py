@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxphys.config import schema
-from jaxphys.config.build import bounds_of, draw, key_of_training, make_rule, training_arguments
+from jaxphys.config._build import bounds_of, draw, key_of_training, make_rule, training_arguments
 from jaxphys.config.schema import RunConfig
 from jaxphys.config.toml import dump_config
-from jaxphys.steps import Realizations
-from jaxphys.train import own_bounds, own_keys, stack
+from jaxphys.training._train import own_bounds, own_keys, stack
+from jaxphys.training.steps import Realizations
 
 
 class Batch:

@@ -5,7 +5,7 @@ from importlib.resources import as_file, files
 
 import numpy as np
 
-from jaxphys.proteins import Structure, read_structure
+from jaxphys.networks.elastic import Structure, read_structure
 
 
 def iris() -> tuple[np.ndarray, np.ndarray, list[str]]:

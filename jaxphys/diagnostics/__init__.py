@@ -6,6 +6,24 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxphys.diagnostics._cost_hessian import (
+    CurvatureModes,
+    cost_hessian,
+    cost_hessian_autodiff,
+    cost_hessian_modes,
+    cost_hessian_product,
+    gauss_newton_factor,
+    stiff_modes,
+)
+from jaxphys.diagnostics._sectors import Sectors, sectors
+from jaxphys.diagnostics._spectrum import Spectrum, degenerate, eigenvalues, free_subspace, spectrum
+from jaxphys.diagnostics._susceptibility import (
+    partial_susceptibility,
+    relative_conductance,
+    susceptibility,
+    susceptibility_cost_hessian,
+    susceptibility_vectors,
+)
 from jaxphys.diagnostics.alignment import (
     ModeChange,
     accumulate,
@@ -27,15 +45,6 @@ from jaxphys.diagnostics.capacity import (
     learnability,
     task_learnability,
 )
-from jaxphys.diagnostics.cost_hessian import (
-    CurvatureModes,
-    cost_hessian,
-    cost_hessian_autodiff,
-    cost_hessian_modes,
-    cost_hessian_product,
-    gauss_newton_factor,
-    stiff_modes,
-)
 from jaxphys.diagnostics.dimension import intrinsic_dimension, response_cloud
 from jaxphys.diagnostics.discovery import Discovery, discover, measure_responses
 from jaxphys.diagnostics.response import (
@@ -44,15 +53,6 @@ from jaxphys.diagnostics.response import (
     effective_dimension,
     effective_dimension_monte_carlo,
     participation_ratio,
-)
-from jaxphys.diagnostics.sectors import Sectors, sectors
-from jaxphys.diagnostics.spectrum import Spectrum, degenerate, eigenvalues, free_subspace, spectrum
-from jaxphys.diagnostics.susceptibility import (
-    partial_susceptibility,
-    relative_conductance,
-    susceptibility,
-    susceptibility_cost_hessian,
-    susceptibility_vectors,
 )
 
 FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {

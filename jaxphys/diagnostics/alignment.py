@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import is_concrete, require
-from jaxphys.diagnostics.spectrum import Spectrum, degenerate, free_subspace, spectrum
+from jaxphys.diagnostics._spectrum import Spectrum, degenerate, free_subspace, spectrum
 from jaxphys.equilibrium import Boundary
-from jaxphys.networks import AbstractNetwork, NodeNetwork
-from jaxphys.rules import AbstractRule, ExactGradient
-from jaxphys.tasks import Task, respond
+from jaxphys.learning.rules import AbstractRule, ExactGradient
+from jaxphys.learning.tasks import Task, respond
+from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 
 # Gaps that a step bridges, in units of how far it moves eigenvalues at most.
 _BRIDGED = 10

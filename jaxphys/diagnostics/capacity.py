@@ -43,7 +43,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxphys._checks import require
-from jaxphys.tasks import SquaredError, Task
+from jaxphys.learning.tasks import SquaredError, Task
 
 Kind = Literal["node", "flow", "spring"]
 

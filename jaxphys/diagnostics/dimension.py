@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxphys._checks import InputError, require
 from jaxphys.equilibrium import Boundary, greens_function
-from jaxphys.networks import AbstractNetwork
+from jaxphys.networks.physics import AbstractNetwork
 
 Estimator = Literal["manifold_adaptive", "correlation", "maximum_likelihood", "two_nn"]
 

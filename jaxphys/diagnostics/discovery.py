@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxphys._checks import is_concrete, require
-from jaxphys.diagnostics.spectrum import peaked_mode
+from jaxphys.diagnostics._spectrum import peaked_mode
 from jaxphys.equilibrium import Boundary, greens_function
-from jaxphys.networks import AbstractNetwork
+from jaxphys.networks.physics import AbstractNetwork
 
 NoiseScale = Literal["reading", "response"]
 

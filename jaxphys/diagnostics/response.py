@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from jaxphys._checks import require
-from jaxphys.diagnostics.spectrum import spectrum
+from jaxphys.diagnostics._spectrum import spectrum
 from jaxphys.equilibrium import Boundary, greens_function
-from jaxphys.networks import AbstractNetwork
+from jaxphys.networks.physics import AbstractNetwork
 
 Forces = Literal["gaussian", "unit"]
 

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxphys.diagnostics import relative_conductance, sectors
-from jaxphys.diagnostics.spectrum import peaked_mode
-from jaxphys.diagnostics.susceptibility import susceptibility_of_response
+from jaxphys.diagnostics._spectrum import peaked_mode
+from jaxphys.diagnostics._susceptibility import susceptibility_of_response
 from jaxphys.inspection import nulls
 from jaxphys.inspection.statistics import Pattern, between_nodes, imprint
-from jaxphys.networks import (
+from jaxphys.networks.physics import (
     AbstractDifferenceNetwork,
     AbstractNetwork,
     FlowNetwork,

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from jaxphys._checks import require
 from jaxphys.equilibrium import Boundary, greens_function
 from jaxphys.inspection.reconstruction import NOTHING, spread_of, uniform_motion_is_free, variances
-from jaxphys.levenberg_marquardt import LevenbergMarquardt
-from jaxphys.networks import FlowNetwork
-from jaxphys.tasks import Task
-from jaxphys.topology import Topology
-from jaxphys.train import train
+from jaxphys.learning.tasks import Task
+from jaxphys.networks.physics import FlowNetwork
+from jaxphys.networks.topology import Topology
+from jaxphys.training._train import train
+from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 
 # Attempted steps.
 _STEPS = 60

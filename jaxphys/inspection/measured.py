@@ -11,8 +11,8 @@ from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, aga
 from jaxphys.inspection.fitting import fit_conductances
 from jaxphys.inspection.reconstruction import NOTHING, Reconstruction, bonds, reconstruct
 from jaxphys.inspection.verdicts import check, evidence, inspect_network, measured, pools_of
-from jaxphys.networks import FlowNetwork, NodeNetwork
-from jaxphys.topology import Topology, from_edges
+from jaxphys.networks.physics import FlowNetwork, NodeNetwork
+from jaxphys.networks.topology import Topology, from_edges
 
 # More modes than this that stand out from random directions are no mark of a task or two.
 _FEW = 4

@@ -9,8 +9,8 @@ nodes, each to as many as before, and says whether the graph itself is special.
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, NodeNetwork
-from jaxphys.topology import component_labels
+from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, NodeNetwork
+from jaxphys.networks.topology import component_labels
 
 
 def classes(network: AbstractNetwork) -> Int[np.ndarray, " M"]:

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxphys.diagnostics.spectrum import degenerate
-from jaxphys.networks import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, NodeNetwork
-from jaxphys.topology import Topology
+from jaxphys.diagnostics._spectrum import degenerate
+from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, NodeNetwork
+from jaxphys.networks.topology import Topology
 
 # Draws that are computed side by side: few enough to stay in the cache.
 _SIDE_BY_SIDE = 8

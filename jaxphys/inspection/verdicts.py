@@ -24,7 +24,7 @@ from jaxphys.inspection.statistics import (
     measure_graphs,
     zero_modes,
 )
-from jaxphys.networks import (
+from jaxphys.networks.physics import (
     AbstractDifferenceNetwork,
     AbstractNetwork,
     FlowNetwork,
@@ -32,7 +32,7 @@ from jaxphys.networks import (
     SpringNetwork,
     check_single,
 )
-from jaxphys.topology import Topology, from_edges
+from jaxphys.networks.topology import Topology, from_edges
 
 NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
 # What training raises (+1) or lowers (-1). Only these speak for it; the others tell an unusual network.

@@ -12,9 +12,9 @@ from jaxphys._checks import InputError
 from jaxphys.equilibrium import Boundary, State, equilibrate
 from jaxphys.io.files import MOST_NODES, about, read_text, shown, write_atomically
 from jaxphys.io.spice import GROUND, Part, read_parts
-from jaxphys.networks import FlowNetwork, Node, check_single
+from jaxphys.networks.physics import FlowNetwork, Node, check_single
+from jaxphys.networks.topology import component_labels, from_edges
 from jaxphys.solvers import AbstractSolver
-from jaxphys.topology import component_labels, from_edges
 
 NETLISTS = (".cir", ".sp", ".spice", ".net", ".ckt")
 """Suffixes of netlists."""

@@ -16,7 +16,7 @@ from jaxphys.io.circuits import NETLISTS, Circuit, make_circuit, read_netlist, r
 from jaxphys.io.files import about, shown, write_atomically
 from jaxphys.io.networks import KINDS, read_network, save_network
 from jaxphys.io.runs import read_run_network, read_run_task
-from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
+from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
 from jaxphys.solvers.bordered import row_entries
 
 _NAMES = {FlowNetwork: "conductance", SpringNetwork: "stiffness", NodeNetwork: "k"}

@@ -143,7 +143,7 @@ def provenance() -> dict[str, str]:
       machines or users; what looks like a path in their values is left out.
     - `commit`: of jaxphys, with `-dirty` where files were changed since.
     """
-    from jaxphys import __version__
+    from jaxphys._version import __version__
 
     record = {"jaxphys": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:

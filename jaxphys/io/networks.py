@@ -42,8 +42,8 @@ from jaxphys.io.graphml import Edge, read_graphml
 from jaxphys.io.matrices import MEANINGS
 from jaxphys.io.runs import read_run_network
 from jaxphys.io.strengths import Said, Strength, Unknown, check_said, chosen, is_strength
-from jaxphys.networks import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
-from jaxphys.topology import Topology, from_edges
+from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
+from jaxphys.networks.topology import Topology, from_edges
 
 Kind = Literal["flow", "spring", "node"]
 

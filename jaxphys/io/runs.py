@@ -27,8 +27,8 @@ from jaxphys.io.files import (
     to_numbers,
     write_atomically,
 )
-from jaxphys.networks import NodeNetwork, SpringNetwork
-from jaxphys.train import Run
+from jaxphys.networks.physics import NodeNetwork, SpringNetwork
+from jaxphys.training._train import Run
 
 _LARGEST_RUN = 4 * 2**30
 """Bytes of all variables of a run, once unpacked."""

@@ -1,0 +1,525 @@
+"""The gradient certificate: every rule, network, solver and boundary against independent oracles.
+
+Each check compares what the library computes in closed form with automatic differentiation
+through the reference LU, with a fitted order in the nudge, or with a Monte Carlo average, and
+keeps the measured number beside its bound.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+from tqdm import tqdm
+
+from jaxphys._checks import require
+from jaxphys.diagnostics import (
+    cost_hessian,
+    cost_hessian_autodiff,
+    effective_conductance,
+    effective_conductance_monte_carlo,
+    effective_dimension,
+    effective_dimension_monte_carlo,
+    eigenvalues,
+)
+from jaxphys.equilibrium import Boundary, equilibrate, greens_function
+from jaxphys.learning.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, ExactGradient
+from jaxphys.learning.tasks import (
+    CosineDistance,
+    CrossEntropy,
+    Response,
+    SquaredError,
+    Task,
+    respond,
+    task_cost,
+)
+from jaxphys.learning.transforms import precondition
+from jaxphys.networks.generators import erdos_renyi, host_generator
+from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
+from jaxphys.training._train import train
+from jaxphys.training.solver_choice import sparse_cholesky, star_mesh
+
+NETWORKS = ("node", "flow", "spring 2-D", "spring 3-D", "spring vector")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the certificate: `measured` must lie between `lowest` and `highest`."""
+
+    name: str
+    network: str
+    boundary: str
+    solver: str
+    measured: float
+    lowest: float
+    highest: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it does (NaN does not)."""
+        return self.lowest <= self.measured <= self.highest
+
+
+@dataclass(frozen=True)
+class System:
+    """A small network with a task on it, named after its kinds of network and boundary."""
+
+    network_name: str
+    boundary_name: str
+    network: AbstractNetwork
+    task: Task
+
+
+def certify(*, seed: int = 0, networks: Sequence[str] | None = None, progress: bool = False) -> list[Check]:
+    """Run all checks in the current precision (float64 for the bounds to hold); takes a few minutes.
+
+    Rows: every rule × kind of network × boundary × solver, planned solvers where they serve. `ExactGradient`
+    against `jax.grad` through the reference LU; equilibrium propagation's order in η, one- and two-sided;
+    coupled learning against equilibrium propagation with the error `G_TT⁻¹ r`; learning by a tracked inverse
+    against factorisations; the cost Hessian, exact and Gauss-Newton, against `jax.hessian`; the spectral laws
+    of conductance and dimension by Monte Carlo. Nearly all of the time is compilation.
+
+    `networks` chooses among `NETWORKS`; all by default. Raises `InputError` on another name.
+    """
+    chosen = NETWORKS if networks is None else tuple(networks)
+    for name in chosen:
+        require(name in NETWORKS, "networks", f"name some of {', '.join(NETWORKS)}", f"it names {name!r}")
+    groups = [[s for s in systems(seed) if s.network_name == name] for name in chosen]
+    checks: list[Check] = []
+    # Most of the time goes into compilation, which lets other threads run.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(partial(_network_checks, seed=seed), groups)
+        for group in tqdm(results, total=len(groups), disable=not progress, unit="network", leave=False):
+            checks += group
+    return checks
+
+
+def _network_checks(group: list[System], seed: int) -> list[Check]:
+    """All checks of one kind of network, boundary after boundary (some share their compiled programs)."""
+    checks: list[Check] = []
+    for system in group:
+        checks += _learning_checks(system)
+        checks += _conservation_checks(system)
+        checks += _hessian_checks(system)
+        if system.boundary_name == "forces, projected":
+            checks += _spectral_checks(system, seed)
+            if system.network_name == "flow":
+                checks += _cost_checks(system, seed)
+    return checks
+
+
+def format_table(checks: list[Check]) -> str:
+    """The checks as text: one line per kind of check and network with the worst case, then every failure."""
+    groups: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        groups.setdefault((check.name, check.network), []).append(check)
+    lines = [f"{'check':54}{'network':16}{'cases':>6}  {'measured':>22}  {'bound':>14}  "]
+    for (name, network), group in groups.items():
+        low, high = min(c.measured for c in group), max(c.measured for c in group)
+        passed = all(check.passed for check in group)
+        one_sided = group[0].lowest == 0
+        measured = f"{high:.1e}" if one_sided else f"{low:.3f} … {high:.3f}"
+        bound = f"≤ {group[0].highest:.0e}" if one_sided else f"{group[0].lowest:g} … {group[0].highest:g}"
+        verdict = "ok" if passed else "FAILED"
+        lines.append(f"{name:54}{network:16}{len(group):6}  {measured:>22}  {bound:>14}  {verdict}")
+    failed = [check for check in checks if not check.passed]
+    lines.append(f"{len(checks) - len(failed)} of {len(checks)} checks passed")
+    lines += [
+        f"failed: {c.name}, {c.network} network, {c.boundary}, {c.solver}: {c.measured:.3g}" for c in failed
+    ]
+    return "\n".join(lines)
+
+
+def systems(seed: int = 0) -> Iterator[System]:
+    """Every kind of network under every kind of boundary, with a task of two outputs and five samples."""
+    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), 5)
+    draw = host_generator(keys[0])
+    flow = erdos_renyi(10, 18, keys[1])
+    plane = erdos_renyi(8, 20, keys[2], dimension=2, rigid=True)
+    space = erdos_renyi(7, 18, keys[3], dimension=3, rigid=True)
+    matrix = draw.standard_normal((7, 7))
+    stiffnesses = [draw.uniform(0.5, 2.0, graph.num_edges) for graph in (flow, plane, space, plane)]
+    networks: tuple[AbstractNetwork, ...] = (
+        NodeNetwork.from_matrix(matrix @ matrix.T + 3 * np.eye(7)),
+        FlowNetwork(flow, stiffnesses[0]),
+        SpringNetwork(plane, stiffnesses[1]),
+        SpringNetwork(space, stiffnesses[2]),
+        SpringNetwork(plane, stiffnesses[3], law="vector"),
+    )
+    for name, network in zip(NETWORKS, networks, strict=True):
+        for boundary_name, boundary in boundaries(network).items():
+            yield System(name, boundary_name, network, _task(network, boundary, draw))
+
+
+def boundaries(network: AbstractNetwork) -> dict[str, Boundary]:
+    """Free modes projected, grounded, held nodes, held drops, and all at once.
+
+    Free motions that a boundary leaves (rotations about one grounded node) are projected out.
+    Where numbers of rows agree, one compiled program serves several boundaries.
+    """
+    held: dict[str, dict[str, Any]] = {
+        "forces, projected": {},
+        "forces, grounded": {"ground": [0]},
+        "held nodes": {"held_nodes": [3, 4] if network.dimension == 1 else [3], "ground": [0]},
+        "held drops": {"held_drops": [(3, 4), (1, 5)], "ground": [0]},
+        "mixture": {"held_nodes": [3], "held_drops": [(4, 5)], "ground": [0]},
+    }
+    return {name: Boundary(network, free_modes="project", **kinds) for name, kinds in held.items()}
+
+
+def _task(network: AbstractNetwork, boundary: Boundary, draw: np.random.Generator, **settings: Any) -> Task:
+    """Random forces and held values, random readouts, some outputs switched off for some samples."""
+    terminals, (samples, outputs) = 3, _WEIGHTS.shape
+    arrays = {
+        "force": draw.standard_normal((terminals, network.num_coordinates)),
+        "values": draw.standard_normal((terminals, boundary.num_held)),
+        "inputs": draw.standard_normal((samples, terminals)),
+        "readout": draw.standard_normal((outputs, network.num_coordinates)),
+        "targets": draw.standard_normal((samples, outputs)),
+        "weights": _WEIGHTS,
+        "reduction": "mean",
+    }
+    return Task(boundary, **{**arrays, **settings})
+
+
+# Some outputs do not belong to some samples, and one counts half.
+_WEIGHTS = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.5], [1.0, 1.0]])
+
+
+def _learning_checks(system: System) -> list[Check]:
+    checks: list[Check] = []
+    network, task = system.network, system.task
+    gradient, limit, nudges, responses = _learning_oracles(network, task)
+    rows = list(
+        zip(_SOLVERS, zip(*_learning_estimates(network, task, responses, nudges), strict=True), strict=True)
+    )
+    for solver in _planned(system):
+        response = jax.tree.map(
+            lambda leaf: leaf[None], eqx.filter_jit(respond)(network, task, solver=solver)
+        )
+        rows += [(solver, next(zip(*_learning_estimates(network, task, response, nudges), strict=True)))]
+    for solver, (exact, force, force_symmetric, energy, energy_symmetric, coupled, _) in rows:
+        names = (system.network_name, system.boundary_name, type(solver).__name__)
+        small = (
+            ("exact gradient against jax.grad", _relative(exact, gradient), 1e-10),
+            ("equilibrium propagation, force, symmetric: exact", _relative(force_symmetric, gradient), 1e-10),
+            ("coupled learning as η → 0 against G_TT⁻¹ r", _relative(coupled, limit), 1e-8),
+        )
+        orders = (
+            ("equilibrium propagation, force: order in η", force, 1),
+            ("equilibrium propagation, energy: order in η", energy, 1),
+            ("equilibrium propagation, energy, symmetric: order", energy_symmetric, 2),
+        )
+        checks += [Check(name, *names, measured, 0.0, bound) for name, measured, bound in small]
+        for name, series, order in orders:
+            checks.append(Check(name, *names, _order(series, gradient, nudges), order - 0.1, order + 0.1))
+    if isinstance(network, NodeNetwork) and system.boundary_name in ("forces, projected", "held nodes"):
+        names = (system.network_name, system.boundary_name, "TrackedInverse")
+        checks.append(
+            Check("learning of 20 steps against factorisations", *names, _tracking(system), 0.0, 1e-10)
+        )
+    return checks
+
+
+def _conservation_checks(system: System) -> list[Check]:
+    """What scaling all k alike does: `k·g = Σ a·G F + (η/2) Σ a·G_TT a` for clamps that push by `η a`.
+
+    Voltages do not know the scale of k, forces move a network as 1/k, so that the first term is zero where
+    values are held, and `-Σ c'·y` for the exact gradient where forces are applied.
+    """
+    network, task, checks = system.network, system.task, []
+    names = (system.network_name, system.boundary_name)
+    forced = eqx.tree_at(lambda task: task.values, task, jnp.zeros_like(task.values))
+    driven = eqx.tree_at(lambda task: task.force, task, jnp.zeros_like(task.force))
+    for case in (forced, driven) if task.boundary.num_held else (forced,):
+        _, _, nudges, responses = _learning_oracles(network, case)
+        estimates = _learning_estimates(network, case, responses, nudges)
+        nudge = float(nudges[0])
+        # Equilibrium propagation at the largest nudge, the first of the series.
+        found = [each if each.ndim == 2 else each[:, 0] for each in estimates]
+        exact, force, symmetric, energy, energies, _, coupled = (np.asarray(each) for each in found)
+        slopes, up, down, holding = _clamps(case, responses, nudge)
+        coupling, outputs = np.asarray(responses.coupling[1]), np.asarray(responses.outputs[1])
+
+        def product(
+            forces: np.ndarray, eta: float, drive: np.ndarray, coupling: np.ndarray = coupling
+        ) -> float:
+            return float(np.sum(forces * drive) + eta / 2 * np.sum(forces @ coupling * forces))
+
+        drive = outputs if case is forced else np.zeros_like(outputs)
+        expected = {
+            "force": (force, product(-slopes, nudge, drive)),
+            "energy": (energy, product(up, nudge, drive)),
+            "energy, symmetric": (energies, (product(up, nudge, drive) + product(down, -nudge, drive)) / 2),
+            "coupled learning": (coupled, product(holding, nudge, drive)),
+            "exact gradient": (exact, product(-slopes, 0.0, drive)),
+            "force, symmetric": (symmetric, product(-slopes, 0.0, drive)),
+        }
+        k = np.asarray(network.k)
+        how, linear = ("forces", "⟨a·y⟩ + ") if case is forced else ("held values", "")
+        limit = "-⟨c'·y⟩" if case is forced else "0"
+        for rule, (gradients, wanted) in expected.items():
+            law = limit if rule in ("exact gradient", "force, symmetric") else linear + "η⟨a·G_TT a⟩/2"
+            for solver, gradient in zip(_SOLVERS, gradients, strict=True):
+                size = np.linalg.norm(k) * np.linalg.norm(gradient)
+                error = float(abs(k @ gradient - task.sample_weight * wanted) / size)
+                name = f"{how}, {rule}: k·g = {law}"
+                checks.append(Check(name, *names, type(solver).__name__, error, 0.0, 1e-12))
+    if system.boundary_name == "held nodes":
+        step, flow = map(float, _conserved(network, driven))
+        small = (
+            ("held values, plain steps: Σk² grows by α²|g|²", step),
+            ("held values, flow in a metric: Σk²/m stays", flow),
+        )
+        checks += [Check(name, *names, "Dense", measured, 0.0, 1e-10) for name, measured in small]
+    return checks
+
+
+def _clamps(task: Task, responses: Response, nudge: float) -> tuple[np.ndarray, ...]:
+    """Slopes of the cost at the free outputs; output forces of energy nudges at ±η and of a clamp that holds.
+
+    In closed form for squared errors, from the reference's response.
+    """
+    coupling, outputs = np.asarray(responses.coupling[1]), np.asarray(responses.outputs[1])
+    errors, identity = np.asarray(task.targets) - outputs, np.eye(len(coupling))
+    up, down, holding = (np.zeros_like(errors) for _ in range(3))
+    for sample, weights in enumerate(_WEIGHTS):
+        pull = weights * errors[sample]
+        up[sample], down[sample] = (
+            np.linalg.solve(identity + eta * weights[:, None] * coupling, pull) for eta in (nudge, -nudge)
+        )
+        held = np.flatnonzero(weights)
+        holding[sample, held] = np.linalg.solve(coupling[np.ix_(held, held)], errors[sample, held])
+    return -_WEIGHTS * errors, up, down, holding
+
+
+@eqx.filter_jit
+def _conserved(network: AbstractNetwork, task: Task, steps: int = 20) -> tuple[Array, Array]:
+    """How far `Σk²` after plain steps is from `Σk² + α² Σ|g|²`, and `Σk²/m` after a flow from what it was."""
+
+    def gradient(k: Array) -> Array:
+        return ExactGradient()(network.with_k(k), task).gradient
+
+    start = network.k
+    rate = 0.05 / jnp.max(jnp.abs(gradient(start)))
+    metric = jnp.linspace(0.5, 2.0, len(start), dtype=start.dtype)
+
+    def both(state: tuple[Array, Array, Array], _: Any) -> tuple[tuple[Array, Array, Array], None]:
+        plain, added, flown = state
+        slope = gradient(plain)
+        # A Runge-Kutta step of order four, tenth of a plain step long.
+        stages = [jnp.zeros_like(flown)]
+        for part in (0.0, 0.5, 0.5, 1.0):
+            stages.append(-0.1 * rate * metric * gradient(flown + part * stages[-1]))
+        flown = flown + (stages[1] + 2 * stages[2] + 2 * stages[3] + stages[4]) / 6
+        return (plain - rate * slope, added + rate**2 * jnp.sum(slope**2), flown), None
+
+    (plain, added, flown), _ = jax.lax.scan(both, (start, jnp.zeros_like(rate), start), None, length=steps)
+    sums = (
+        jnp.sum(plain**2),
+        jnp.sum(start**2) + added,
+        jnp.sum(flown**2 / metric),
+        jnp.sum(start**2 / metric),
+    )
+    return jnp.abs(sums[0] - sums[1]) / added, jnp.abs(sums[2] - sums[3]) / sums[3]
+
+
+_SOLVERS = (Dense(), BorderedLU())
+
+
+def _planned(system: System) -> list[AbstractSolver]:
+    """Solvers that are made for one network and its boundary; each has a program of its own to compile."""
+    held = system.boundary_name == "held nodes" and system.network_name in ("flow", "spring 2-D")
+    if not held and system.boundary_name != "forces, projected":
+        return []
+    if isinstance(system.network, FlowNetwork):
+        return [star_mesh(system.network, system.task)]
+    if isinstance(system.network, SpringNetwork):
+        return [sparse_cholesky(system.network, system.task)]
+    return []
+
+
+def _tracking(system: System) -> float:
+    """How far learning by a tracked inverse is from learning by a factorisation in every step."""
+    network, task = system.network, system.task
+    assert isinstance(network, NodeNetwork)
+    rate = 0.05 / float(jnp.max(jnp.abs(ExactGradient()(network, task).gradient)))
+    descent = optax.chain(precondition(network.frobenius_metric), optax.sgd(rate))
+    tracked, factored = (
+        train(network, task, steps=20, record_every=20, optimizer=descent, solver=solver).network.k
+        for solver in (TrackedInverse(), Dense())
+    )
+    return _relative(tracked - network.k, factored - network.k)
+
+
+@eqx.filter_jit
+def _learning_oracles(network: AbstractNetwork, task: Task) -> tuple[Array, Array, Array, Response]:
+    """Gradient by autodiff, limit of coupled learning, small nudges, and each solver's response, stacked."""
+
+    def cost(k: Array) -> Array:
+        return task_cost(network.with_k(k), task, solver=BorderedLU())
+
+    responses = [respond(network, task, solver=solver) for solver in _SOLVERS]
+    # What has to be small is η times the output's response to a unit force on it.
+    nudges = jnp.array([3e-3, 1e-3, 3e-4], network.k.dtype) / jnp.linalg.norm(responses[1].coupling)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *responses)
+    return jax.grad(cost)(network.k), _coupled_limit(network, task, responses[1]), nudges, stacked
+
+
+@eqx.filter_jit
+def _learning_estimates(
+    network: AbstractNetwork, task: Task, responses: Response, nudges: Array
+) -> tuple[Array, ...]:
+    """Exact gradient, equilibrium propagation of four kinds (each nudge), coupled learning (in the limit of
+    small nudges, and at the largest); per solver."""
+
+    def gradient(rule: AbstractRule, response: Response) -> Array:
+        return rule.estimate(network, task, response).gradient
+
+    def series(response: Response, **kind: Any) -> Array:
+        return jax.vmap(lambda nudge: gradient(EquilibriumPropagation(nudge, **kind), response))(nudges)
+
+    def all_rules(response: Response) -> tuple[Array, ...]:
+        return (
+            gradient(ExactGradient(), response),
+            series(response),
+            series(response, symmetric=True),
+            series(response, mode="energy"),
+            series(response, symmetric=True, mode="energy"),
+            gradient(CoupledLearning(1e-8 * nudges[0]), response),
+            gradient(CoupledLearning(nudges[0]), response),
+        )
+
+    return jax.vmap(all_rules)(responses)
+
+
+def _coupled_limit(network: AbstractNetwork, task: Task, response: Response) -> Float[Array, " M"]:
+    """Equilibrium propagation with the error `r` replaced by `G_TT⁻¹ r`, sample by sample, from G itself."""
+    green = greens_function(network, task.boundary, solver=BorderedLU())
+    total = jnp.zeros_like(network.k)
+    for sample in range(task.num_samples):
+        held = np.flatnonzero(_WEIGHTS[sample])
+        readout = task.readout[held]
+        error = task.targets[sample, held] - response.outputs[sample, held]
+        force = readout.T @ jnp.linalg.solve(readout @ green @ readout.T, error)
+        total = total + network.edge_form(task.inputs[sample] @ response.drive, green @ force)
+    return task.sample_weight * total
+
+
+def _hessian_checks(system: System) -> list[Check]:
+    names = (system.network_name, system.boundary_name, "Dense")
+
+    exact, oracle, gauss_newton, learned_oracle = _measure_hessians(system.network, system.task)
+    return [
+        Check("cost Hessian against jax.hessian", *names, _relative(exact, oracle), 0.0, 1e-10),
+        Check(
+            "Gauss-Newton matrix at zero cost against jax.hessian",
+            *names,
+            _relative(gauss_newton, learned_oracle),
+            0.0,
+            1e-10,
+        ),
+    ]
+
+
+@eqx.filter_jit
+def _measure_hessians(network: AbstractNetwork, task: Task) -> tuple[Array, ...]:
+    """Exact Hessian and its oracle; Gauss-Newton matrix and its oracle where the cost is zero."""
+    learned = task.with_samples(task.inputs, respond(network, task).outputs, task.weights)
+    return (
+        cost_hessian(network, task),
+        cost_hessian_autodiff(network, task, solver=BorderedLU()),
+        cost_hessian(network, learned, kind="gauss_newton"),
+        cost_hessian_autodiff(network, learned, solver=BorderedLU()),
+    )
+
+
+def _cost_checks(system: System, seed: int) -> list[Check]:
+    """Every kind of cost, without weights."""
+    checks = []
+    draw = np.random.default_rng(seed)
+    targets = np.abs(draw.standard_normal((5, 2))) + 0.1
+    names = (system.network_name, system.boundary_name, "Dense")
+    for cost in (SquaredError(), CrossEntropy(3.0), CosineDistance()):
+        task = _task(system.network, system.task.boundary, draw, targets=targets, cost=cost, weights=None)
+        gradient, oracle, hessian, hessian_oracle = _measure_cost(system.network, task)
+        name = type(cost).__name__
+        checks += [
+            Check(f"{name}, gradient against jax.grad", *names, _relative(gradient, oracle), 0.0, 1e-10),
+            Check(
+                f"{name}, Hessian against jax.hessian", *names, _relative(hessian, hessian_oracle), 0.0, 1e-10
+            ),
+        ]
+    return checks
+
+
+@eqx.filter_jit
+def _measure_cost(network: AbstractNetwork, task: Task) -> tuple[Array, ...]:
+    """Gradient and Hessian of the cost in closed form, each with its oracle."""
+
+    def cost(k: Array) -> Array:
+        return task_cost(network.with_k(k), task, solver=BorderedLU())
+
+    return (
+        ExactGradient()(network, task).gradient,
+        jax.grad(cost)(network.k),
+        cost_hessian(network, task),
+        jax.hessian(cost)(network.k),
+    )
+
+
+def _spectral_checks(system: System, seed: int) -> list[Check]:
+    """Ratios of Monte Carlo averages to the spectral laws; bounds at about four standard errors."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    names = (system.network_name, system.boundary_name, "Dense")
+    deviation, rms, mean_over_rms, gaussian, unit = map(
+        float, _spectral_ratios(system.network, system.task.boundary, key)
+    )
+    return [
+        Check("conductance sqrt(Σλ⁻²/m), by Green's function", *names, deviation, 0.0, 1e-10),
+        Check("sampled rms response over sqrt(Σλ⁻²/m)", *names, rms, 0.99, 1.01),
+        Check("mean of norms over rms (eq. 26 over 28)", *names, mean_over_rms, 0.8, 1.0),
+        Check("dimension over its law, gaussian forces", *names, gaussian, 0.97, 1.03),
+        Check("dimension over its law, unit forces", *names, unit, 0.97, 1.03),
+    ]
+
+
+@eqx.filter_jit
+def _spectral_ratios(
+    network: AbstractNetwork, boundary: Boundary, key: Key[Array, ""], draws: int = 200_000
+) -> tuple[Array, ...]:
+    """Green's function and sampled forces over eq. 28, eq. 26 over 28, sampled dimensions over their laws."""
+    law = jnp.sqrt(jnp.mean(eigenvalues(network, boundary) ** -2.0))
+    basis = boundary.constraints.basis
+    forces = jax.random.normal(key, (draws, basis.shape[1]), basis.dtype)
+    forces = forces / jnp.linalg.norm(forces, axis=-1, keepdims=True)
+    responses = equilibrate(network, boundary, forces @ basis.T, solver=BorderedLU()).x
+    sampled_rms = jnp.sqrt(jnp.mean(jnp.sum(responses**2, axis=-1)))
+    mean = effective_conductance_monte_carlo(network, boundary, key, num_forces=draws)
+
+    def dimension(forces: Literal["gaussian", "unit"]) -> Array:
+        law = effective_dimension(network, boundary, forces=forces)
+        return effective_dimension_monte_carlo(network, boundary, key, num_forces=draws, forces=forces) / law
+
+    deviation = jnp.abs(effective_conductance(network, boundary) / law - 1)
+    return deviation, sampled_rms / law, mean / law, dimension("gaussian"), dimension("unit")
+
+
+def _relative(actual: Array, expected: Array) -> float:
+    """Largest deviation relative to the largest entry."""
+    return float(jnp.max(jnp.abs(actual - expected)) / jnp.max(jnp.abs(expected)))
+
+
+def _order(estimates: Array, gradient: Array, nudges: Array) -> float:
+    """Slope of log error against log η."""
+    errors = jnp.linalg.norm(estimates - gradient, axis=-1)
+    return float(np.polyfit(np.log(nudges), np.log(errors), 1)[0])

@@ -1,0 +1,726 @@
+"""Pictures of an inspection, drawn from its findings, and the words that explain them."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from jaxphys.inspection import Findings, Statistic
+from jaxphys.inspection.findings import edge_ends
+from jaxphys.networks.physics import FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.reports.run_plots import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    SIGNED,
+    STRENGTH,
+    color_bar,
+    layout,
+    line_pieces,
+    number_text,
+    styled,
+)
+
+PICTURES = ("suspects", "statistics", "spectrum", "response", "susceptibility", "conductances")
+"""Names of all pictures there can be."""
+# Decades that one colour bar resolves; what is weaker shares its lowest colour.
+_DECADES = 4
+# The two suspected nodes in every picture.
+_MARKS = (("A", "#f5c000"), ("B", "#ff8f73"))
+_NULLS: dict[str, tuple[str, str, Any, str]] = {
+    "shuffled": ("same values in random places", "o", BLUE, "The same values of k on the same graph."),
+    "redrawn": (
+        "new values, alike distributed",
+        "s",
+        ORANGE,
+        "Values drawn anew from a smooth estimate of the distribution of k, on the same graph.",
+    ),
+    "smooth": (
+        "random places, neighbours as alike",
+        "D",
+        "#5b8c3e",
+        "The same values in an order that keeps how alike edges are that meet.",
+    ),
+    "rotated": (
+        "same spectrum, modes in random directions",
+        "P",
+        "#1f9aa8",
+        "The eigenvalues that were measured, with modes in random directions.",
+    ),
+    "rewired": (
+        "other graph, as many edges at every node",
+        "^",
+        "#8a4f9e",
+        "The same values on other graphs; tells whether the graph is special, and has no part in the "
+        "verdict.",
+    ),
+}
+# Name in words, and what it is in a sentence.
+_STATISTICS: dict[str, tuple[str, str]] = {
+    "imprint": (
+        "imprint of a response",
+        "How far k is placed as learning would place it for a response between two nodes, for the best pair.",
+    ),
+    "imprint_of_ranks": (
+        "imprint in the order of k",
+        "The same, of which k are larger and which smaller; single extreme values count less.",
+    ),
+    "conduit": (
+        "imprint of transport",
+        "How far k is high wherever the response to one node flows, as in veins or supply networks.",
+    ),
+    "softness": (
+        "softness of the softest mode",
+        "The lowest eigenvalue over the mean one, with a minus sign; larger is softer.",
+    ),
+    "contrast": (
+        "gap above the softest mode",
+        "How far the second lowest eigenvalue lies above the lowest, over the mean one.",
+    ),
+    "effective_conductance": (
+        "effective conductance (log10)",
+        "How strongly the network answers a random force.",
+    ),
+    "effective_dimension": (
+        "effective dimension",
+        "How many modes share the answer to a random force; few in trained networks.",
+    ),
+    "mean_response": (
+        "mean response (log10)",
+        "The mean of 1/λ over modes; low where k is placed to conduct well, or to be stiff, everywhere.",
+    ),
+    "peak_response": (
+        "strongest single response",
+        "The largest response between two different places, over the typical one.",
+    ),
+    "localisation": (
+        "localisation of the softest mode",
+        "1 if the softest mode moves one node only, small if it moves all.",
+    ),
+    "likeness": (
+        "likeness of edges that meet",
+        "Whether edges that share a node have alike k (Moran's I of log k); 0 if they do not.",
+    ),
+    "susceptible_share": (
+        "share of the most susceptible edges",
+        "How much of all susceptibility the most susceptible twentieth of the edges has.",
+    ),
+}
+
+
+class KindWords(NamedTuple):
+    """Words for one kind of network: its name, its k, what it is pushed by and how it answers."""
+
+    network: str
+    k: str
+    push: str
+    answer: str
+
+
+_KINDS: dict[type, KindWords] = {
+    FlowNetwork: KindWords("flow network", "conductances", "current", "pressure (voltage)"),
+    SpringNetwork: KindWords("spring network", "spring constants", "force", "displacement"),
+    NodeNetwork: KindWords("fully connected node network", "couplings", "force", "state"),
+}
+
+
+class Picture(NamedTuple):
+    """A picture of a report with what is written about it; `broad` ones take the width of the page."""
+
+    name: str
+    figure: Figure
+    heading: str
+    caption: str
+    alt: str
+    broad: bool = False
+
+
+def suspects(findings: Findings) -> list[tuple[tuple[str, str], int]]:
+    """The two suspected nodes, each with its letter and colour; none where no pair stands out."""
+    first, second = findings.terminals
+    return [] if first == second else list(zip(_MARKS, (first, second), strict=True))
+
+
+def kind_words(findings: Findings) -> KindWords:
+    """How to speak of the network that was looked at."""
+    return _KINDS[type(findings.network)]
+
+
+def ordered(table: dict[str, Statistic]) -> list[str]:
+    """What speaks for training first, as `_STATISTICS` has it."""
+    places = {name: place for place, name in enumerate(_STATISTICS)}
+    return sorted(table, key=lambda name: places.get(name, len(places)))
+
+
+def finite_text(value: float, form: str = "") -> str:
+    """A number for readers, a dash for what is none."""
+    if not math.isfinite(value):
+        return "–"
+    return form.format(value).replace("-", "−") if form else number_text(value)
+
+
+def statistic_words(name: str) -> tuple[str, str]:
+    """A statistic's name in words, and what it is."""
+    return _STATISTICS.get(name, (name.replace("_", " "), ""))
+
+
+def null_words(null: str) -> tuple[str, str, Any, str]:
+    """A null model's name in words, its marker and colour, and what it is."""
+    return _NULLS.get(null, (null.replace("_", " "), "v", INK, ""))
+
+
+def draw_findings(findings: Findings) -> list[Picture]:
+    """All pictures that the findings allow, in the order of a report."""
+    fields = findings.fields
+    drawing = None if isinstance(findings.network, NodeNetwork) else _drawing(findings)
+    found = []
+    if suspects(findings):
+        found += [_suspects(findings, drawing), _statistics(findings)]
+    if {"eigenvalues", "null_eigenvalues"} <= set(fields):
+        found.append(_spectrum(findings))
+    if "response" in fields and suspects(findings):
+        found.append(_response(findings, drawing))
+    if "susceptibility" in fields:
+        found.append(_susceptibility(findings, drawing))
+    if drawing is not None:
+        found.append(_conductances(findings, drawing))
+    return found
+
+
+class _Drawing(NamedTuple):
+    """Where a network lies in the plane.
+
+    - `places`: `(N, 2)` of the nodes.
+    - `pieces`: `(S, 2, 2)` lines, two for a bond through the box; `owners`: `(S,)` their edges.
+    - `projection`: `(d, 2)` takes vectors to the plane, and `positions` says whether places mean anything.
+    """
+
+    places: np.ndarray
+    pieces: np.ndarray
+    owners: np.ndarray
+    projection: np.ndarray
+    positions: bool
+
+
+def _drawing(findings: Findings) -> _Drawing:
+    fields, ends = findings.fields, edge_ends(findings.network)
+    if "positions" in fields:
+        places = np.asarray(fields["positions"].values, dtype=float)
+        box = np.asarray(fields["box"].values, dtype=float) if "box" in fields else None
+    else:
+        places, box = layout(ends, findings.network.num_nodes), None
+    pieces, owners = line_pieces(ends, places, box)
+    if places.shape[1] == 3:
+        # Seen along the direction in which it is thinnest.
+        projection = np.linalg.svd(places - places.mean(axis=0), full_matrices=False)[2][:2].T
+    else:
+        projection = np.eye(places.shape[1], 2)
+    return _Drawing(places @ projection, pieces @ projection, owners, projection, "positions" in fields)
+
+
+def _map_figure(drawing: _Drawing, panels: int) -> Figure:
+    width, height = np.ptp(drawing.places, axis=0)
+    shape = float(np.clip(height / width if width > 0 else 1.0, 0.35, 1.2))
+    side = 4.6 if panels == 1 else 3.9
+    return Figure(figsize=(6.2 if panels == 1 else 9.6, 1.0 + side * shape), layout="constrained")
+
+
+def _draw_edges(
+    axes: Axes, drawing: _Drawing, values: np.ndarray, norm: Normalize, colors: Colormap, widths: np.ndarray
+) -> LineCollection:
+    """All edges as one collection, wide ones on top."""
+    order = np.argsort(widths[drawing.owners], kind="stable")
+    owners = drawing.owners[order]
+    lines = LineCollection(
+        list(drawing.pieces[order]), cmap=colors, norm=norm, linewidths=widths[owners], capstyle="round"
+    )
+    lines.set_array(np.ma.masked_invalid(values[owners]))
+    axes.add_collection(lines)
+    axes.autoscale_view()
+    axes.margins(0.06)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    return lines
+
+
+def _widths(drawing: _Drawing, strength: np.ndarray) -> np.ndarray:
+    """Line widths in points, `(M,)`, with which the edges cover no more than about a third of a panel."""
+    side = max(float(np.ptp(drawing.places, axis=0).max()), 1e-12)
+    lengths = np.linalg.norm(drawing.pieces[:, 1] - drawing.pieces[:, 0], axis=1) / side
+    panel = 270.0
+    least = float(np.clip(0.1 * panel / lengths.sum(), 0.15, 0.9))
+    widest = float(np.clip(0.2 * panel / max(float(lengths @ strength[drawing.owners]), 1e-12), 0.3, 5.0))
+    return least + widest * strength
+
+
+def _draw_nodes(axes: Axes, drawing: _Drawing, relative_size: Any = 1.0) -> None:
+    x, y = drawing.places.T
+    size = float(np.clip(1200 / len(x), 3, 22)) * relative_size
+    axes.scatter(x, y, s=size, color="#707070", linewidths=0, zorder=3, clip_on=False)
+
+
+def _mark(axes: Axes, drawing: _Drawing, findings: Findings) -> None:
+    """The two suspected nodes as letters in discs, so that no label need be fit for a picture."""
+    for (letter, color), node in suspects(findings):
+        x, y = drawing.places[node]
+        axes.scatter([x], [y], s=150, color=color, edgecolors=INK, linewidths=1, zorder=5, clip_on=False)
+        axes.text(x, y, letter, ha="center", va="center_baseline", fontsize=9, weight="bold", zorder=6)
+
+
+def _norm(values: np.ndarray) -> tuple[Normalize, str]:
+    """Colours from 0 on, or logarithmic where the largest is more than 5 times the median."""
+    known = values[np.isfinite(values)]
+    positive = known[known > 0]
+    if not positive.size:
+        return Normalize(0, 1), "neither"
+    largest = float(positive.max())
+    # What is 0 but for rounding says nothing about the range.
+    lowest = max(float(positive[positive > 1e-9 * largest].min()), largest * 10.0**-_DECADES)
+    if largest <= 5 * float(np.median(positive)) or lowest >= largest:
+        return Normalize(0, largest), "neither"
+    return LogNorm(lowest, largest, clip=True), "min" if known.min() < lowest else "neither"
+
+
+def _strength(norm: Normalize, values: np.ndarray) -> np.ndarray:
+    """Between 0 and 1; 0 where there is no number."""
+    shown = np.where(np.isfinite(values), np.maximum(values, float(norm.vmin or 0)), float(norm.vmin or 0))
+    return np.clip(np.asarray(norm(shown), dtype=float), 0, 1)
+
+
+def _shown(norm: Normalize, values: np.ndarray) -> np.ndarray:
+    """What the colour bar has a colour for: 0 has no logarithm and takes the weakest."""
+    return np.where(np.isfinite(values), np.maximum(values, float(norm.vmin or 0)), np.nan)
+
+
+def _edge_panel(axes: Axes, drawing: _Drawing, values: np.ndarray, norm: Normalize) -> LineCollection:
+    widths = _widths(drawing, _strength(norm, values))
+    return _draw_edges(axes, drawing, _shown(norm, values), norm, STRENGTH, widths)
+
+
+def _where(drawing: _Drawing | None) -> str:
+    if drawing is None:
+        return ""
+    if not drawing.positions:
+        return " Places of nodes mean nothing; they were chosen for a clear picture."
+    if len(drawing.projection) == 3:
+        return " Seen along the direction in which the network is thinnest."
+    return ""
+
+
+def _pair(findings: Findings) -> str:
+    """A sentence with a blank before it; nothing where no pair stands out."""
+    return "".join(
+        f"{link}{mark} is {_short(findings.labels[node])}{end}"
+        for ((mark, _), node), link, end in zip(suspects(findings), (" ", ", "), ("", "."), strict=False)
+    )
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 40 else label[:37] + "…"
+
+
+@styled
+def _draw_suspects(findings: Findings, drawing: _Drawing) -> Figure:
+    scores = np.maximum(findings.edge_scores, 0)
+    norm = Normalize(0, float(scores.max()) or 1.0)
+    figure = _map_figure(drawing, 1)
+    axes = figure.subplots()
+    lines = _edge_panel(axes, drawing, scores, norm)
+    low, high = findings.node_scores.min(), findings.node_scores.max()
+    shares = (findings.node_scores - low) / (high - low) if high > low else np.zeros(len(drawing.places))
+    _draw_nodes(axes, drawing, 0.5 + 3 * shares**2)
+    _mark(axes, drawing, findings)
+    color_bar(figure, lines, axes, "edge score (share of the evidence)")
+    return figure
+
+
+@styled
+def _draw_matrix(findings: Findings) -> Figure:
+    """The couplings of a node network, with rows and columns of the suspected nodes marked."""
+    matrix = _symmetric(findings, np.asarray(findings.network.k))
+    between = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
+    largest = float(between.max(initial=0)) or 1.0
+    figure = Figure(figsize=(6.2, 5.2), layout="constrained")
+    axes = figure.subplots()
+    image = _draw_square(axes, findings, matrix, Normalize(-largest, largest), SIGNED)
+    over = np.diagonal(matrix)
+    extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get(
+        (bool((over > largest).any()), bool((over < -largest).any())), "neither"
+    )
+    color_bar(figure, image, axes, "coupling W (simulation units)", extend=extend)
+    return figure
+
+
+def _symmetric(findings: Findings, values: np.ndarray) -> np.ndarray:
+    rows, columns = edge_ends(findings.network).T
+    matrix = np.zeros((findings.network.num_nodes,) * 2)
+    matrix[rows, columns] = matrix[columns, rows] = values
+    return matrix
+
+
+def _draw_square(
+    axes: Axes, findings: Findings, matrix: np.ndarray, norm: Normalize, colors: Colormap
+) -> Any:
+    image = axes.imshow(matrix, cmap=colors, norm=norm, interpolation="nearest")
+    axes.set(xlabel="node", ylabel="node")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _plain_ticks(axes)
+    for (letter, color), node in suspects(findings):
+        face: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": color, "edgecolor": INK}
+        style: dict[str, Any] = {"fontsize": 8, "weight": "bold", "bbox": face, "clip_on": False}
+        axes.text(node, -0.5, letter, ha="center", va="bottom", **style)
+        axes.text(len(matrix) - 0.5, node, letter, ha="left", va="center", **style)
+    return image
+
+
+def _plain_ticks(axes: Axes) -> None:
+    # Given here and not in the style: ticks may be made when the figure is drawn, outside its context.
+    axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9)
+
+
+def _suspects(findings: Findings, drawing: _Drawing | None) -> Picture:
+    ends, best = edge_ends(findings.network), int(np.argmax(findings.edge_scores))
+    edge = " and ".join(_short(findings.labels[node]) for node in ends[best])
+    if drawing is None:
+        return Picture(
+            "suspects",
+            _draw_matrix(findings),
+            "Couplings and the suspected nodes",
+            f"The matrix of couplings; nodes are numbered from 0.{_pair(findings)} The colours are made "
+            "for the couplings between nodes; self-couplings on the diagonal may lie beyond them.",
+            f"Matrix of the couplings between {findings.network.num_nodes} nodes.{_pair(findings)} The "
+            f"coupling with the highest score joins {edge}.",
+        )
+    return Picture(
+        "suspects",
+        _draw_suspects(findings, drawing),
+        "Where the trace is",
+        "Wide and dark edges speak most for training: their k is high or low where learning a response "
+        f"between A and B would make it so. Larger dots are nodes that speak more.{_pair(findings)}"
+        + _where(drawing),
+        f"Drawing of the network.{_pair(findings)} The edge with the highest score joins {edge}.",
+    )
+
+
+@styled
+def _draw_statistics(findings: Findings) -> Figure:
+    names = ordered(findings.statistics)
+    figure = Figure(figsize=(8.4, 1.5 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvspan(-2, 2, color="#e9ecef", linewidth=0)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    handles = []
+    count = len(findings.null_models)
+    for i, (null, table) in enumerate(findings.null_models.items()):
+        words, marker, color, _ = null_words(null)
+        offset = (i - (count - 1) / 2) * min(0.17, 0.7 / count)
+        rows = [(row + offset, table[name].z) for row, name in enumerate(names) if name in table]
+        heights, z = np.array(rows).T
+        look: dict[str, Any] = {"marker": marker, "color": color, "edgecolors": "white", "linewidths": 0.6}
+        axes.scatter(z, heights, s=42, zorder=3, clip_on=False, **look)
+        handles.append(Line2D([], [], linestyle="", marker=marker, color=color, markersize=6, label=words))
+    reach = max(3.0, *(abs(t.z) for table in findings.null_models.values() for t in table.values()))
+    axes.set_xlim(-1.08 * reach, 1.08 * reach)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [statistic_words(name)[0] for name in names])
+    for row, one in enumerate(findings.statistics[name] for name in names):
+        axes.text(
+            1.02,
+            row,
+            f"p = {finite_text(one.p)}",
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=9,
+        )
+        if row:
+            axes.axhline(row - 0.5, color="#e6e6e6", linewidth=0.7, zorder=0)
+    axes.set_xlabel("z: standard deviations above (+) or below (−) the untrained networks")
+    axes.spines["left"].set_visible(False)
+    _plain_ticks(axes)
+    axes.tick_params(axis="y", length=0)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _statistics(findings: Findings) -> Picture:
+    far = sorted(findings.statistics.items(), key=lambda item: -abs(item[1].z))[:3]
+    listed = ", ".join(
+        f"{_STATISTICS.get(name, (name.replace('_', ' '),))[0]} {finite_text(one.z, '{:+.1f}')}"
+        for name, one in far
+    )
+    first = null_words(next(iter(findings.null_models)))[0]
+    return Picture(
+        "statistics",
+        _draw_statistics(findings),
+        "Numbers of this network beside untrained ones",
+        "Each symbol is this network, seen from one kind of untrained networks. Within the grey band, ±2 "
+        "standard deviations, lies what chance does nineteen times in twenty. The p-values belong to "
+        f"“{first}”, each to its number alone; the table corrects them for so many looks.",
+        f"Dot plot of z-scores of {len(findings.statistics)} statistics. The farthest from 0 against "
+        f"“{first}”: {listed}.",
+        broad=True,
+    )
+
+
+@styled
+def _draw_spectrum(findings: Findings) -> Figure:
+    own, (low, high) = (
+        np.asarray(findings.fields[name].values) for name in ("eigenvalues", "null_eigenvalues")
+    )
+    mode = np.arange(1, len(own) + 1)
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(mode, low, high, color=GREY, alpha=0.35, linewidth=0, label="untrained, middle 95 %")
+    few = len(mode) <= 60
+    look: dict[str, Any] = {"marker": "o", "markersize": 3.5} if few else {}
+    axes.plot(mode, own, color=BLUE, linewidth=1.5, label="this network", **look)
+    if min(own.min(), low.min()) > 0:
+        axes.set_yscale("log")
+    if few:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, len(mode) + 0.5)
+    else:
+        axes.set_xscale("log")
+    axes.set(xlabel="mode index, softest first", ylabel="Hessian eigenvalue λ (units of k)")
+    axes.grid(color="#e6e6e6", linewidth=0.7)
+    _plain_ticks(axes)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _spectrum(findings: Findings) -> Picture:
+    own, (low, high) = (
+        np.asarray(findings.fields[name].values) for name in ("eigenvalues", "null_eigenvalues")
+    )
+    outside = int(np.sum((own < low) | (own > high)))
+    return Picture(
+        "spectrum",
+        _draw_spectrum(findings),
+        "Stiff and soft modes",
+        "How stiff the network is along each of its modes, from the softest on, and how stiff its untrained "
+        "likes are. Learning tends to soften the first modes.",
+        f"Line plot of {len(own)} eigenvalues, of which {outside} lie outside the middle 95 % of untrained "
+        f"networks. The softest is {number_text(own[0])}, theirs lie between {number_text(low[0])} and "
+        f"{number_text(high[0])}.",
+    )
+
+
+@styled
+def _draw_node_values(findings: Findings, drawing: _Drawing, values: np.ndarray) -> Figure:
+    """Values of nodes as colours, and edges between two sectors as walls."""
+    fields = findings.fields
+    figure = _map_figure(drawing, 1)
+    axes = figure.subplots()
+    wall = (
+        np.asarray(fields["wall"].values, dtype=bool)
+        if "wall" in fields
+        else np.zeros(len(fields["k"]), bool)
+    )
+    colors = ["#c4c9ce", INK]
+    lines = LineCollection(
+        list(drawing.pieces),
+        colors=[colors[int(wall[owner])] for owner in drawing.owners],
+        linewidths=np.where(wall[drawing.owners], 2.2, 0.7),
+        zorder=1,
+    )
+    axes.add_collection(lines)
+    axes.margins(0.06)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    largest = float(np.abs(values).max()) or 1.0
+    size = float(np.clip(5000 / len(values), 6, 70))
+    look: dict[str, Any] = {"cmap": SIGNED, "vmin": -largest, "vmax": largest, "edgecolors": "#808080"}
+    dots = axes.scatter(
+        drawing.places[:, 0],
+        drawing.places[:, 1],
+        c=values,
+        s=size,
+        linewidths=0.4,
+        zorder=3,
+        clip_on=False,
+        **look,
+    )
+    axes.autoscale_view()
+    _mark(axes, drawing, findings)
+    color_bar(figure, dots, axes, "response to a unit current at A (units of 1/k)")
+    if wall.any():
+        handles = [Line2D([], [], color=INK, linewidth=2.2, label="edge between two sectors (wall)")]
+        figure.legend(handles=handles, loc="outside lower center")
+    return figure
+
+
+@styled
+def _draw_arrows(findings: Findings, drawing: _Drawing, displacements: np.ndarray) -> Figure:
+    """Displacements of a spring network, the longest a sixth of its size, coloured by length in all "
+    "dimensions."""
+    figure = _map_figure(drawing, 1)
+    axes = figure.subplots()
+    axes.add_collection(LineCollection(list(drawing.pieces), colors="#d5d9dd", linewidths=0.6, zorder=1))
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    lengths = np.linalg.norm(displacements, axis=1)
+    arrows = displacements @ drawing.projection
+    reach = float(np.ptp(drawing.places, axis=0).max()) / 6
+    longest = float(np.linalg.norm(arrows, axis=1).max()) or 1.0
+    arrows = arrows / longest * reach
+    norm, extend = _norm(lengths)
+    drawn = axes.quiver(
+        *drawing.places.T,
+        *arrows.T,
+        _shown(norm, lengths),
+        angles="xy",
+        scale_units="xy",
+        scale=1,
+        cmap=STRENGTH,
+        norm=norm,
+        width=0.005,
+        minlength=0,
+        zorder=3,
+    )
+    axes.update_datalim(drawing.places + arrows)
+    axes.autoscale_view()
+    axes.margins(0.06)
+    _mark(axes, drawing, findings)
+    color_bar(figure, drawn, axes, "displacement under a unit force at A (units of 1/k)", extend=extend)
+    return figure
+
+
+@styled
+def _draw_bars(findings: Findings, values: np.ndarray) -> Figure:
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    nodes = np.arange(len(values))
+    axes.bar(nodes, values, color=BLUE, width=0.8 if len(nodes) <= 200 else 1.0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    for (letter, color), node in suspects(findings):
+        face: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": color, "edgecolor": INK}
+        where: dict[str, Any] = {"xytext": (0, 7 if values[node] >= 0 else -7), "textcoords": "offset points"}
+        side = "bottom" if values[node] >= 0 else "top"
+        axes.annotate(
+            letter, (node, values[node]), ha="center", va=side, fontsize=8, weight="bold", bbox=face, **where
+        )
+    axes.margins(y=0.18)
+    axes.set(xlabel="node", ylabel="response to a unit force at A\n(units of 1/W)")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+    _plain_ticks(axes)
+    return figure
+
+
+def _response(findings: Findings, drawing: _Drawing | None) -> Picture:
+    values, node_b = np.asarray(findings.fields["response"].values), findings.terminals[1]
+    words, dimension = kind_words(findings), len(values) // findings.network.num_nodes
+    if drawing is None:
+        figure, how = _draw_bars(findings, values), "The state of every node"
+    elif dimension == 1:
+        figure = _draw_node_values(findings, drawing, values)
+        how = f"The {words.answer} of every node, measured from the mean of all,"
+    else:
+        figure = _draw_arrows(findings, drawing, values.reshape(-1, dimension))
+        how = (
+            "How every node moves (colour and, drawn to size with the longest a sixth of the picture, length)"
+        )
+    walls = ""
+    if "sector" in findings.fields:
+        sectors = len(np.unique(findings.fields["sector"].values))
+        walls = (
+            f" Dark edges are walls: they separate {sectors} sectors, regions within which it varies little."
+            if sectors > 1
+            else " It falls off evenly: there are no walls between regions."
+        )
+    answer = float(np.linalg.norm(values.reshape(-1, dimension)[node_b]))
+    return Picture(
+        "response",
+        figure,
+        "What a push at A does",
+        f"{how} under a unit {words.push} at A.{_pair(findings)}" + walls + _where(drawing),
+        f"Response of all nodes to a unit {words.push} at A.{_pair(findings)} At B its size is "
+        f"{number_text(answer)}, the largest is "
+        f"{number_text(float(np.linalg.norm(values.reshape(-1, dimension), axis=1).max()))}." + walls,
+    )
+
+
+def _panels(
+    findings: Findings,
+    drawing: _Drawing | None,
+    values: list[np.ndarray],
+    titles: list[str],
+    labels: list[str],
+) -> Figure:
+    """Maps (or matrices) side by side; one colour bar if they share a label."""
+    count = len(values)
+    size = (1.4 + 4.1 * count, 4.6)
+    figure = Figure(figsize=size, layout="constrained") if drawing is None else _map_figure(drawing, count)
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    shared = _norm(np.concatenate(values)) if len(set(labels)) == 1 else None
+    for axes, each, title, label in zip(panels, values, titles, labels, strict=True):
+        norm, extend = shared or _norm(each)
+        if drawing is None:
+            matrix = _shown(norm, _symmetric(findings, each))
+            drawn = _draw_square(axes, findings, matrix, norm, STRENGTH)
+        else:
+            drawn = _edge_panel(axes, drawing, each, norm)
+            _draw_nodes(axes, drawing)
+            _mark(axes, drawing, findings)
+        axes.set_title(title, loc="center", pad=18 if drawing is None else 6)
+        if not shared:
+            color_bar(figure, drawn, axes, label, extend=extend)
+    if shared:
+        color_bar(figure, drawn, panels, labels[0], extend=shared[1])
+    return figure
+
+
+def _susceptibility(findings: Findings, drawing: _Drawing | None) -> Picture:
+    free = np.asarray(findings.fields["susceptibility"].values, dtype=float)
+    values, titles = [free], ["nothing held"]
+    caption = "How much all responses of the network change when one edge changes"
+    alt = "Map of the susceptibility of edges"
+    if "susceptibility_held" in findings.fields and suspects(findings):
+        held = np.asarray(findings.fields["susceptibility_held"].values, dtype=float)
+        values, titles = [free, held], [*titles, "A and B held"]
+        caption += (
+            ": on the left as it is, on the right with A and B held still. Edges that fade from left to "
+            "right matter for A and B"
+        )
+        share = float(held.sum() / free.sum()) if free.sum() > 0 else 0.0
+        alt += f" as the network is, and with A and B held, which leaves {number_text(100 * share)} % of it"
+    return Picture(
+        "susceptibility",
+        styled(_panels)(findings, drawing, values, titles, ["susceptibility |∂G/∂k|"] * len(values)),
+        "Where a change would matter",
+        f"{caption}.{_pair(findings)}{_where(drawing)}",
+        f"{alt}.{_pair(findings)}",
+        broad=len(values) > 1,
+    )
+
+
+def _conductances(findings: Findings, drawing: _Drawing) -> Picture:
+    k, words = np.asarray(findings.network.k, dtype=float), kind_words(findings)
+    values, titles, labels = [k], ["k"], ["k (as given)"]
+    caption = f"The {words.k} k as they are"
+    alt = f"Map of the {words.k}, from {number_text(k.min())} to {number_text(k.max())}"
+    if "relative_conductance" in findings.fields:
+        values.append(np.asarray(findings.fields["relative_conductance"].values, dtype=float))
+        titles.append("k over its neighbours'")
+        labels.append("k / ⟨k⟩ of neighbours")
+        caption += (
+            ", and over the mean of the edges that meet them, which shows walls and corridors that a map of "
+            "k hides"
+        )
+        alt += ", beside a map of k over the mean of the edges that meet"
+    return Picture(
+        "conductances",
+        styled(_panels)(findings, drawing, values, titles, labels),
+        "Strong and weak edges",
+        f"{caption}.{_pair(findings)}{_where(drawing)}",
+        f"{alt}.",
+        broad=len(values) > 1,
+    )

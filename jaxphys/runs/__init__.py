@@ -1,0 +1,1 @@
+"""A training, a batch of them or a sweep as a folder."""
