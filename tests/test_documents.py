@@ -166,7 +166,7 @@ def test_there_are_docstring_examples():
 @pytest.mark.parametrize("name", NAMES)
 def test_blocks_run(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jaxphys.reports.run_page._DPI", 20)  # Nobody looks at the pictures here.
+    monkeypatch.setattr("jaxphys.reports.page.DPI", 20)  # Nobody looks at the pictures here.
     given(name)
     namespace, printed, comparable = {}, "", False
     for block in blocks((ROOT / name).read_text(encoding="utf-8")):

@@ -14,7 +14,7 @@ import jaxphys as jp
 from jaxphys.io import provenance
 from jaxphys.reports import findings_page
 from jaxphys.reports.findings_page import FILES, findings_json, write_findings
-from jaxphys.reports.interactive import script
+from jaxphys.reports.page import script
 
 pytestmark = pytest.mark.float64
 

@@ -13,7 +13,8 @@ from test_replay import DRAWN
 import jaxphys as jp
 from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.io import run_dataset
-from jaxphys.reports.interactive import as_json, page_data
+from jaxphys.reports.interactive import page_data
+from jaxphys.reports.page import as_json
 from jaxphys.reports.run_page import write_report
 
 pytestmark = pytest.mark.float64
@@ -38,7 +39,7 @@ def dataset():
 @pytest.fixture(scope="module")
 def page(dataset, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxphys.reports.run_page._DPI", 20)
+        patch.setattr("jaxphys.reports.page.DPI", 20)
         return write_report(dataset, tmp_path_factory.mktemp("page"), config="seed = 0")[-1]
 
 
@@ -184,7 +185,7 @@ def test_nodes_are_called_by_name(dataset):
 
 @needs_chromium
 def test_the_pointer_tells_the_names_of_nodes(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxphys.reports.run_page._DPI", 20)
+    monkeypatch.setattr("jaxphys.reports.page.DPI", 20)
     names = [f"<b>&{i}" for i in range(dataset.attrs["num_nodes"])]
     edge, node = driven(
         write_report(dataset.assign(node_name=("node", names)), tmp_path, config="seed = 0")[-1], HOVER

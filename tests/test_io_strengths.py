@@ -261,7 +261,7 @@ def test_a_config_says_what_its_graph_does_not(tmp_path):
 
 def test_a_command_says_once_what_a_file_does_not(tmp_path, monkeypatch, capsys):
     """Though a config's graph is read for every realization."""
-    monkeypatch.setattr("jaxphys.reports.run_page._DPI", 20)
+    monkeypatch.setattr("jaxphys.reports.page.DPI", 20)
     config, path = tmp_path / "run.toml", as_csv(tmp_path, "colour", ["red"] * 3)
     config.write_text(
         'realizations = 3\nsteps = 1\nrecord = []\n[network]\nkind = "flow"\n'

@@ -11,7 +11,7 @@ import pytest
 import jaxphys as jp
 from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.io import load_run, run_dataset, save_run
-from jaxphys.reports.interactive import library, script
+from jaxphys.reports.page import library, script
 from jaxphys.reports.run_page import write_report
 
 # Nothing here computes in the precision of the networks.
@@ -24,7 +24,7 @@ HOSTILE = "<script>alert(1)</script><img src=\"https://example.org/x.png\" alt='
 def coarse():
     """Pictures of few pixels: most of a report's time goes into drawing them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxphys.reports.run_page._DPI", 20)
+        patch.setattr("jaxphys.reports.page.DPI", 20)
         yield
 
 

@@ -44,7 +44,7 @@ FORBIDDEN_METHODS = {"extract", "extractall", "read_pickle", "to_pickle"}
 def coarse():
     """Pictures of few pixels: nobody looks at them here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxphys.reports.run_page._DPI", 20)
+        patch.setattr("jaxphys.reports.page.DPI", 20)
         yield
 
 

@@ -1,14 +1,11 @@
 """The report on experiments: one HTML page, every picture beside its claims, nothing from elsewhere."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
-
 from jaxphys.papers.claims import Claim, Number
-from jaxphys.reports.run_page import as_uri, page_frame
+from jaxphys.reports.page import as_uri, render
 from jaxphys.reports.run_plots import number_text
 
 _VERDICTS = ("holds", "conditional", "does not hold")
@@ -30,15 +27,9 @@ class Entry(NamedTuple):
 
 def page(entries: Sequence[Entry]) -> str:
     """HTML text of the report; everything in it is shown as text, whatever it holds."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("jaxphys.reports").joinpath("templates", "papers.html.jinja").read_text("utf-8")
-    )
     claims = [claim for entry in entries for claim in entry.claims]
-    return template.render(
-        **page_frame(),
+    return render(
+        "papers",
         counts=[(verdict, sum(c.verdict == verdict for c in claims)) for verdict in _VERDICTS],
         total=len(claims),
         sections=[_section(entry) for entry in entries],

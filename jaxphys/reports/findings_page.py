@@ -2,13 +2,11 @@
 
 import base64
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from jinja2 import Environment, StrictUndefined
 
 from jaxphys._checks import InputError, require
 from jaxphys.inspection import Findings, Statistic, inspect_network, inspect_responses
@@ -30,7 +28,7 @@ from jaxphys.reports.findings_plots import (
     statistic_words,
     suspects,
 )
-from jaxphys.reports.run_page import page_frame, png
+from jaxphys.reports.page import png, render
 from jaxphys.reports.run_plots import number_text
 
 # Written last: with it findings are whole.
@@ -214,14 +212,8 @@ def _dataset(findings: Findings, source: str) -> xr.Dataset:
 
 
 def _page(findings: Findings, pictures: list[Picture], images: dict[str, bytes], source: str) -> str:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("jaxphys.reports").joinpath("templates", "findings.html.jinja").read_text("utf-8")
-    )
-    return template.render(
-        **page_frame(),
+    return render(
+        "findings",
         source=source,
         headline=_HEADLINES[findings.verdict],
         words=_in_words(findings),

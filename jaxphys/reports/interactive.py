@@ -4,10 +4,7 @@ They go by the names of `plots.py` and show the same, with numbers under the poi
 them through the learning steps.
 """
 
-import json
 from collections.abc import Callable
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -81,25 +78,6 @@ def page_data(dataset: xr.Dataset) -> dict[str, Any]:
             int(np.searchsorted(shown.records, record, side="right") - 1) for record in records
         ]
     return data
-
-
-@cache
-def library() -> str:
-    """plotly.js, as the Python package ships it."""
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs()
-
-
-def script() -> str:
-    """What draws `page_data` and sorts tables, as JavaScript."""
-    return files("jaxphys.reports").joinpath("templates", "report.js").read_text("utf-8")
-
-
-def as_json(data: Any) -> str:
-    """JSON that may stand within a script element of HTML."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def learning_curves(dataset: xr.Dataset) -> Figure:

@@ -1,18 +1,12 @@
 """The report of a run: pictures as files, and one HTML page that holds all of them and needs nothing else."""
 
-import base64
-import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import xarray as xr
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -21,9 +15,9 @@ from jaxphys.equilibrium import Status
 from jaxphys.io import typical_realization
 from jaxphys.io.files import check_own_folder, write_together
 from jaxphys.reports import interactive, run_plots
+from jaxphys.reports.page import as_json, as_uri, png, render, svg
 from jaxphys.reports.run_plots import number_text, quantiles, succeeded, successful
 
-_DPI = 150
 _NEEDED = ("cost", "step", "k", "k_initial", "edges", "status")
 
 
@@ -96,8 +90,8 @@ def write_report(
 ) -> list[Path]:
     """Write `figures/*.png`, the same as `.svg`, and a self-contained `report.html` into `folder`.
 
-    The folder is made if it is missing. The page shows a summary in words, the pictures of `jaxphys.reports.run_plots`
-    for which `dataset` (from `jaxphys.io.run_dataset`) holds the variables, a table of numbers, `config` as
+    The folder is made if it is missing. The page shows a summary in words, the pictures of
+    `jaxphys.reports.run_plots` for which `dataset` (from `jaxphys.io.run_dataset`) holds the variables, a table of numbers, `config` as
     it stands, and the attributes of the dataset. A browser that runs scripts makes the pictures interactive:
     numbers under the pointer, and a slider through the steps that also moves the network if the dataset holds
     `k_history`. Nothing in the page is loaded from elsewhere, and titles, configs and attributes are shown as
@@ -127,54 +121,11 @@ def write_report(
     return write_together(folder, contents)
 
 
-def png(figure: Figure) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    # Without the line that matplotlib signs with, equal runs give equal files whatever its version.
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def svg(figure: Figure) -> bytes:
-    """A picture as an SVG file, for papers; equal runs give equal files."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "jaxphys"}):
-        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def as_uri(png: bytes) -> str:
-    """A picture as part of a page."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def page_frame(*, pictures: bool = False) -> dict[str, Any]:
-    """What all reports have: `style`, `scripts` and the `policy` that lets a browser run these and no other.
-
-    Scripts sort tables, choose light or dark, and draw `interactive.page_data` if there are `pictures`.
-    """
-    scripts = [
-        Markup(each) for each in ([interactive.library()] if pictures else []) + [interactive.script()]
-    ]
-    digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return {
-        "style": Markup(files("jaxphys.reports").joinpath("templates", "report.css").read_text("utf-8")),
-        "scripts": scripts,
-        "policy": f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}",
-    }
-
-
 def _page(dataset: xr.Dataset, pictures: dict[_Picture, bytes], config: str, title: str) -> str:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("jaxphys.reports").joinpath("templates", "report.html.jinja").read_text("utf-8")
-    )
-    return template.render(
-        **page_frame(pictures=bool(pictures)),
-        data=Markup(interactive.as_json(interactive.page_data(dataset))) if pictures else "",
+    return render(
+        "run",
+        interactive=bool(pictures),
+        data=Markup(as_json(interactive.page_data(dataset))) if pictures else "",
         title=title,
         trained=_what_was_trained(dataset),
         results=_results(dataset),

@@ -4,14 +4,12 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
-from jinja2 import Environment, StrictUndefined
 
 from jaxphys._checks import InputError
 from jaxphys.config import Batch, RunConfig, Sweep, dump_config, likeness, load_config
@@ -20,7 +18,7 @@ from jaxphys.equilibrium import Status
 from jaxphys.io import provenance, save_run, write_atomically
 from jaxphys.io.files import write_together
 from jaxphys.io.runs import write_netcdf
-from jaxphys.reports.run_page import as_uri, page_frame, png
+from jaxphys.reports.page import as_uri, png, render
 from jaxphys.reports.run_plots import mean_and_deviation, number_text, quantiles, swept
 from jaxphys.runs.batch import join_blocks, remove_blocks, together, train_batch
 from jaxphys.runs.run import (
@@ -193,13 +191,8 @@ def _finish(folder: Path, sweep: Sweep) -> None:
     if measure is not None:
         words = measure.replace("_", " ")
         pictures[measure] = png(swept(dataset, measure, words)), words.capitalize()
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(
-        files("jaxphys.reports").joinpath("templates", "sweep.html.jinja").read_text("utf-8")
-    ).render(
-        **page_frame(),
+    page = render(
+        "sweep",
         keys=sweep.keys,
         pictures=[
             {"uri": as_uri(content), "heading": heading, "alt": f"{heading} against {', '.join(sweep.keys)}"}
