@@ -288,7 +288,7 @@ def _train(parsed: argparse.Namespace) -> int:
     import jax
 
     from jaxphys.config import dump_config, parse_config, parse_sweep, read_table
-    from jaxphys.training.devices import ProcessLost, RefusedAlone, start_processes
+    from jaxphys.training.devices import LocalFailure, ProcessLost, start_processes
     from jaxphys.training.host_loop import Stopped
 
     table, source = read_table(parsed.config, parsed.set), str(parsed.config)
@@ -332,7 +332,7 @@ def _train(parsed: argparse.Namespace) -> int:
             if is_first:
                 print(f"\nInterrupted; go on with: {begun}", file=sys.stderr)
             return 130
-        except RefusedAlone as error:
+        except LocalFailure as error:
             print(f"jaxphys: {error}", file=sys.stderr, flush=True)
             os._exit(2)
         except ProcessLost:

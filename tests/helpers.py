@@ -126,7 +126,7 @@ def central_differences(function, point, step):
 
 def interrupt_call(monkeypatch, number):
     """Ctrl-C in place of the n-th call of the compiled program; returns a list with an entry for each."""
-    walk, calls = sys.modules["jaxphys.training.host_loop"]._Walk, []
+    walk, calls = sys.modules["jaxphys.training.host_loop"]._BlockLoop, []
     go_on = walk.go_on
 
     def interrupted(self):

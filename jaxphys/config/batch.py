@@ -49,7 +49,7 @@ class Batch:
         return jax.tree.map(_joined, *found)
 
     def arguments(self, drawn: Realizations) -> dict[str, Any]:
-        """What all share with what was `drawn`: keyword arguments of `make_course`, and `solver` as in
+        """What all share with what was `drawn`: keyword arguments of `make_plan`, and `solver` as in
         `training_arguments`.
         """
         config = self.configs[0]

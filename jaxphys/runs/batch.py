@@ -23,10 +23,10 @@ from jaxphys.config import Batch
 from jaxphys.io import join_runs, provenance, run_dataset, save_run
 from jaxphys.io.runs import last_step, recorded_of
 from jaxphys.learning.tasks import accuracy, task_cost
-from jaxphys.training._train import as_run, make_course
+from jaxphys.training._train import as_run, make_plan
 from jaxphys.training.checkpoints import Checkpoints
-from jaxphys.training.devices import RefusedAlone, RefusedTogether, default_block, largest, own_places
-from jaxphys.training.host_loop import Course, Trained, fitting, train_blocks
+from jaxphys.training.devices import CommonFailure, LocalFailure, default_block, global_max, own_places
+from jaxphys.training.host_loop import BlockResult, TrainingPlan, fitting, train_blocks
 from jaxphys.training.solver_choice import BlockSolvers
 from jaxphys.training.steps import Realizations
 
@@ -72,7 +72,7 @@ def train_batch(
     is_first = jax.process_index() == 0
     checkpoints = Checkpoints(folder / "checkpoints")
     after = checkpoints.schedule() if resume else None
-    edges, choose, course = together(lambda: _prepared(batch, block, source, after))
+    edges, choose, plan = raise_on_all_processes(lambda: _prepared(batch, block, source, after))
     # What is drawn is kept until its block is done.
     drawn: dict[int, tuple[Realizations, Any]] = {}
 
@@ -81,16 +81,16 @@ def train_batch(
             drawn[first] = batch.draw(first, last)
         return drawn[first][0]
 
-    def begun(course: Course) -> None:
+    def started(plan: TrainingPlan) -> None:
         # Nobody writes before the folder is there.
-        together(lambda: begin(course.size) if is_first else None)
+        raise_on_all_processes(lambda: begin(plan.size) if is_first else None)
         (folder / "blocks").mkdir(exist_ok=True)
 
-    def finish(course: Course, wave: list[int], trained: list[Trained]) -> None:
-        for place, each in zip(own_places(course.mesh), trained, strict=True):
+    def finish(plan: TrainingPlan, wave: list[int], trained: list[BlockResult]) -> None:
+        for place, each in zip(own_places(plan.mesh), trained, strict=True):
             if place < len(wave):
                 number = wave[place]
-                run = _run_dataset(batch, *drawn.pop(number * course.size), each, course.schedule)
+                run = _run_dataset(batch, *drawn.pop(number * plan.size), each, plan.schedule)
                 save_run(run, _block_file(folder, number))
 
     def recorded(number: int, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -100,39 +100,39 @@ def train_batch(
         assert joined is not None
         return recorded_of(joined, number * size, size)
 
-    def is_done(course: Course, number: int) -> bool:
+    def is_done(plan: TrainingPlan, number: int) -> bool:
         path = _block_file(folder, number)
-        return resume and path.exists() and last_step(path) == int(course.schedule[-1])
+        return resume and path.exists() and last_step(path) == int(plan.schedule[-1])
 
-    def run(course: Course) -> Outcome:
-        count = course.blocks(batch.realizations)
+    def run(plan: TrainingPlan) -> Outcome:
+        count = plan.blocks(batch.realizations)
         solvers = BlockSolvers(choose, alone=count == 1)
-        left = [number for number in range(count) if not is_done(course, number)]
+        left = [number for number in range(count) if not is_done(plan, number)]
         if is_first:
-            tell(_announcement(batch, course, edges, len(left)))
+            tell(_announcement(batch, plan, edges, len(left)))
         seconds = train_blocks(
-            course,
+            plan,
             left,
             draw,
             solvers,
-            partial(finish, course),
+            partial(finish, plan),
             checkpoints=checkpoints,
             checkpoint_seconds=batch.configs[0].checkpoint_seconds,
             resume=resume,
             progress=progress and is_first,
             stop=stop,
-            begun=partial(begun, course),
+            started=partial(started, plan),
             recorded=recorded,
         )
         return Outcome(count, solvers.kind, *seconds)
 
     try:
-        _, outcome = fitting(course, run, adjust=block is None)
+        _, outcome = fitting(plan, run, adjust=block is None)
     except InputError as error:
-        if jax.process_count() == 1 or isinstance(error, RefusedTogether):
+        if jax.process_count() == 1 or isinstance(error, CommonFailure):
             raise
-        raise RefusedAlone(str(error)) from None
-    largest([0])  # All blocks are on disk.
+        raise LocalFailure(str(error)) from None
+    global_max([0])  # All blocks are on disk.
     return outcome
 
 
@@ -151,29 +151,29 @@ def remove_blocks(folder: Path, *, keep_checkpoints: bool = False) -> None:
             (folder / name).rmdir()
 
 
-def together(work: Callable[[], Any]) -> Any:
+def raise_on_all_processes(work: Callable[[], Any]) -> Any:
     """What `work` returns; if it refuses on any process, or the disk does, it is refused on all."""
     refusal, result = "", None
     try:
         result = work()
     except (InputError, OSError) as error:
         refusal = str(error) or type(error).__name__
-    if largest([bool(refusal)])[0]:
-        raise RefusedTogether(refusal or "Another process was refused; see what it says.") from None
+    if global_max([bool(refusal)])[0]:
+        raise CommonFailure(refusal or "Another process was refused; see what it says.") from None
     return result
 
 
 def _prepared(
     batch: Batch, block: int | None, source: str, after: np.ndarray | None
-) -> tuple[int, Any, Course]:
-    """The number of edges, what chooses solvers, and the course, as one realization tells them."""
+) -> tuple[int, Any, TrainingPlan]:
+    """The number of edges, what chooses solvers, and the plan, as one realization tells them."""
     with _about(source):
         drawn, _ = batch.draw(0, 1)
         arguments = batch.arguments(drawn)
         choose = arguments.pop("solver")
         size = min(block or default_block(batch.realizations), batch.realizations)
-        course = make_course(drawn.network, drawn.task, size=size, after=after, **arguments)
-    return drawn.network.k.shape[1], choose, course
+        plan = make_plan(drawn.network, drawn.task, size=size, after=after, **arguments)
+    return drawn.network.k.shape[1], choose, plan
 
 
 @contextlib.contextmanager
@@ -185,15 +185,15 @@ def _about(source: str) -> Iterator[None]:
         raise InputError(f"{source}: {error}") from None
 
 
-def _announcement(batch: Batch, course: Course, edges: int, left: int) -> str:
+def _announcement(batch: Batch, plan: TrainingPlan, edges: int, left: int) -> str:
     config = batch.configs[0]
-    blocks, devices = course.blocks(batch.realizations), course.mesh.devices.size
+    blocks, devices = plan.blocks(batch.realizations), plan.mesh.devices.size
     text = (
         f"{batch.realizations} networks with {edges} learning degrees of freedom, "
         f"{config.steps} steps of {config.rule.kind} on {config.task.kind}"
     )
     if blocks > 1 or devices > 1:
-        text += f"; {left} blocks of {course.size} to train on {devices} device{'s' if devices > 1 else ''}"
+        text += f"; {left} blocks of {plan.size} to train on {devices} device{'s' if devices > 1 else ''}"
     if blocks < devices:
         text += f" (`block` of at most {-(-batch.realizations // devices)} would give each of them work)"
     return text
@@ -203,13 +203,15 @@ def _block_file(folder: Path, number: int) -> Path:
     return folder / "blocks" / f"{number:06d}.nc"
 
 
-def _run_dataset(batch: Batch, drawn: Realizations, test: Any, trained: Trained, schedule: Any) -> xr.Dataset:
+def _run_dataset(
+    batch: Batch, drawn: Realizations, test: Any, trained: BlockResult, schedule: Any
+) -> xr.Dataset:
     """The dataset of a block, which may have been filled up."""
     count = drawn.network.k.shape[0]
     trained = jax.tree.map(lambda leaf: leaf[:count], trained)
     run = as_run(drawn.network, drawn.task, trained, schedule, (0.0, 0.0))
-    is_told_apart = batch.configs[0].task.kind == "classification"
-    measure, name = (accuracy, "accuracy") if is_told_apart else (task_cost, "cost")
+    is_classification = batch.configs[0].task.kind == "classification"
+    measure, name = (accuracy, "accuracy") if is_classification else (task_cost, "cost")
     measured: dict[str, Any] = {}
     if test is not None:
         measured[f"train_{name}"] = _measured(measure, run.network, drawn.task)

@@ -26,9 +26,9 @@ from jaxphys.io.runs import last_step
 from jaxphys.reports.run_page import FILES, write_report
 from jaxphys.reports.run_plots import mean_and_deviation, quantiles
 from jaxphys.runs import batch as block_folder
-from jaxphys.runs.batch import join_blocks, remove_blocks, together, train_batch
+from jaxphys.runs.batch import join_blocks, raise_on_all_processes, remove_blocks, train_batch
 from jaxphys.training._train import default_spacing
-from jaxphys.training.devices import leave_processes
+from jaxphys.training.devices import shut_down
 
 # What runs and sweeps write besides their reports, and folders that they fill; `--force` removes all of it,
 # and no more.
@@ -70,7 +70,7 @@ def train_into(
 
     **Arguments**
 
-    - `resume`: go on with the run that the folder holds, also to more steps than it was begun with; `force`:
+    - `resume`: go on with the run that the folder holds, also to more steps than it was started with; `force`:
       replace it.
     - `progress`: show a bar. `stop`: asked about once a second; `waves.Stopped` is raised once all is saved.
     - `tell`: is told in a line what is going to be trained. `source`: what refusals call the config.
@@ -80,7 +80,7 @@ def train_into(
     """
     begin = time.perf_counter()
     is_first = jax.process_index() == 0
-    config, finished = together(lambda: _settled(folder, config, resume=resume, force=force))
+    config, finished = raise_on_all_processes(lambda: _settled(folder, config, resume=resume, force=force))
     if finished:
         return _summary(folder) if is_first else Summary([], True)
     outcome = train_batch(
@@ -97,7 +97,7 @@ def train_into(
         source=source,
         joined=folder / "run.nc",
     )
-    leave_processes()
+    shut_down()
     if not is_first:
         return Summary([], True)
     setup = time.perf_counter() - begin - outcome.first - outcome.rest

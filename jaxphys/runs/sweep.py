@@ -20,7 +20,7 @@ from jaxphys.io.files import write_together
 from jaxphys.io.runs import write_netcdf
 from jaxphys.reports.page import as_uri, png, render
 from jaxphys.reports.run_plots import mean_and_deviation, number_text, quantiles, swept
-from jaxphys.runs.batch import join_blocks, remove_blocks, together, train_batch
+from jaxphys.runs.batch import join_blocks, raise_on_all_processes, remove_blocks, train_batch
 from jaxphys.runs.run import (
     Summary,
     check_folder,
@@ -31,7 +31,7 @@ from jaxphys.runs.run import (
     start_folder,
     write_typical,
 )
-from jaxphys.training.devices import largest, leave_processes
+from jaxphys.training.devices import global_max, shut_down
 
 # What belongs to a point's own networks; it stays in the run.nc of that point.
 _OF_POINTS = ("edges", "positions", "box")
@@ -64,29 +64,29 @@ def sweep_into(
     """
     begin = time.perf_counter()
     is_first = jax.process_index() == 0
-    if together(lambda: _is_finished(folder, sweep, resume=resume, force=force)):
+    if raise_on_all_processes(lambda: _is_finished(folder, sweep, resume=resume, force=force)):
         return _summary(folder, sweep) if is_first else Summary([], True)
-    groups = together(lambda: _groups(sweep, source))
-    begun = resume
+    groups = raise_on_all_processes(lambda: _groups(sweep, source))
+    started = resume
 
     def start() -> None:
-        nonlocal begun
-        start_folder(folder, sweep.text(**provenance()), keep=begun)
-        begun = True
+        nonlocal started
+        start_folder(folder, sweep.text(**provenance()), keep=started)
+        started = True
 
     if is_first:
         tell(f"{len(sweep.points)} points in {len(groups)} batch{'es' if len(groups) > 1 else ''}")
     times = np.zeros(2)
     for number, members in enumerate(groups):
         # One process looks; what another finds while files come and go might differ.
-        is_done = is_first and begun and all(_is_whole(_point(folder, point)) for point in members)
+        is_done = is_first and started and all(_is_whole(_point(folder, point)) for point in members)
         group = folder / "groups" / f"{number:03d}"
-        if not largest([is_done])[0]:
+        if not global_max([is_done])[0]:
             outcome = _train_group(
                 group,
                 [sweep.points[point].config for point in members],
                 start,
-                resume=begun,
+                resume=started,
                 progress=progress,
                 stop=stop,
                 tell=tell,
@@ -95,11 +95,11 @@ def sweep_into(
             times += outcome[1:]
             if is_first:
                 _split(folder, group, members, sweep, outcome[0])
-            begun = True
+            started = True
         if is_first:
             _remove_group(group)  # Of a group that was done, too: a process may have died over this.
-    largest([0])
-    leave_processes()
+    global_max([0])
+    shut_down()
     if not is_first:
         return Summary([], True)
     trained = time.perf_counter() - begin
@@ -135,7 +135,7 @@ def _train_group(
     noted = folder / "config.toml"
     # One process looks, as the file may come and go.
     before = load_config(noted).block if resume and jax.process_index() == 0 and noted.exists() else None
-    block = int(largest([before or configs[0].block or 0])[0]) or None
+    block = int(global_max([before or configs[0].block or 0])[0]) or None
 
     def begin(size: int) -> None:
         start()

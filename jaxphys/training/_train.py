@@ -29,7 +29,7 @@ from jaxphys.solvers import AbstractSolver
 from jaxphys.training.arguments import check_batches, check_handed, check_integrator
 from jaxphys.training.checkpoints import Checkpoints, regular, spacing
 from jaxphys.training.devices import default_block, gathered, realization_mesh
-from jaxphys.training.host_loop import Course, Trained, fitting, train_blocks
+from jaxphys.training.host_loop import BlockResult, TrainingPlan, fitting, train_blocks
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.training.solver_choice import BlockSolvers, choose_solver
 from jaxphys.training.steps import AdaptiveStep, Functional, Integrator, Options, Realizations
@@ -259,7 +259,7 @@ def train(
         f"it is {checkpoint}",
     )
     checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
-    course = make_course(
+    plan = make_plan(
         network,
         task,
         steps=steps,
@@ -277,20 +277,20 @@ def train(
         size=min(realizations, default_block(realizations) if block is None else block),
     )
     choice = partial(choose_solver, optimizer=optimizer) if solver is None else solver
-    found: dict[int, Trained] = {}
+    found: dict[int, BlockResult] = {}
 
     def draw(first: int, last: int) -> Realizations:
         return jax.tree.map(lambda leaf: leaf[first:last] if eqx.is_array(leaf) else leaf, everything)
 
-    def finish(wave: list[int], trained: list[Trained]) -> None:
-        found.update(zip(wave, gathered(course.mesh, trained), strict=False))
+    def finish(wave: list[int], trained: list[BlockResult]) -> None:
+        found.update(zip(wave, gathered(plan.mesh, trained), strict=False))
 
-    def run(course: Course) -> tuple[float, float]:
+    def run(plan: TrainingPlan) -> tuple[float, float]:
         return train_blocks(
-            course,
-            range(course.blocks(realizations)),
+            plan,
+            range(plan.blocks(realizations)),
             draw,
-            BlockSolvers(choice, alone=course.blocks(realizations) == 1),
+            BlockSolvers(choice, alone=plan.blocks(realizations) == 1),
             finish,
             checkpoints=checkpoints,
             checkpoint_seconds=checkpoint_seconds,
@@ -298,12 +298,12 @@ def train(
             progress=progress,
         )
 
-    course, seconds = fitting(course, run, adjust=block is None)
+    plan, seconds = fitting(plan, run, adjust=block is None)
     whole = jax.tree.map(
         lambda *parts: np.concatenate(parts)[:realizations],
-        *(found[number] for number in range(course.blocks(realizations))),
+        *(found[number] for number in range(plan.blocks(realizations))),
     )
-    return as_run(network, task, whole, course.schedule, seconds)
+    return as_run(network, task, whole, plan.schedule, seconds)
 
 
 def own_keys(key: Key[Array, ""], numbers: Sequence[int]) -> Key[Array, " R"]:
@@ -381,7 +381,7 @@ def _stacked_rules(rules: Sequence[AbstractRule]) -> AbstractRule:
 
 
 def as_run(
-    network: Any, task: Any, trained: Trained, schedule: np.ndarray, seconds: tuple[float, float]
+    network: Any, task: Any, trained: BlockResult, schedule: np.ndarray, seconds: tuple[float, float]
 ) -> Run:
     """What came of training, with the networks that were trained."""
     records = dict(trained.records)
@@ -398,7 +398,7 @@ def as_run(
     )
 
 
-def make_course(
+def make_plan(
     network: Any,
     task: Any,
     *,
@@ -415,7 +415,7 @@ def make_course(
     stop_cost: float | None = None,
     mesh: Mesh | None = None,
     after: np.ndarray | None = None,
-) -> Course:
+) -> TrainingPlan:
     """What realizations share, checked against stacked networks and tasks (some of them are enough).
 
     `after`: where the run to resume records, if it is known.
@@ -436,7 +436,7 @@ def make_course(
         np.asarray(-np.inf if stop_cost is None else stop_cost, network.k.dtype),
         integrator,
     )
-    return Course(options, schedule, realization_mesh() if mesh is None else mesh, size)
+    return TrainingPlan(options, schedule, realization_mesh() if mesh is None else mesh, size)
 
 
 def record_schedule(

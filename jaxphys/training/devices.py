@@ -29,11 +29,11 @@ class ProcessLost(RuntimeError):
     """Another process of the run does not answer any more."""
 
 
-class RefusedTogether(InputError):
+class CommonFailure(InputError):
     """All processes know that they cannot go on, so that they may leave in good order."""
 
 
-class RefusedAlone(InputError):
+class LocalFailure(InputError):
     """This process alone cannot go on: the others wait for it, so it must not leave in good order."""
 
 
@@ -83,7 +83,7 @@ def start_processes(
         ) from None
 
 
-def leave_processes() -> None:
+def shut_down() -> None:
     """Part from the other processes, once there is nothing left to say; does nothing in a program of one."""
     if jax.process_count() > 1:
         jax.distributed.shutdown()
@@ -166,8 +166,8 @@ def on_each_device(mesh: Mesh, function: Callable[..., Any], blocks: Any, *commo
     return mapped(*arrays)
 
 
-def largest(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
-    """The largest of what all processes say, number by number; every process must ask.
+def global_max(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
+    """The global_max of what all processes say, number by number; every process must ask.
 
     Raises `ProcessLost` if one does not answer.
     """
@@ -177,10 +177,10 @@ def largest(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
     # As pairs of integers: processes may run in single precision, where numbers of steps would be rounded.
     bits = np.frombuffer(found.tobytes(), np.int32).reshape(-1, 2)
     try:
-        heard = np.asarray(multihost_utils.process_allgather(bits))
+        agreed = np.asarray(multihost_utils.process_allgather(bits))
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         raise ProcessLost(str(error).splitlines()[0]) from None
-    return np.frombuffer(heard.tobytes(), float).reshape(-1, len(found)).max(axis=0)
+    return np.frombuffer(agreed.tobytes(), float).reshape(-1, len(found)).max(axis=0)
 
 
 def gathered(mesh: Mesh, trees: Sequence[Any]) -> list[Any]:

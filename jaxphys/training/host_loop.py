@@ -1,7 +1,7 @@
 """The host's part of training: blocks of realizations, as many at a time as there are devices.
 
 A wave is one block on each device. It advances in calls of bounded length, between which progress is shown,
-checkpoints are saved, and whoever waits for an interruption is heard.
+checkpoints are saved, and signals are handled.
 """
 
 import time
@@ -21,10 +21,10 @@ from jaxphys.solvers import AbstractSolver
 from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.training.checkpoints import Checkpoints, Header, Place
 from jaxphys.training.devices import (
+    CommonFailure,
     ProcessLost,
-    RefusedTogether,
     available_memory,
-    largest,
+    global_max,
     own_parts,
     own_places,
     spread,
@@ -32,7 +32,7 @@ from jaxphys.training.devices import (
 from jaxphys.training.identity import fingerprint
 from jaxphys.training.programs import keep_program
 from jaxphys.training.solver_choice import BlockSolvers
-from jaxphys.training.steps import Block, Options, Realizations, Walker, advance, is_active, start
+from jaxphys.training.steps import Block, Options, Realizations, TrainState, advance, is_active, start
 
 # A run in this many calls at least shows progress often enough, and costs nothing next to them.
 _CALLS = 50
@@ -42,7 +42,7 @@ _QUIET_CALLS, _QUIET_SECONDS = 5, 5.0
 _CALL_SECONDS = 1.0
 
 
-class Course(NamedTuple):
+class TrainingPlan(NamedTuple):
     """What all blocks of a run share; `schedule`: steps of its records, `size`: realizations of a block."""
 
     options: Options
@@ -55,7 +55,7 @@ class Course(NamedTuple):
         return -(-realizations // self.size)
 
 
-class Trained(NamedTuple):
+class BlockResult(NamedTuple):
     """A block at its end: NumPy arrays that lead with its realizations."""
 
     k: np.ndarray
@@ -64,7 +64,7 @@ class Trained(NamedTuple):
     evaluations: np.ndarray
 
 
-class TooLarge(RefusedTogether):
+class TooLarge(CommonFailure):
     """A wave does not fit into memory; blocks of `size` realizations would (none does if it is 0)."""
 
     def __init__(self, needed: float | int, room: float | int, asked: int):
@@ -88,18 +88,18 @@ Recorded = Callable[[int, int], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
 def train_blocks(
-    course: Course,
+    plan: TrainingPlan,
     blocks: Sequence[int],
     draw: Draw,
     solvers: BlockSolvers,
-    finish: Callable[[list[int], list[Trained]], None],
+    finish: Callable[[list[int], list[BlockResult]], None],
     *,
     checkpoints: Checkpoints | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     progress: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    begun: Callable[[], None] = lambda: None,
+    started: Callable[[], None] = lambda: None,
     recorded: Recorded | None = None,
 ) -> tuple[float, float]:
     """Train `blocks`, a wave at a time; returns seconds until the first call ended, and after it.
@@ -108,7 +108,7 @@ def train_blocks(
       its places along the mesh; where there are fewer blocks than devices, the first one stands in for the
       others).
     - `stop`: asked between calls. If any process says so, all save and raise `Stopped`.
-    - `begun`: called before the first step, once it is known that there is memory enough; nothing has been
+    - `started`: called before the first step, once it is known that there is memory enough; nothing has been
       written until then.
     - `recorded`: what knows the records of blocks that were handed to `finish` before; their last checkpoints
       then leave them out.
@@ -117,53 +117,53 @@ def train_blocks(
     """
     begin = time.perf_counter()
     first = empty = None
-    waves = _waves(course, blocks, checkpoints if resume else None)
-    _check_drawing(course, draw, min(len(waves), _FORESEEN))
+    waves = _waves(plan, blocks, checkpoints if resume else None)
+    _check_drawing(plan, draw, min(len(waves), _FORESEEN))
     drawn: dict[int, Realizations] = {}
 
     def ahead() -> Iterator[tuple[Any, Any]]:
         for wave, _ in waves[:_FORESEEN]:
-            for number in _own_blocks(course, wave):
+            for number in _own_blocks(plan, wave):
                 if number not in drawn:
-                    drawn[number] = _drawn(course, number, draw)
+                    drawn[number] = _drawn(plan, number, draw)
                 yield drawn[number].network, drawn[number].task
 
     solvers.foresee(ahead(), all_of_them=len(waves) <= _FORESEEN)
-    total = int(course.schedule[-1])
+    total = int(plan.schedule[-1])
     with tqdm(total=total * len(waves), unit="step", disable=not progress) as bar:
         for wave, place in waves:
-            for number in _own_blocks(course, wave):
+            for number in _own_blocks(plan, wave):
                 if number not in drawn:
-                    drawn[number] = _drawn(course, number, draw)
-            walk = _Walk(course, wave, drawn, solvers, checkpoints, empty)
-            empty = walk.empty
+                    drawn[number] = _drawn(plan, number, draw)
+            loop = _BlockLoop(plan, wave, drawn, solvers, checkpoints, empty)
+            empty = loop.empty
             if place is not None:
-                walk.restore(recorded)
-            bar.update(max(walk.place.step, 0))
+                loop.restore(recorded)
+            bar.update(max(loop.place.step, 0))
             if first is None:
-                walk.check_memory()
-                begun()
+                loop.check_memory()
+                started()
                 if checkpoints is not None and not resume:
                     if jax.process_index() == 0:
                         checkpoints.clear()
-                    largest([0])  # Nobody writes before what was there is gone.
+                    global_max([0])  # Nobody writes before what was there is gone.
             try:
-                while not walk.is_done:
-                    before = max(walk.place.step, 0)
-                    walk.go_on()
+                while not loop.is_done:
+                    before = max(loop.place.step, 0)
+                    loop.go_on()
                     first = time.perf_counter() if first is None else first
-                    bar.update(walk.place.step - before)
-                    bar.set_postfix_str(f"median cost {walk.median_cost():.3g}", refresh=False)
-                    walk.look_up(stop(), checkpoint_seconds)
+                    bar.update(loop.place.step - before)
+                    bar.set_postfix_str(f"median cost {loop.median_cost():.3g}", refresh=False)
+                    loop.look_up(stop(), checkpoint_seconds)
             except (KeyboardInterrupt, ProcessLost):
-                walk.save()
+                loop.save()
                 raise
-            bar.update(total - max(walk.place.step, 0))
-            walk.save()
-            finish(wave, walk.trained())
+            bar.update(total - max(loop.place.step, 0))
+            loop.save()
+            finish(wave, loop.trained())
             if recorded is not None:
-                walk.save_end()
-            for number in set(walk.numbers):
+                loop.save_end()
+            for number in set(loop.numbers):
                 del drawn[number]
     end = time.perf_counter()
     first = end if first is None else first
@@ -178,16 +178,16 @@ _SHARE = 0.8
 _FORESEEN = 4
 
 
-def _check_drawing(course: Course, draw: Draw, waves: int) -> None:
+def _check_drawing(plan: TrainingPlan, draw: Draw, waves: int) -> None:
     """Raise `TooLarge` if networks and tasks alone would fill the memory, before they are all drawn."""
     one = _bytes(draw(0, 1)) * (_COPIES + waves - 1)
-    _check_room(one * course.size * len(own_places(course.mesh)), course.size)
+    _check_room(one * plan.size * len(own_places(plan.mesh)), plan.size)
 
 
 def _check_room(needed: float | int, size: int) -> None:
     room = _SHARE * available_memory()
     # Processes start alike, so they must agree on what is too large.
-    needed = float(largest([needed / room])[0]) * room
+    needed = float(global_max([needed / room])[0]) * room
     if needed > room:
         raise TooLarge(needed, room, size)
 
@@ -200,19 +200,21 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree) if eqx.is_array(leaf))
 
 
-def fitting(course: Course, run: Callable[[Course], Any], *, adjust: bool = True) -> tuple[Course, Any]:
-    """`run(course)`, if need be with smaller blocks than asked for, which is told; and the course that ran.
+def fitting(
+    plan: TrainingPlan, run: Callable[[TrainingPlan], Any], *, adjust: bool = True
+) -> tuple[TrainingPlan, Any]:
+    """`run(plan)`, if need be with smaller blocks than asked for, which is told; and the plan that ran.
 
     Raises `TooLarge` if not even one realization fits, or if blocks are not to be changed.
     """
-    asked = course.size
+    asked = plan.size
     while True:
         try:
-            return course, run(course)
+            return plan, run(plan)
         except TooLarge as error:
             if not adjust or not error.size:
                 raise
-            course = course._replace(size=error.size)
+            plan = plan._replace(size=error.size)
             warnings.warn(
                 f"{asked} realizations at once need more memory than there is; going on with {error.size}.",
                 stacklevel=3,
@@ -220,7 +222,7 @@ def fitting(course: Course, run: Callable[[Course], Any], *, adjust: bool = True
 
 
 def _waves(
-    course: Course, blocks: Sequence[int], checkpoints: Checkpoints | None
+    plan: TrainingPlan, blocks: Sequence[int], checkpoints: Checkpoints | None
 ) -> list[tuple[list[int], Place | None]]:
     """Blocks that stand at the same place, as many together as there are devices, the furthest first."""
     places: dict[int, Place | None] = dict.fromkeys(blocks)
@@ -231,13 +233,13 @@ def _waves(
             for row, number in zip(found, blocks, strict=True):
                 header = checkpoints.header(number)
                 if header is not None:
-                    row[:] = _carried_over(course, header)[0]
-        agreed = largest(found.ravel()).reshape(found.shape)
+                    row[:] = _carried_over(plan, header)[0]
+        found = global_max(found.ravel()).reshape(found.shape)
         places = {
             number: Place(*row.astype(int).tolist()) if np.isfinite(row).all() else None
-            for number, row in zip(blocks, agreed, strict=True)
+            for number, row in zip(blocks, found, strict=True)
         }
-    devices = course.mesh.devices.size
+    devices = plan.mesh.devices.size
     waves = []
     for place in sorted(set(places.values()), key=lambda place: place or Place(-1, 0), reverse=True):
         alike = [number for number in blocks if places[number] == place]
@@ -245,18 +247,18 @@ def _waves(
     return waves
 
 
-def _own_blocks(course: Course, wave: Sequence[int]) -> list[int]:
+def _own_blocks(plan: TrainingPlan, wave: Sequence[int]) -> list[int]:
     """Blocks of a wave at this process's places; where there are too few, the first stands in for others."""
-    return [wave[place] if place < len(wave) else wave[0] for place in own_places(course.mesh)]
+    return [wave[place] if place < len(wave) else wave[0] for place in own_places(plan.mesh)]
 
 
-def _drawn(course: Course, number: int, draw: Draw) -> Realizations:
+def _drawn(plan: TrainingPlan, number: int, draw: Draw) -> Realizations:
     """A block's realizations; a last one that is short is filled up with its first realization."""
-    drawn = draw(number * course.size, (number + 1) * course.size)
+    drawn = draw(number * plan.size, (number + 1) * plan.size)
     count = drawn.network.k.shape[0]
-    if count == course.size:
+    if count == plan.size:
         return drawn
-    order = np.where(np.arange(course.size) < count, np.arange(course.size), 0)
+    order = np.where(np.arange(plan.size) < count, np.arange(plan.size), 0)
 
     def filled(leaf: Any) -> Any:
         if not eqx.is_array(leaf):
@@ -268,13 +270,13 @@ def _drawn(course: Course, number: int, draw: Draw) -> Realizations:
     return jax.tree.map(filled, drawn)
 
 
-def _carried_over(course: Course, header: Header) -> tuple[Place, np.ndarray]:
-    """Where a checkpoint stands in this course, which may be longer and record more seldom; and which of its
-    records those are that this course would have.
+def _carried_over(plan: TrainingPlan, header: Header) -> tuple[Place, np.ndarray]:
+    """Where a checkpoint stands in this plan, which may be longer and record more seldom; and which of its
+    records those are that this plan would have.
 
-    Raises `InputError` if the course is shorter, or records where the checkpoint's run did not.
+    Raises `InputError` if the plan is shorter, or records where the checkpoint's run did not.
     """
-    place, earlier, schedule = header.place, header.schedule, course.schedule
+    place, earlier, schedule = header.place, header.schedule, plan.schedule
     if np.array_equal(earlier, schedule):
         return place, np.arange(place.records)
     if earlier[-1] > schedule[-1]:
@@ -284,7 +286,7 @@ def _carried_over(course: Course, header: Header) -> tuple[Place, np.ndarray]:
         )
     done, wanted = earlier[earlier <= place.step], schedule[schedule <= place.step]
     # Steps of an integrator end at records: others would have led elsewhere.
-    same = wanted if course.options.integrator is None else done
+    same = wanted if plan.options.integrator is None else done
     if not np.isin(wanted, done).all() or not np.isin(same, wanted).all():
         raise InputError(
             "Argument `record_steps` must go on with the records of the run to resume, but others are "
@@ -293,15 +295,15 @@ def _carried_over(course: Course, header: Header) -> tuple[Place, np.ndarray]:
     return Place(place.step, len(wanted)), np.searchsorted(earlier, wanted)
 
 
-def _identity(course: Course, number: int, drawn: Realizations, solver: AbstractSolver) -> dict[str, str]:
+def _identity(plan: TrainingPlan, number: int, drawn: Realizations, solver: AbstractSolver) -> dict[str, str]:
     """A digest of everything that a block's numbers depend on, by the names that users know it by.
 
     How many steps there are, and which of them are recorded, is none of it: a run may go on.
     """
-    options = course.options
+    options = plan.options
     parts = {
         "precision": str(drawn.network.k.dtype),
-        "block": (number, course.size),
+        "block": (number, plan.size),
         "network": drawn.network,
         "task": drawn.task,
         "key": drawn.keys,
@@ -320,34 +322,34 @@ def _identity(course: Course, number: int, drawn: Realizations, solver: Abstract
     return {name: fingerprint(part) for name, part in parts.items()}
 
 
-class _Walk:
+class _BlockLoop:
     """A wave on its way. `state` changes in one assignment: an interruption finds all of it old or new."""
 
     def __init__(
         self,
-        course: Course,
+        plan: TrainingPlan,
         wave: Sequence[int],
         drawn: Mapping[int, Realizations],
         solvers: BlockSolvers,
         checkpoints: Checkpoints | None,
         empty: dict[str, np.ndarray] | None = None,
     ):
-        self.course, self.checkpoints = course, checkpoints
+        self.plan, self.checkpoints = plan, checkpoints
         # What stands in for others is kept once.
-        self.is_own = [place < len(wave) for place in own_places(course.mesh)]
-        self.numbers = own = _own_blocks(course, wave)
+        self.is_own = [place < len(wave) for place in own_places(plan.mesh)]
+        self.numbers = own = _own_blocks(plan, wave)
         planned = solvers([(drawn[number].network, drawn[number].task) for number in own])
         asked = zip(own, planned, strict=True) if checkpoints else ()
-        self.identities = [_identity(course, number, drawn[number], solver) for number, solver in asked]
-        blocks = [_block(course, drawn[number], solver) for number, solver in zip(own, planned, strict=True)]
-        self.block = spread(course.mesh, blocks)
-        keep_program(self.block, course.options, self._most_records())
-        walkers = start(course.mesh, self.block, self.course.options)
-        self.like = own_parts(course.mesh, walkers)
+        self.identities = [_identity(plan, number, drawn[number], solver) for number, solver in asked]
+        blocks = [_block(plan, drawn[number], solver) for number, solver in zip(own, planned, strict=True)]
+        self.block = spread(plan.mesh, blocks)
+        keep_program(self.block, plan.options, self._most_records())
+        states = start(plan.mesh, self.block, self.plan.options)
+        self.like = own_parts(plan.mesh, states)
         # Of the wave before, where there was one: to find out their shapes is to trace a step.
-        self.empty = self._room(walkers) if empty is None else empty
+        self.empty = self._room(states) if empty is None else empty
         self.records = [{name: value.copy() for name, value in self.empty.items()} for _ in own]
-        self.state: tuple[Walker, Place] = walkers, Place(-1, 0)
+        self.state: tuple[TrainState, Place] = states, Place(-1, 0)
         # The first call measures where networks stand, and compiles.
         self.most_steps = self.wanted = 1
         self.overhead, self.seconds, self.quiet_until = np.inf, 0.0, 0
@@ -360,7 +362,7 @@ class _Walk:
 
     @property
     def is_done(self) -> bool:
-        return self.place.records == len(self.course.schedule)
+        return self.place.records == len(self.plan.schedule)
 
     def restore(self, recorded: Recorded | None = None) -> None:
         """Go on from the checkpoints of this process's blocks, which all stand at the same place."""
@@ -376,47 +378,47 @@ class _Walk:
                 for name, value in records.items()
                 if header.has_records
             }
-            _, (walkers, earlier) = self.checkpoints.load(number, (like, earlier), identity)
+            _, (states, earlier) = self.checkpoints.load(number, (like, earlier), identity)
             if not header.has_records:
                 assert recorded is not None
-                schedule, earlier = recorded(number, self.course.size)
+                schedule, earlier = recorded(number, self.plan.size)
                 header = header._replace(schedule=schedule)
-            place, kept = _carried_over(self.course, header)
+            place, kept = _carried_over(self.plan, header)
             for name, value in records.items():
                 value[:, : place.records] = earlier[name][:, kept]
-            restored.append((place, walkers))
-        walkers = spread(self.course.mesh, [walkers for _, walkers in restored])
-        self.state = _as_keys(self.state[0], walkers), restored[0][0]
+            restored.append((place, states))
+        states = spread(self.plan.mesh, [states for _, states in restored])
+        self.state = _as_keys(self.state[0], states), restored[0][0]
         self.saved = restored[0][0]
 
     def go_on(self) -> None:
         """One call: to the next records, or as far as a call should go."""
-        walkers, place = self.state
-        schedule, length = self.course.schedule, self._most_records()
+        states, place = self.state
+        schedule, length = self.plan.schedule, self._most_records()
         ends = self._ends(length)
         marks = np.concatenate([[place.step], ends, np.full(length - len(ends), ends[-1])])
         begin = time.perf_counter()
-        walkers, values = advance(self.course.mesh, walkers, self.block, self.course.options, marks)
+        states, values = advance(self.plan.mesh, states, self.block, self.plan.options, marks)
         reached = np.searchsorted(schedule, ends[-1], side="right")
         count = int(reached) - place.records
-        for records, new in zip(self.records, own_parts(self.course.mesh, values), strict=True):
+        for records, new in zip(self.records, own_parts(self.plan.mesh, values), strict=True):
             for name, value in new.items():
                 records[name][:, place.records : reached] = value[:, :count]
         steps = int(ends[-1]) - place.step
         if place.step >= 0:
             self.seconds = time.perf_counter() - begin
             self._find_pace(steps, self.seconds)
-        self.state = walkers, Place(int(ends[-1]), int(reached))
+        self.state = states, Place(int(ends[-1]), int(reached))
 
     def _rest(self) -> None:
         """Nothing will change any more: what there is to record now is what all records to come hold."""
-        walkers, place = self.state
+        states, place = self.state
         marks = np.full(self._most_records() + 1, place.step)
-        _, values = advance(self.course.mesh, walkers, self.block, self.course.options, marks)
-        for records, new in zip(self.records, own_parts(self.course.mesh, values), strict=True):
+        _, values = advance(self.plan.mesh, states, self.block, self.plan.options, marks)
+        for records, new in zip(self.records, own_parts(self.plan.mesh, values), strict=True):
             for name, value in new.items():
                 records[name][:, place.records :] = value[:, :1]
-        self.state = walkers, Place(place.step, len(self.course.schedule))
+        self.state = states, Place(place.step, len(self.plan.schedule))
 
     def _find_pace(self, steps: int, seconds: float) -> None:
         """How far the next call goes: its steps last about a second, or as long as what every call costs."""
@@ -430,12 +432,12 @@ class _Walk:
 
     def _ends(self, length: int) -> np.ndarray:
         """Where the segments of the next call end: at records, the last one perhaps between two."""
-        place, schedule = self.place, self.course.schedule
+        place, schedule = self.place, self.plan.schedule
         if place.step < 0:
             return schedule[:1]
         ends = schedule[place.records : place.records + length]
         furthest = place.step + self.most_steps
-        if self.course.options.integrator is not None:
+        if self.plan.options.integrator is not None:
             # Its own steps end where a segment does: only records may say where.
             return ends[: max(1, int(np.searchsorted(ends, furthest, side="right")))]
         within = ends[ends <= furthest]
@@ -448,16 +450,16 @@ class _Walk:
         due = time.perf_counter() - self.saved_at > checkpoint_seconds
         status, cost = self.state[0].status, self.state[0].estimate.cost
         active = any(
-            bool(np.any(is_active(status, cost, self.course.options.stop_cost)))
-            for status, cost in own_parts(self.course.mesh, (status, cost))
+            bool(np.any(is_active(status, cost, self.plan.options.stop_cost)))
+            for status, cost in own_parts(self.plan.mesh, (status, cost))
         )
         is_growing = self.wanted > 2 * self.most_steps
-        heard = largest([stop, due, active, is_growing, -self.wanted, self.seconds])
-        stop, due, active, is_growing = (bool(each) for each in heard[:4])
-        self.most_steps = -int(heard[4])
+        agreed = global_max([stop, due, active, is_growing, -self.wanted, self.seconds])
+        stop, due, active, is_growing = (bool(each) for each in agreed[:4])
+        self.most_steps = -int(agreed[4])
         if jax.process_count() > 1 and not is_growing:
             # Whoever waits for the others after every call waits for the slowest each time.
-            calls = min(_QUIET_CALLS, int(_QUIET_SECONDS / max(heard[5], 1e-3)))
+            calls = min(_QUIET_CALLS, int(_QUIET_SECONDS / max(agreed[5], 1e-3)))
             self.quiet_until = self.place.step + max(calls - 1, 0) * self.most_steps
         if not active and not self.is_done:
             self._rest()
@@ -470,12 +472,12 @@ class _Walk:
         """Checkpoints of this process's blocks, unless they are there."""
         if self.checkpoints is None or self.place.step < 0:
             return
-        walkers, place = self.state
+        states, place = self.state
         if place != self.saved:
-            for number, own, records, identity in self._own_states(walkers):
+            for number, own, records, identity in self._own_states(states):
                 # Records go on being written while these are on their way to the disk.
                 copied = {name: value.copy() for name, value in records.items()}
-                header = Header(place, self.course.schedule, True)
+                header = Header(place, self.plan.schedule, True)
                 self.checkpoints.save(number, header, (own, copied), identity)
         self.saved, self.saved_at = place, time.perf_counter()
         if wait:
@@ -484,18 +486,18 @@ class _Walk:
     def save_end(self) -> None:
         """Of blocks that are done, keep what it takes to go on, and no records: others know them."""
         assert self.checkpoints is not None
-        walkers, place = self.state
-        for number, own, _, identity in self._own_states(walkers):
-            header = Header(place, self.course.schedule, False)
+        states, place = self.state
+        for number, own, _, identity in self._own_states(states):
+            header = Header(place, self.plan.schedule, False)
             self.checkpoints.save(number, header, (own, {}), identity, alone=True)
         self.checkpoints.wait()
 
-    def _own_states(self, walkers: Walker) -> Iterator[tuple[int, Walker, dict[str, np.ndarray], Any]]:
-        """Number, walkers, records and identity of this process's blocks, but what stands in for others."""
+    def _own_states(self, states: TrainState) -> Iterator[tuple[int, TrainState, dict[str, np.ndarray], Any]]:
+        """Number, states, records and identity of this process's blocks, but what stands in for others."""
         parts = zip(
             self.is_own,
             self.numbers,
-            own_parts(self.course.mesh, walkers),
+            own_parts(self.plan.mesh, states),
             self.records,
             self.identities,
             strict=True,
@@ -504,40 +506,40 @@ class _Walk:
 
     def check_memory(self) -> None:
         """Compile what will run, ask the compiler what it needs, and raise `TooLarge` if there is no room."""
-        course = self.course
+        plan = self.plan
         marks = np.zeros(self._most_records() + 1, int)
         compiled_for: Any = advance
-        lowered = compiled_for.lower(course.mesh, self.state[0], self.block, course.options, marks)
-        told = lowered.compile().compiled.memory_analysis()
+        lowered = compiled_for.lower(plan.mesh, self.state[0], self.block, plan.options, marks)
+        memory = lowered.compile().compiled.memory_analysis()
         program = 0
-        if told is not None:
-            program = told.argument_size_in_bytes + told.output_size_in_bytes + told.temp_size_in_bytes
+        if memory is not None:
+            program = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
         if jax.default_backend() == "cpu":
             # Records are copied when they are saved, and once more when they are written.
             program = program * len(self.numbers) + 2 * sum(_bytes(each) for each in self.records)
-        _check_room(program, course.size)
+        _check_room(program, plan.size)
 
     def median_cost(self) -> float:
         """Of this process's realizations, at the last record."""
         last = max(self.place.records - 1, 0)
         return float(np.median(np.concatenate([records["cost"][:, last] for records in self.records])))
 
-    def trained(self) -> list[Trained]:
+    def trained(self) -> list[BlockResult]:
         """What became of the blocks at this process's places."""
-        parts = own_parts(self.course.mesh, self.state[0])
+        parts = own_parts(self.plan.mesh, self.state[0])
         return [
-            Trained(own.k, records, own.status, own.evaluations)
+            BlockResult(own.k, records, own.status, own.evaluations)
             for own, records in zip(parts, self.records, strict=True)
         ]
 
-    def _room(self, walkers: Walker) -> dict[str, np.ndarray]:
+    def _room(self, states: TrainState) -> dict[str, np.ndarray]:
         """Host memory for all records of a block, `(R, T, …)`."""
-        course = self.course
+        plan = self.plan
         marks = np.zeros(self._most_records() + 1, int)
-        _, shapes = eqx.filter_eval_shape(advance, course.mesh, walkers, self.block, course.options, marks)
+        _, shapes = eqx.filter_eval_shape(advance, plan.mesh, states, self.block, plan.options, marks)
         return {
             name: np.full(
-                (course.size, len(course.schedule), *value.shape[2:]),
+                (plan.size, len(plan.schedule), *value.shape[2:]),
                 np.nan if value.dtype.kind == "f" else 0,
                 value.dtype,
             )
@@ -548,7 +550,7 @@ class _Walk:
         """Of one call."""
         # XLA compiles a loop that runs once as if it were none, with other roundings: a run that is made
         # longer would differ in the last digit from one that was long from the start.
-        return max(2, -(-len(self.course.schedule) // _CALLS))
+        return max(2, -(-len(self.plan.schedule) // _CALLS))
 
 
 @eqx.filter_jit
@@ -556,8 +558,8 @@ def _condensed(task: Any) -> Any:
     return jax.vmap(lambda one: one.condensed())(task)
 
 
-def _block(course: Course, drawn: Realizations, solver: Any) -> Block:
-    samples = drawn.task if course.options.batch_size is not None else _condensed(drawn.task)
+def _block(plan: TrainingPlan, drawn: Realizations, solver: Any) -> Block:
+    samples = drawn.task if plan.options.batch_size is not None else _condensed(drawn.task)
     solver = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, solver)
     return Block(drawn, samples, solver)
 

@@ -17,7 +17,7 @@ from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, Tra
 from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.solvers.elimination import Room
 from jaxphys.solvers.star_mesh import MeshDraft, MeshRoom, draft_mesh
-from jaxphys.training.devices import largest
+from jaxphys.training.devices import global_max
 from jaxphys.training.tracking import check_trackable
 
 
@@ -221,7 +221,7 @@ class BlockSolvers:
 
     def _meshes(self, blocks: Sequence[tuple[Any, Any]]) -> list[AbstractSolver]:
         arguments = [_mesh_arguments(*block) for block in blocks]
-        if not largest([any(not self._is_meshed(given) for given in arguments)])[0]:
+        if not global_max([any(not self._is_meshed(given) for given in arguments)])[0]:
             assert self.meshed is not None
             return [self.meshed[1]] * len(blocks)
         drafts = self._drafts(arguments)
@@ -277,7 +277,7 @@ def _sizes(room: MeshRoom) -> np.ndarray:
 
 def _agreed(room: MeshRoom) -> MeshRoom:
     """Room enough on all processes."""
-    pairs, parallel, terminals, side_by_side, *levels = largest(_sizes(room)).astype(int).tolist()
+    pairs, parallel, terminals, side_by_side, *levels = global_max(_sizes(room)).astype(int).tolist()
     quiet, late = (part[part.any(axis=1)] for part in np.array(levels).reshape(2, _MOST_LEVELS, 4))
     few = None if terminals == np.iinfo(np.int32).max else terminals
     return MeshRoom(Room(pairs, quiet, late), parallel, few, bool(side_by_side))

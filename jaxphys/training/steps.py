@@ -1,6 +1,6 @@
 """Learning steps: the compiled part of training.
 
-A walker is where one realization stands. `advance` takes the walkers of a block from step to step: it scans
+A state is where one realization stands. `advance` takes the states of a block from step to step: it scans
 over the ends of segments, and within a segment a loop of steps runs over all realizations of a device at
 once.
 """
@@ -58,7 +58,7 @@ class AdaptiveStep(eqx.Module):
         require(0 < self.shrink < 1, "shrink", "lie between 0 and 1", f"it is {self.shrink}")
 
 
-class Walker(eqx.Module):
+class TrainState(eqx.Module):
     """Where one realization stands: its last accepted `k`, what the rule measured there, and its rate.
 
     The memory of an integrator takes the place of the optimizer's; that of a solver is None unless the solver
@@ -110,7 +110,7 @@ class Realizations(eqx.Module):
     bounds: Bounds = Bounds()
 
 
-class Learner(eqx.Module):
+class StepInputs(eqx.Module):
     """What a step of one realization is taken with: `samples` are what the rule sees of its task."""
 
     network: AbstractNetwork
@@ -132,48 +132,58 @@ class Block(eqx.Module):
     solver: Any
 
     @property
-    def learners(self) -> Learner:
+    def step_inputs(self) -> StepInputs:
         """All of them, stacked."""
         own = self.realizations
-        return Learner(own.network, self.samples, own.keys, own.rule, own.bounds)
+        return StepInputs(own.network, self.samples, own.keys, own.rule, own.bounds)
 
 
 @eqx.filter_jit
-def start(mesh: Mesh, block: Block, options: Options) -> Walker:
+def start(mesh: Mesh, block: Block, options: Options) -> TrainState:
     """Walkers before anything is measured; step -1 measures where they stand and leaves them there."""
 
-    def one(options: Options, learner: Learner, rate: Array) -> Walker:
-        network, options = learner.network, _with_rule(options, learner.rule)
+    def one(options: Options, inputs: StepInputs, rate: Array) -> TrainState:
+        network, options = inputs.network, _with_rule(options, inputs.rule)
         zero = jnp.zeros((), network.k.dtype)
         unknown = Estimate(jnp.zeros_like(network.k), zero + jnp.inf, zero, jnp.asarray(0, jnp.int32))
         rate = rate if options.adaptive is None else options.adaptive.initial * rate
         if options.integrator is None:
-            state = options.optimizer.init(network.k)
+            memory_of_steps = options.optimizer.init(network.k)
         else:
-            unknown = _measure(options, network, learner.samples)
-            state = options.integrator.start(network.k, unknown, learner.bounds)
-        memory = unsolved(cast(NodeNetwork, network), learner.samples) if options.follows else None
-        return Walker(
-            network.k, unknown, state, zero + rate, unknown.status, jnp.asarray(0, jnp.int32), memory
+            unknown = _measure(options, network, inputs.samples)
+            memory_of_steps = options.integrator.start(network.k, unknown, inputs.bounds)
+        memory = unsolved(cast(NodeNetwork, network), inputs.samples) if options.follows else None
+        return TrainState(
+            network.k,
+            unknown,
+            memory_of_steps,
+            zero + rate,
+            unknown.status,
+            jnp.asarray(0, jnp.int32),
+            memory,
         )
 
-    def own(block: Block, options: Options) -> Walker:
-        return jax.vmap(partial(one, _with_solver(options, block)))(block.learners, block.realizations.rates)
+    def own(block: Block, options: Options) -> TrainState:
+        return jax.vmap(partial(one, _with_solver(options, block)))(
+            block.step_inputs, block.realizations.rates
+        )
 
     return on_each_device(mesh, own, block, options)
 
 
 @eqx.filter_jit
 def advance(
-    mesh: Mesh, walkers: Walker, block: Block, options: Options, marks: Int[Any, " c"]
-) -> tuple[Walker, dict[str, Array]]:
+    mesh: Mesh, states: TrainState, block: Block, options: Options, marks: Int[Any, " c"]
+) -> tuple[TrainState, dict[str, Array]]:
     """Run from step `marks[0]` to `marks[-1]`; record at each but the first: `(R, c - 1, …)`."""
 
-    def own(given: tuple[Walker, Block], options: Options, marks: Array) -> tuple[Walker, dict[str, Array]]:
-        walkers, block = given
-        return _advance(walkers, block, _with_solver(options, block), marks)
+    def own(
+        given: tuple[TrainState, Block], options: Options, marks: Array
+    ) -> tuple[TrainState, dict[str, Array]]:
+        states, block = given
+        return _advance(states, block, _with_solver(options, block), marks)
 
-    return on_each_device(mesh, own, (walkers, block), options, marks)
+    return on_each_device(mesh, own, (states, block), options, marks)
 
 
 def _with_solver(options: Options, block: Block) -> Options:
@@ -186,114 +196,114 @@ def _with_rule(options: Options, own: AbstractRule | None) -> Options:
 
 
 def _advance(
-    walkers: Walker, block: Block, options: Options, marks: Int[Array, " c"]
-) -> tuple[Walker, dict[str, Array]]:
+    states: TrainState, block: Block, options: Options, marks: Int[Array, " c"]
+) -> tuple[TrainState, dict[str, Array]]:
     # Realizations run along the last axis of what a step carries, as solvers like to work.
     step = jax.vmap(partial(_step, options), in_axes=(-1, 0, None), out_axes=-1)
     record = jax.vmap(partial(_record, options))
 
-    def segment(walkers: Walker, ends: tuple[Array, Array]) -> tuple[Walker, dict[str, Array]]:
+    def segment(states: TrainState, ends: tuple[Array, Array]) -> tuple[TrainState, dict[str, Array]]:
 
-        def one_step(index: Array, walkers: Walker) -> Walker:
-            return as_in_shape(step(walkers, block.learners, index))
+        def one_step(index: Array, states: TrainState) -> TrainState:
+            return as_in_shape(step(states, block.step_inputs, index))
 
         if options.integrator is None:
-            walkers = as_in_shape(_turned(walkers, 0, -1))
-            walkers = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, walkers), -1, 0)
+            states = as_in_shape(_turned(states, 0, -1))
+            states = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, states), -1, 0)
         else:
             flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, None))
             # It knows where it starts: there is nothing to do before step 0.
-            walkers = flow(walkers, block.learners, ends[1] - jnp.maximum(ends[0], 0))
-        return walkers, record(walkers, block.realizations.network, block.realizations.task)
+            states = flow(states, block.step_inputs, ends[1] - jnp.maximum(ends[0], 0))
+        return states, record(states, block.realizations.network, block.realizations.task)
 
-    walkers, records = jax.lax.scan(segment, walkers, (marks[:-1], marks[1:]))
-    return walkers, jax.tree.map(lambda value: jnp.moveaxis(value, 0, 1), records)
+    states, records = jax.lax.scan(segment, states, (marks[:-1], marks[1:]))
+    return states, jax.tree.map(lambda value: jnp.moveaxis(value, 0, 1), records)
 
 
 def _turned(tree: Any, source: int, target: int) -> Any:
     return jax.tree.map(lambda array: jnp.moveaxis(array, source, target), tree)
 
 
-def _step(options: Options, walker: Walker, learner: Learner, index: Array) -> Walker:
+def _step(options: Options, state: TrainState, inputs: StepInputs, index: Array) -> TrainState:
     """One learning step of one realization; rests where it has failed or is good enough.
 
     Step -1 comes before all others and only measures: every program then holds the rule once.
     """
-    network, key, options = learner.network, learner.key, _with_rule(options, learner.rule)
+    network, key, options = inputs.network, inputs.key, _with_rule(options, inputs.rule)
     first = index < 0
     updates, optimizer_state = options.optimizer.update(
-        walker.rate * walker.estimate.gradient,
-        walker.optimizer_state,
-        walker.k,
+        state.rate * state.estimate.gradient,
+        state.optimizer_state,
+        state.k,
         key=jax.random.fold_in(jax.random.fold_in(key, index), 1),
     )
     # Not `jnp.where`: a scalar condition leaves realizations along the last axis.
-    moved_k = learner.bounds.keep(optax.apply_updates(walker.k, updates), walker.k)
-    k = vmapped_last_in_memory(jax.lax.select(first, walker.k, moved_k))
+    moved_k = inputs.bounds.keep(optax.apply_updates(state.k, updates), state.k)
+    k = vmapped_last_in_memory(jax.lax.select(first, state.k, moved_k))
     optimizer_state = jax.tree.map(
-        lambda new, old: jnp.where(first, old, new), optimizer_state, walker.optimizer_state
+        lambda new, old: jnp.where(first, old, new), optimizer_state, state.optimizer_state
     )
-    batch = _batch(learner.samples, key, index + 1, options.batch_size)
-    active = is_active(walker.status, walker.estimate.cost, options.stop_cost)
-    memory = walker.memory
+    batch = _batch(inputs.samples, key, index + 1, options.batch_size)
+    active = is_active(state.status, state.estimate.cost, options.stop_cost)
+    memory = state.memory
     if memory is None:
         estimate = _measure(options, network.with_k(k), batch)
     else:
-        before, after = (cast(NodeNetwork, network.with_k(each)) for each in (walker.k, k))
+        before, after = (cast(NodeNetwork, network.with_k(each)) for each in (state.k, k))
         memory, proposal, response = propose(
             cast(TrackedInverse, options.solver),
             memory,
             before,
             after,
             batch,
-            updates if learner.bounds.are_open else moved_k - walker.k,
-            walker.estimate.gradient,
+            updates if inputs.bounds.are_open else moved_k - state.k,
+            state.estimate.gradient,
             active,
             index,
         )
         estimate, moment = options.rule.measure(after, batch, response)
     good = estimate.status == Status.OK
-    rate, status = walker.rate, walker.status
+    rate, status = state.rate, state.status
     if options.adaptive is None:
         status = jnp.where(active, estimate.status, status)
     else:
         status = jnp.where(first, estimate.status, status)
-        good &= estimate.cost < walker.estimate.cost
+        good &= estimate.cost < state.estimate.cost
         factor = jnp.where(good, options.adaptive.growth, options.adaptive.shrink).astype(rate.dtype)
         rate = jnp.where(active & ~first, rate * factor, rate)
-    evaluations = walker.evaluations + active.astype(jnp.int32)
+    evaluations = state.evaluations + active.astype(jnp.int32)
     # Written as a reduction, which XLA computes once and not anew for every number that depends on it.
     accepted = jnp.any(jnp.stack([active & good, first]))
-    moved = Walker(k, estimate, optimizer_state, rate, status, evaluations)
-    rested = Walker(walker.k, walker.estimate, walker.optimizer_state, rate, status, evaluations)
+    moved = TrainState(k, estimate, optimizer_state, rate, status, evaluations)
+    rested = TrainState(state.k, state.estimate, state.optimizer_state, rate, status, evaluations)
     settled = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, rested)
     if memory is None:
         return settled
     return dataclasses.replace(settled, memory=commit(memory, proposal, moment, accepted))
 
 
-def _flow(options: Options, walker: Walker, learner: Learner, steps: Array) -> Walker:
+def _flow(options: Options, state: TrainState, inputs: StepInputs, steps: Array) -> TrainState:
     """Many learning steps of one realization at once, as its integrator takes them; it draws nothing."""
-    network, options = learner.network, _with_rule(options, learner.rule)
+    network, options = inputs.network, _with_rule(options, inputs.rule)
     integrator = options.integrator
     assert integrator is not None
 
     def measure(k: Array) -> Any:
         if isinstance(integrator, LevenbergMarquardt):
-            return integrator.linearize(network.with_k(k), learner.samples, options.solver)
-        return _measure(options, network.with_k(k), learner.samples)
+            return integrator.linearize(network.with_k(k), inputs.samples, options.solver)
+        return _measure(options, network.with_k(k), inputs.samples)
 
     k, estimate, memory, status = integrator.advance(
         measure,
-        walker.k,
-        walker.estimate,
-        walker.optimizer_state,
-        walker.status,
+        state.k,
+        state.estimate,
+        state.optimizer_state,
+        state.status,
         steps,
         options.stop_cost,
-        learner.bounds,
+        inputs.bounds,
     )
-    return Walker(k, estimate, memory, walker.rate, status, memory.evaluations)
+    return TrainState(k, estimate, memory, state.rate, status, memory.evaluations)
 
 
 def _measure(options: Options, network: AbstractNetwork, task: Task) -> Estimate:
@@ -314,9 +324,9 @@ def _batch(task: Task, key: Array, index: Any, batch_size: int | None) -> Task:
     return task.batch(order[:batch_size])
 
 
-def _record(options: Options, walker: Walker, network: AbstractNetwork, task: Task) -> dict[str, Array]:
-    network = network.with_k(walker.k)
-    cost = walker.estimate.cost
+def _record(options: Options, state: TrainState, network: AbstractNetwork, task: Task) -> dict[str, Array]:
+    network = network.with_k(state.k)
+    cost = state.estimate.cost
     if options.batch_size is not None:
         cost = task_cost(network, task, solver=options.solver)
     values = {name: functional(network, task) for name, functional in options.functionals.items()}
