@@ -156,7 +156,7 @@ def test_verdicts_have_colours_on_a_terminal_alone(terminal, variables, painted,
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    cli._say("gradient  flow  ok\norder  node  FAILED")
+    common.say("gradient  flow  ok\norder  node  FAILED")
     printed = capsys.readouterr().out
     assert printed.replace("\033[32m", "").replace("\033[31m", "").replace("\033[0m", "") == (
         "gradient  flow  ok\norder  node  FAILED\n"
@@ -326,14 +326,14 @@ def test_shells_complete_commands(shell, capsys):
 
 
 def test_an_idle_gpu_is_told(monkeypatch):
-    exists = cli.os.path.exists
-    monkeypatch.setattr(cli.os.path, "exists", lambda path: path == "/dev/kfd" or exists(path))
+    exists = train.os.path.exists
+    monkeypatch.setattr(train.os.path, "exists", lambda path: path == "/dev/kfd" or exists(path))
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     if jax.default_backend() == "cpu":
         with pytest.warns(UserWarning, match="has a GPU that JAX does not see"):
-            cli._warn_of_idle_gpu()
+            train._warn_of_idle_gpu()
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    cli._warn_of_idle_gpu()  # A warning would fail the test.
+    train._warn_of_idle_gpu()  # A warning would fail the test.
 
 
 def test_malformed_toml_and_missing_files(tmp_path, capsys):
@@ -467,7 +467,7 @@ def test_overrides_may_stand_before_the_config(config, tmp_path, capsys, monkeyp
 
 
 def test_every_help_has_an_example_that_is_a_command(capsys):
-    parser = cli._parser()
+    parser = cli.parser()
     commands = parser._subparsers._group_actions[0].choices
     for name, command in commands.items():
         shown = command.epilog.partition(":")[2].replace('eval "$(', "").replace(')"', "")

@@ -200,7 +200,7 @@ def test_commands_within_sentences_and_tables_are_commands(name):
         if len(arguments) == 1 and arguments[0] in COMMANDS:
             continue  # The command as such.
         # A last option may be named without its argument.
-        cli._parser().parse_args([*arguments, "x"] if arguments[-1] == "--json" else arguments)
+        cli.parser().parse_args([*arguments, "x"] if arguments[-1] == "--json" else arguments)
 
 
 def test_what_was_printed_is_compared():
