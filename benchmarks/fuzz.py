@@ -39,7 +39,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from strategies import File
 
 import jaxphys as jp
-from jaxphys.checks.benchmark import surroundings
+from jaxphys.checks.timing import surroundings
 from jaxphys.config import dump_config, parse_config
 from jaxphys.io import run_dataset, save_run, write_atomically
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxphys.checks.benchmark import surroundings
+from jaxphys.checks.timing import surroundings
 from jaxphys.io import read_netlist, write_atomically
 
 

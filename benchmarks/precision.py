@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jaxphys as jp
-from jaxphys.checks.benchmark import SOLVERS, surroundings
+from jaxphys.checks.timing import SOLVERS, surroundings
 from jaxphys.io import write_atomically
 from jaxphys.networks.generators import host_generator
 

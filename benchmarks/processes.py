@@ -27,7 +27,7 @@ def main() -> int:
         return 0
     import jax
 
-    from jaxphys.checks.benchmark import surroundings
+    from jaxphys.checks.timing import surroundings
     from jaxphys.io import write_atomically
 
     jax.config.update("jax_enable_x64", True)
@@ -100,7 +100,7 @@ def child(
 
     jax.config.update("jax_enable_x64", True)
     import jaxphys as jp
-    from jaxphys.checks.benchmark import workload
+    from jaxphys.checks.workloads import workload
     from jaxphys.training.devices import largest
 
     count = 1 if place is None or not joined else place[1]

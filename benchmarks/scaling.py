@@ -14,17 +14,16 @@ from pathlib import Path
 import jax
 from matplotlib.figure import Figure
 
-from jaxphys.checks.benchmark import (
-    CONTENDERS,
+from jaxphys.checks.baselines import CONTENDERS, trained
+from jaxphys.checks.timing import (
     SOLVERS,
     compile_seconds,
     interleaved,
     peak_memory_mib,
     rerun_on_cores,
     surroundings,
-    trained,
-    workload,
 )
+from jaxphys.checks.workloads import workload
 from jaxphys.io import write_atomically
 
 NODES = (20, 40, 80, 150, 300, 600, 1000, 2000, 3000)

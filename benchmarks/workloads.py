@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxphys import cli
-from jaxphys.checks.benchmark import CONTENDERS
+from jaxphys.checks.baselines import CONTENDERS
 from jaxphys.io import write_atomically
 
 

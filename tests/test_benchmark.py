@@ -16,8 +16,9 @@ from helpers import assert_close, assert_refused
 
 import jaxphys as jp
 from jaxphys import cli
-from jaxphys.checks import benchmark
-from jaxphys.checks.benchmark import CONTENDERS, WORKLOADS, Workload, planar_graph, workload
+from jaxphys.checks import timing, workloads
+from jaxphys.checks.baselines import CONTENDERS
+from jaxphys.checks.workloads import WORKLOADS, Workload, planar_graph, workload
 from jaxphys.io import provenance
 
 pytestmark = pytest.mark.float64
@@ -155,28 +156,28 @@ def test_steps_are_timed_beside_what_starting_costs(monkeypatch):
         contender(steps)
         return now[0] - before
 
-    monkeypatch.setattr(benchmark, "_elapsed", elapsed)
-    timing = benchmark.interleaved({"a": contender}, rounds=3, seconds=20.0)["a"]
-    assert timing == benchmark.Timing(2e6, 2e6, 2e6, 10)
+    monkeypatch.setattr(timing, "_elapsed", elapsed)
+    found = timing.interleaved({"a": contender}, rounds=3, seconds=20.0)["a"]
+    assert found == timing.Timing(2e6, 2e6, 2e6, 10)
 
 
 def test_deviations_see_a_wrong_number():
     found = small("W2")
-    assert max(benchmark.deviations(found, found).values()) < 1e-12
+    assert max(timing.deviations(found, found).values()) < 1e-12
     off = Workload(**{**vars(found), "network": found.network.with_k(found.network.k * (1 + 1e-6))})
-    errors = benchmark.deviations(off, found)
+    errors = timing.deviations(off, found)
     assert 1e-8 < errors["update"] < 1e-4
     assert 1e-7 < errors["k_after_10_steps"] < 1e-5
 
 
 def test_arithmetic_of_one_step_by_hand():
     # Six free coordinates, one force, one output, 21 entries: 72 + 144 + 84, for three realizations.
-    assert benchmark.arithmetic(small("W1")) == (3 * 300, 3 * 8 * (72 + 36 + 24 + 84))
-    assert benchmark.arithmetic(small("W1", dtype=np.float32))[1] == 3 * 4 * (72 + 36 + 24 + 84)
+    assert timing.arithmetic(small("W1")) == (3 * 300, 3 * 8 * (72 + 36 + 24 + 84))
+    assert timing.arithmetic(small("W1", dtype=np.float32))[1] == 3 * 4 * (72 + 36 + 24 + 84)
 
 
 def test_ceilings_are_positive():
-    found = benchmark.ceilings(0.0)
+    found = timing.ceilings(0.0)
     assert set(found) == set(LIMITS)
     assert all(value > 0 for value in found.values())
 
@@ -188,12 +189,12 @@ KEYS = {"dtype", "solver", "us_per_step", "us_per_step_numpy_loop", "ratio", "co
 
 
 def test_bench_writes_a_whole_report(tmp_path, monkeypatch, capsys):
-    for name in benchmark._THREAD_VARIABLES:
+    for name in timing._THREAD_VARIABLES:
         monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(benchmark, "_allowed_cores", lambda: [0])
-    named = benchmark.workload
-    monkeypatch.setattr(benchmark, "workload", lambda name, **settings: named(name, **settings, nodes=5))
-    monkeypatch.setattr(benchmark, "ceilings", lambda seconds: dict.fromkeys(LIMITS, 10.0))
+    monkeypatch.setattr(timing, "_allowed_cores", lambda: [0])
+    named = workloads.workload
+    monkeypatch.setattr(timing, "workload", lambda name, **settings: named(name, **settings, nodes=5))
+    monkeypatch.setattr(timing, "ceilings", lambda seconds: dict.fromkeys(LIMITS, 10.0))
     path = tmp_path / "bench.json"
     assert cli.main(["bench", "--quick", "--workload", "W1", "--json", str(path)]) == 0
     assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]
@@ -234,7 +235,7 @@ def test_bench_refuses_before_it_measures(arguments, saying, capsys):
 def test_a_process_is_kept_to_its_cores():
     """Where it is not yet, another one is started that is, and asks for no third."""
     script = (
-        "import sys, os; from jaxphys.checks.benchmark import rerun_on_cores;"
+        "import sys, os; from jaxphys.checks.timing import rerun_on_cores;"
         "status = rerun_on_cores([sys.executable, *sys.orig_argv[1:]], 1);"
         "print(status, os.environ.get('OMP_NUM_THREADS')); sys.exit(5 if status is None else status)"
     )

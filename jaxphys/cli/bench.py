@@ -29,7 +29,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     import jax
 
-    from jaxphys.checks.benchmark import check_names, format_table, rerun_on_cores, run_benchmark
+    from jaxphys.checks.timing import format_table, rerun_on_cores, run_benchmark
+    from jaxphys.checks.workloads import check_names
     from jaxphys.io import write_atomically
 
     check_names(parsed.workload or ())
