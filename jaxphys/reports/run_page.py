@@ -90,8 +90,8 @@ def write_report(
 ) -> list[Path]:
     """Write `figures/*.png`, the same as `.svg`, and a self-contained `report.html` into `folder`.
 
-    The folder is made if it is missing. The page shows a summary in words, the pictures of
-    `jaxphys.reports.run_plots` for which `dataset` (from `jaxphys.io.run_dataset`) holds the variables, a table of numbers, `config` as
+    The folder is made if it is missing. The page shows a summary in words, the pictures of `run_plots`
+    for which `dataset` (from `jaxphys.io.run_dataset`) holds the variables, a table of numbers, `config` as
     it stands, and the attributes of the dataset. A browser that runs scripts makes the pictures interactive:
     numbers under the pointer, and a slider through the steps that also moves the network if the dataset holds
     `k_history`. Nothing in the page is loaded from elsewhere, and titles, configs and attributes are shown as

@@ -70,9 +70,9 @@ def train_into(
 
     **Arguments**
 
-    - `resume`: go on with the run that the folder holds, also to more steps than it was started with; `force`:
+    - `resume`: go on with the run that the folder holds, also to more steps than it began with; `force`:
       replace it.
-    - `progress`: show a bar. `stop`: asked about once a second; `waves.Stopped` is raised once all is saved.
+    - `progress`: show a bar. `stop`: asked about once a second; `host_loop.Stopped` is raised once all is saved.
     - `tell`: is told in a line what is going to be trained. `source`: what refusals call the config.
 
     In a program of many processes each calls it with the same arguments and a folder that all can see. Raises

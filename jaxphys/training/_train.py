@@ -1,6 +1,6 @@
 """Training: an ensemble of networks, side by side, in one compiled program.
 
-Realizations are cut into blocks, and a host loop (`waves`) runs jitted calls of one block on each device; a
+Realizations are cut into blocks, and `host_loop` runs jitted calls of one block on each device; a
 call scans over records, and between two records a loop of steps (`steps`) runs over all realizations of the
 block. Nothing leaves the device but the records.
 """
