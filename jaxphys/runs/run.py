@@ -72,8 +72,8 @@ def train_into(
 
     - `resume`: go on with the run that the folder holds, also to more steps than it began with; `force`:
       replace it.
-    - `progress`: show a bar. `stop`: asked about once a second; `host_loop.Stopped` is raised once all is saved.
-    - `tell`: is told in a line what is going to be trained. `source`: what refusals call the config.
+    - `progress`: show a bar. `stop`: asked about once a second; `host_loop.Stopped` is raised when all is
+      saved. `tell`: is told in a line what is going to be trained. `source`: what refusals call the config.
 
     In a program of many processes each calls it with the same arguments and a folder that all can see. Raises
     `InputError` before anything is written if the config or the folder cannot be used.
