@@ -1,6 +1,5 @@
 """jaxphys: a differentiable simulator of physical networks that learn, and a reader of what they learned."""
 
-import importlib
 from types import ModuleType
 
 from jaxphys import diagnostics, solvers
@@ -143,11 +142,30 @@ __all__ = [
 ]
 
 
-# Imported when they are used: matplotlib and xarray take long.
-_LATE = ("checks", "config", "io", "papers", "reports", "runs")
-
-
 def __getattr__(name: str) -> ModuleType:
-    if name in _LATE:
-        return importlib.import_module(f"jaxphys.{name}")
+    # `jp.io` and the like are imported when they are used: matplotlib and xarray take long.
+    if name == "checks":
+        import jaxphys.checks as checks
+
+        return checks
+    if name == "config":
+        import jaxphys.config as config
+
+        return config
+    if name == "io":
+        import jaxphys.io as io
+
+        return io
+    if name == "papers":
+        import jaxphys.papers as papers
+
+        return papers
+    if name == "reports":
+        import jaxphys.reports as reports
+
+        return reports
+    if name == "runs":
+        import jaxphys.runs as runs
+
+        return runs
     raise AttributeError(f"module 'jaxphys' has no attribute {name!r}")

@@ -16,6 +16,7 @@ from test_certificate import forget_compiled_rules
 
 import jaxphys as jp
 from jaxphys import cli
+from jaxphys.cli import common, train
 from jaxphys.io import provenance, read_network
 from jaxphys.io.files import jsonable
 from jaxphys.runs import run as run_folder
@@ -451,7 +452,12 @@ def test_wrong_usage_is_one_line(arguments, saying, tmp_path, monkeypatch, capsy
 
 def test_overrides_may_stand_before_the_config(config, tmp_path, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(cli, "_train", lambda parsed: asked.append((parsed.config, parsed.set)) or 0)
+
+    def read_table(config, overrides):
+        asked.append((config, overrides))
+        raise jp.InputError("that is all")
+
+    monkeypatch.setattr("jaxphys.config.read_table", read_table)
     out, wanted = ["--out", str(tmp_path / "out")], ["steps=3", "seed=2", "record_every=1"]
     for arguments in (
         ["--set", *wanted, str(config), *out],
@@ -459,8 +465,9 @@ def test_overrides_may_stand_before_the_config(config, tmp_path, capsys, monkeyp
         [str(config), "--set", *wanted[:2], *out, "--set", wanted[2]],
         [*out, str(config), "--set", *wanted],
     ):
-        assert cli.main(["train", *arguments]) == 0
+        assert cli.main(["train", *arguments]) == 2
         assert asked.pop() == (config, wanted)
+    capsys.readouterr()
     for arguments in (["--set", *wanted], ["--set", "steps", str(config)], []):
         assert cli.main(["train", *arguments, *out]) == 2
         assert capsys.readouterr().err == "jaxphys: train needs one CONFIG.toml; name it before --set\n"

@@ -289,7 +289,7 @@ def test_a_laplacian_given_as_a_matrix_is_read_as_the_flow_network_it_is():
     ("network", "options", "words"),
     [
         (jp.NodeNetwork.from_matrix(np.zeros((6, 6))), {}, "between 1e-60"),
-        (jp.stack([flow(), flow(1)]), {}, "single network"),
+        (jp.stack([flow(), flow(1)]), {}, "one network"),
         (jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)])), {}, "at least 4 nodes"),
         (jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (3, 4), (4, 5)])), {}, "2 pieces"),
         (flow(), {"num_null": 5}, "num_null"),

@@ -309,7 +309,7 @@ def test_what_padding_holds_reaches_no_solver(solver, padding):
     found = []
     for network in (plain, padded):
         task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.3)
-        chosen = getattr(jp.planning, solver)(network, task)
+        chosen = getattr(jp, solver)(network, task)
         estimate = jp.ExactGradient()(network, task, solver=chosen)
         assert int(estimate.status) == jp.Status.OK
         found.append(estimate.gradient[:2])

@@ -22,7 +22,7 @@ from browser import needs_chromium, opened
 pytestmark = pytest.mark.float64
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("", "config", "data", "diagnostics", "experiments", "inspection", "io", "solvers")
+PACKAGES = ("", "config", "data", "diagnostics", "inspection", "io", "papers", "solvers")
 # What a browser fetches by itself when it opens a page; links are only followed when somebody clicks.
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
 # Links that say where a page is, or was before, and are not fetched.

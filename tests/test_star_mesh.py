@@ -300,7 +300,7 @@ def test_conductances_whose_products_vanish_are_told(k, status):
     """Their meshes were lost, and the answer wrong by a quarter; far from there the scale does not matter."""
     network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (0, 3), (1, 3)]), k)
     task = jp.allostery(network, jp.Boundary(network, ground=[0]), [2], [1], response=0.1)
-    response = jp.respond(network, task, solver=jp.planning.star_mesh(network, task))
+    response = jp.respond(network, task, solver=jp.star_mesh(network, task))
     assert jp.Status(int(response.status)).name == status
     if status == "OK":
         assert_close(response.outputs, np.array([[0.5 / k]]), relative=ulps(10))

@@ -12,6 +12,7 @@ import pytest
 from helpers import assert_close, assert_identical, assert_refused, ulps
 
 import jaxphys as jp
+from jaxphys.learning.transforms import check_ordered
 from jaxphys.training.checkpoints import Checkpoints, Header, Place, regular
 
 # Nobody minds that some targets cannot be reached here.
@@ -453,7 +454,7 @@ def test_the_same_seed_gives_the_same_result(small, uninterrupted):
 
 
 class Interruption:
-    """Ctrl-C at the n-th line that runs of functions in `jaxphys/waves.py`."""
+    """Ctrl-C at the n-th line that runs of functions in `jaxphys/training/host_loop.py`."""
 
     def __init__(self, functions, line):
         self.functions, self.left = functions, line
@@ -468,7 +469,7 @@ class Interruption:
 
     def call(self, frame, event, argument):
         code = frame.f_code
-        ours = code.co_name in self.functions and code.co_filename.endswith("waves.py")
+        ours = code.co_name in self.functions and code.co_filename.endswith("host_loop.py")
         return self.line if ours else None
 
     def line(self, frame, event, argument):
@@ -802,19 +803,19 @@ def test_resuming_wants_a_folder(small, tmp_path):
 @pytest.mark.float64
 def test_what_does_not_fit_into_memory_runs_in_smaller_blocks(small, uninterrupted, monkeypatch):
     """Found before the first step, and told; refused where blocks are given, or one alone is too large."""
-    waves = sys.modules["jaxphys.training.host_loop"]
+    host_loop = sys.modules["jaxphys.training.host_loop"]
     needed = []
-    check = waves._check_room
-    monkeypatch.setattr(waves, "_check_room", lambda *asked: (needed.append(asked[0]), check(*asked)))
+    check = host_loop._check_room
+    monkeypatch.setattr(host_loop, "_check_room", lambda *asked: (needed.append(asked[0]), check(*asked)))
     restless(small)
     whole = max(needed)
-    monkeypatch.setattr(waves, "available_memory", lambda: int(0.7 * whole / waves._SHARE))
+    monkeypatch.setattr(host_loop, "available_memory", lambda: int(0.7 * whole / host_loop._SHARE))
     with pytest.warns(UserWarning, match="going on with [123]"):
         run = restless(small)
     assert_close(run.cost, uninterrupted.cost, relative=1e-5)
     with pytest.raises(jp.InputError, match="let `block` be at most"):
         restless(small, block=4)
-    monkeypatch.setattr(waves, "available_memory", lambda: 1000)
+    monkeypatch.setattr(host_loop, "available_memory", lambda: 1000)
     with pytest.raises(jp.InputError, match="one realization alone is too large"):
         restless(small)
 
@@ -882,7 +883,7 @@ def test_only_who_turns_the_floor_off_gets_negative_conductances():
         assert float(run.network.k.min()) >= (least if bounds[0] else 1e-6 * 3.2 / 3 * (1 - 1e-12))
         assert float(run.network.k.max()) <= most
     assert_refused("network", jp.train, network, task, steps=1, bounds=(2.0, None), saying="2 entries of k")
-    assert_refused("lower", jp.transforms.check_ordered, 2.0, 1.0)
+    assert_refused("lower", check_ordered, 2.0, 1.0)
 
 
 @pytest.mark.float64
