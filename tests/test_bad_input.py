@@ -66,7 +66,7 @@ def test_from_edges(argument, edges, arguments, saying):
 @pytest.mark.parametrize(
     ("graph", "saying"),
     [
-        (nx.DiGraph([(0, 1)]), "undirected"),
+        (nx.DiGraph([(0, 1), (1, 0)]), "one direction"),
         (nx.Graph([(0, 0), (0, 1)]), "itself"),
         (nx.empty_graph(3), "edges"),
     ],

@@ -112,7 +112,9 @@ def test_names_of_nodes_travel_from_a_file_to_all_that_a_run_writes(tmp_path):
         assert cli.main(["export", str(out / "run.nc"), "--to", suffix, "--out", str(there)]) == 0
         assert set(read_network(there).network.names) == set(names)
     assert cli.main(["export", str(out / "run.nc"), "--to", "spice", "--out", str(tmp_path / "a.cir")]) == 0
-    assert "* n2 is outlet" in (tmp_path / "a.cir").read_text()
+    circuit = (tmp_path / "a.cir").read_text()
+    assert "* n0 is in <A>" in circuit
+    assert "R1 n1 outlet " in circuit
 
 
 def test_the_resolved_config_gives_the_same_run(config, tmp_path):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
+import jaxphys as jp
 from jaxphys import InputError, cli
-from jaxphys.io import export_file, read_netlist, read_network
+from jaxphys.io import export_file, make_circuit, read_netlist, read_network, save_netlist
 from jaxphys.io.circuits import parse_netlist
 from jaxphys.io.spice import to_value
 
@@ -264,6 +265,8 @@ def test_ngspice_finds_the_same_operating_points(tmp_path):
         ("X9 a s\n.subckt s p\nX1 p s\n.ends", "line 7 puts subcircuits into one another more than 50 deep"),
         (".subckt s p", "line 5 begins a subcircuit, but no .ends ends it"),
         (".ends", "line 5 ends a subcircuit, but none was begun"),
+        (".control\nalter R1=5k\n.endc", "line 6 is the command 'alter', which changes the circuit"),
+        (".control\nop\nsource other.cir\n.endc", "line 7 is the command 'source'"),
         (".subckt s p p\n.ends", "line 5 must name ports that differ"),
     ],
 )
@@ -320,6 +323,17 @@ def test_what_ltspice_writes_is_read(encoding, tmp_path):
     assert_close(found["x"], (2.0 - 4.0 / total) * 0.5 / x, relative=1e-12)
 
 
+def test_nodes_keep_the_names_that_spice_can_read(tmp_path):
+    names = ("inlet", "n0", "Out.1", "out.1", "two words", "gnd", "ß")
+    edges = [(i, i + 1) for i in range(6)]
+    network = jp.FlowNetwork(jp.from_edges(edges, names=names), k=np.arange(1.0, 7.0))
+    save_netlist(make_circuit(network, held={"inlet": 1.0}, ground=["ß"]), tmp_path / "net.cir")
+    again = read_netlist(tmp_path / "net.cir")
+    assert again.labels == ("inlet", "n1", "n2", "n3", "n4", "n5", "n6")
+    assert_close(again.equilibrate().x, 1 - np.cumsum([0, *1 / np.arange(1, 7)]) / 2.45, relative=1e-12)
+    assert "* n4 is two words" in (tmp_path / "net.cir").read_text()
+
+
 def test_what_is_exported_is_read_to_the_last_digit(tmp_path):
     """Also what an inductor joins, and nodes between sources; a network alone cannot hold a short."""
     text = "title\nV1 a 0 .1\nV2 b a .2\nI1 0 c 7u\nR1 b c 3.3333k\nR2 c 0 1e-9\nL1 c d 1m\nR3 d 0 7MEG\n"
@@ -329,7 +343,8 @@ def test_what_is_exported_is_read_to_the_last_digit(tmp_path):
     # Ground is a node of its own where it was one.
     assert first.labels == ("b", "c", "0", "d", "a")
     assert_close(first.network.k, second.network.k, relative=1e-15)
-    place = [second.labels.index(f"n{i}") for i in range(5)]
+    # Names stay, but that of ground, which here is held like others.
+    place = [second.labels.index(name) for name in ("b", "c", "n2", "d", "a")]
     assert_close(second.equilibrate().x[np.array(place)], first.equilibrate().x, relative=1e-12)
     with pytest.raises(InputError, match="line 7 is an inductor, a short"):
         read_network(tmp_path / "first.cir")

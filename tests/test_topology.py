@@ -179,24 +179,40 @@ def test_networkx_edge_values_follow_the_edges():
     graph = nx.Graph()
     graph.add_edge("tea", "pot", k=2.5)
     graph.add_edge("cup", "tea", k=0.5)
-    network = jp.FlowNetwork.from_networkx(graph, value="k")
+    network = jp.FlowNetwork.from_networkx(graph, conductance="k")
     assert network.names == ("tea", "pot", "cup")
     assert network.k.tolist() == [data["k"] for *_, data in graph.edges(data=True)]
     out = network.topology.to_networkx(k=network.k, power=np.array([1.0, 4.0]))
     assert out.edges["tea", "pot"] == {"k": 2.5, "power": 1.0}
     assert out.edges["tea", "cup"] == {"k": 0.5, "power": 4.0}
     assert type(out.edges["tea", "pot"]["power"]) is float
-    assert jp.FlowNetwork.from_networkx(graph, value=None).k.tolist() == [1.0, 1.0]
+    assert jp.FlowNetwork.from_networkx(graph, resistance="k").k.tolist() == [0.4, 2.0]
+    with pytest.raises(jp.InputError, match=r"name the conductance or resistance of the edges.*carry k"):
+        jp.FlowNetwork.from_networkx(graph)
+    with pytest.raises(jp.InputError, match="conductance and resistance are"):
+        jp.FlowNetwork.from_networkx(graph, conductance="k", resistance="k")
+    assert jp.FlowNetwork.from_networkx(nx.path_graph(3)).k.tolist() == [1.0, 1.0]
 
 
 def test_networkx_edge_values_are_not_dropped_in_silence():
     graph = nx.Graph()
     graph.add_edge(0, 1, conductance=2.5, label="wide", open=True)
-    with pytest.warns(UserWarning, match=r"carry `conductance`, which .* value='conductance'"):
+    with pytest.warns(UserWarning, match="carry `conductance`, which a topology leaves out"):
         jp.from_networkx(graph)
     graph.add_edge(1, 2, label="narrow")
     with pytest.raises(jp.InputError, match=r"edge \(1, 2\) carries no numbers, not 'conductance'"):
-        jp.FlowNetwork.from_networkx(graph, value="conductance")
+        jp.FlowNetwork.from_networkx(graph, conductance="conductance")
+
+
+def test_networkx_directions_are_left_aside_unless_they_contradict():
+    graph = nx.DiGraph()
+    graph.add_edge("b", "a", g=2.0)
+    graph.add_edge("b", "c", g=1.0)
+    network = jp.FlowNetwork.from_networkx(graph, conductance="g")
+    assert (network.topology.edges.tolist(), network.k.tolist()) == ([[0, 1], [0, 2]], [2.0, 1.0])
+    graph.add_edge("a", "b", g=3.0)
+    with pytest.raises(jp.InputError, match="'b' and 'a' are joined in both"):
+        jp.FlowNetwork.from_networkx(graph, conductance="g")
 
 
 def test_networkx_springs_keep_positions_and_values():
@@ -204,7 +220,7 @@ def test_networkx_springs_keep_positions_and_values():
     for node, place in {"a": (0.0, 0.0), "b": (3.0, 4.0)}.items():
         graph.add_node(node, pos=place)
     graph.add_edge("a", "b", stiffness=2.0)
-    network = jp.SpringNetwork.from_networkx(graph, value="stiffness", law="vector")
+    network = jp.SpringNetwork.from_networkx(graph, stiffness="stiffness", law="vector")
     assert (network.law, network.names, network.k.tolist()) == ("vector", ("a", "b"), [2.0])
     assert_close(network.directions[0], jnp.array([-0.6, -0.8]), relative=ulps(4))
 

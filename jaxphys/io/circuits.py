@@ -1,5 +1,7 @@
 """Resistor networks with their sources, as SPICE netlists: to be simulated elsewhere, or built."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +78,8 @@ def save_netlist(circuit: Circuit, path: Path | str, *, title: str = "jaxphys") 
 
     Every number is written with all digits of its float64, resistances as 1/k.
 
-    A node is called `n` and its number, and a comment says what it is called here. Grounds are sources of no
+    Nodes keep names that SPICE can read (letters, digits, `_` and `.`); any other node is called `n` and its
+    number, and a comment says what it is called here. Grounds are sources of no
     voltage, whose currents can be read. A circuit that floats is balanced, its currents less their mean, and
     tied to ground at its first node: its voltages are ours less that node's. So it is with held drops, too.
     """
@@ -92,19 +95,33 @@ def netlist(circuit: Circuit, *, title: str = "jaxphys") -> str:
     if floating:
         force, ground = force - force.mean(), [0]
     lines = [f"* {_one_line(title)}"]
-    lines += [f"* n{i} is {_one_line(label)}" for i, label in enumerate(circuit.labels) if label != str(i)]
+    called = _node_words(circuit.labels)
+    for i, (word, label) in enumerate(zip(called, circuit.labels, strict=True)):
+        if label not in (word, str(i)):
+            lines.append(f"* {word} is {_one_line(label)}")
     k, mask = np.asarray(network.k, dtype=float).tolist(), np.asarray(network.topology.edge_mask)
     for i, (a, b) in enumerate(np.asarray(network.topology.edges).tolist()):
         if mask[i]:
-            lines.append(f"R{i} n{a} n{b} {1 / k[i]!r}")
+            lines.append(f"R{i} {called[a]} {called[b]} {1 / k[i]!r}")
     values = np.asarray(circuit.values, dtype=float).tolist()
-    ends = [(f"n{node}", "0") for node in nodes] + [(f"n{a}", f"n{b}") for a, b in pairs]
-    ends += [(f"n{node}", "0") for node in ground]
+    ends = [(called[node], "0") for node in nodes] + [(called[a], called[b]) for a, b in pairs]
+    ends += [(called[node], "0") for node in ground]
     held = [*values, *[0.0] * (len(ends) - len(values))]
     lines += [f"V{i} {a} {b} DC {value!r}" for i, ((a, b), value) in enumerate(zip(ends, held, strict=True))]
-    lines += [f"I{i} 0 n{i} DC {float(force[i])!r}" for i in np.flatnonzero(force).tolist()]
+    lines += [f"I{i} 0 {called[i]} DC {float(force[i])!r}" for i in np.flatnonzero(force).tolist()]
     lines += [".op", ".end"]
     return "\n".join(lines) + "\n"
+
+
+# Not `n3`, which another node may be given.
+_WORD = re.compile(r"(?!n\d+$)[a-z][\w.]*", re.ASCII | re.IGNORECASE)
+
+
+def _node_words(labels: Sequence[str]) -> list[str]:
+    """What SPICE calls the nodes: their names where these are words that differ also in lower case."""
+    lower = Counter(label.lower() for label in labels)
+    plain = [_WORD.fullmatch(each) and lower[each.lower()] == 1 and each.lower() != "gnd" for each in labels]
+    return [label if keeps else f"n{i}" for i, (label, keeps) in enumerate(zip(labels, plain, strict=True))]
 
 
 def read_netlist(path: Path | str) -> Circuit:

@@ -56,6 +56,11 @@ _PASSED_OVER = {
     *(".print", ".plot", ".probe", ".save", ".savebias", ".meas", ".measure", ".width", ".title", ".wave"),
     *(".nodeset", ".ic", ".model", ".func", ".csparam", ".backanno", ".net"),
 }
+# Commands of control blocks that change circuits, or fetch other ones.
+_CHANGES = {
+    *("alter", "altermod", "alterparam", "circbyline", "edit", "include", "load", "loadsnapshot", "reset"),
+    *("option", "remcirc", "setcirc", "source", "mc_source", "foreach", "dowhile", "while", "repeat", "if"),
+}
 _ADVICE = {
     ".include": "copy what it names into the netlist",
     ".inc": "copy what it names into the netlist",
@@ -202,7 +207,12 @@ def _structure(text: str) -> _Netlist:
         word = card.head.lower()
         if word in (".control", ".endc"):
             in_control = word == ".control"
-        elif in_control or word in _PASSED_OVER:
+        elif in_control:
+            if word in _CHANGES:
+                raise card.wrong(
+                    f"is the command {shown(word)}, which changes the circuit; write what it does."
+                )
+        elif word in _PASSED_OVER:
             continue
         elif word == ".subckt":
             inner = _definition(card, here)

@@ -8,7 +8,7 @@ that learning rules and diagnostics need to know about a network.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -170,9 +170,6 @@ def check_single(network: AbstractNetwork, argument: str = "network") -> None:
     )
 
 
-_Network = TypeVar("_Network", bound="AbstractDifferenceNetwork")
-
-
 class AbstractDifferenceNetwork(AbstractNetwork):
     """A network whose edges feel differences between their two ends, `eᵢ = ½ |strainᵢ|²` (paper A, eq. 14).
 
@@ -195,32 +192,6 @@ class AbstractDifferenceNetwork(AbstractNetwork):
     @abstractmethod
     def stiffness_blocks(self) -> Float[Array, "M d d"]:
         """`kᵢ` times the `d × d` block by which edge i couples its two ends."""
-
-    @classmethod
-    def from_networkx(
-        cls: type[_Network],
-        graph: "networkx.Graph",
-        *,
-        value: str | None,
-        position: str = "pos",
-        **options: Any,
-    ) -> _Network:
-        """The network of a networkx graph, whose edges carry `k` by the name `value` (None: all are 1).
-
-        Nodes keep their names and, if they have them, the positions named by `position`; `options` are those
-        of the class. Raises `InputError` as `jaxphys.from_networkx` and the class do, and where an edge
-        carries no such number.
-
-        >>> import jaxphys as jp, networkx as nx
-        >>> graph = nx.Graph()
-        >>> graph.add_edge("pump", "valve", conductance=2.0)
-        >>> network = jp.FlowNetwork.from_networkx(graph, value="conductance")
-        >>> network.k.tolist(), network.names
-        ([2.0], ('pump', 'valve'))
-        """
-        topology, k = from_networkx_with_values(graph, value, position=position)
-        make: Any = cls
-        return make(topology, 1.0 if k is None else k, **options)
 
     @property
     def num_nodes(self) -> int:
@@ -306,6 +277,36 @@ class FlowNetwork(AbstractDifferenceNetwork):
         self.topology = topology
         self.k = _learning_field(k, topology)
 
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: "networkx.Graph",
+        *,
+        conductance: str | None = None,
+        resistance: str | None = None,
+        position: str = "pos",
+    ) -> "FlowNetwork":
+        """The flow network of a networkx graph; `conductance` or `resistance` is what its edges call theirs.
+
+        Nodes keep their names and, if they have them, the positions named by `position`. Raises `InputError`
+        as `jaxphys.from_networkx`, where an edge carries no such number, and where edges carry numbers but it
+        is not said what they are (`FlowNetwork(jaxphys.from_networkx(graph))` does without).
+
+        >>> import jaxphys as jp, networkx as nx
+        >>> graph = nx.Graph()
+        >>> graph.add_edge("pump", "valve", R=0.5)
+        >>> network = jp.FlowNetwork.from_networkx(graph, resistance="R")
+        >>> network.k.tolist(), network.names
+        ([2.0], ('pump', 'valve'))
+        """
+        topology, k = from_networkx_with_values(
+            graph, {"conductance": conductance, "resistance": resistance}, position=position
+        )
+        if resistance is not None:
+            check_positive("resistance", k)
+            k = 1 / k
+        return cls(topology, k)
+
     @property
     def dimension(self) -> int:
         return 1
@@ -370,6 +371,22 @@ class SpringNetwork(AbstractDifferenceNetwork):
         self.k = _learning_field(k, topology)
         self.directions = directions.astype(self.k.dtype)
         self.law = law
+
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: "networkx.Graph",
+        *,
+        stiffness: str | None = None,
+        position: str = "pos",
+        law: Literal["central", "vector"] = "central",
+    ) -> "SpringNetwork":
+        """The spring network of a networkx graph; `stiffness` is what its edges call theirs.
+
+        As `FlowNetwork.from_networkx`; every node needs a position.
+        """
+        topology, k = from_networkx_with_values(graph, {"stiffness": stiffness}, position=position)
+        return cls(topology, k, law=law)
 
     @property
     def dimension(self) -> int:

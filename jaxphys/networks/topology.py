@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import InputError, check_indices, require
+from jaxphys._checks import check_indices, require
 
 # Here and elsewhere, what takes long to import is imported where it is needed.
 if TYPE_CHECKING:
@@ -330,45 +330,62 @@ def from_networkx(graph: "networkx.Graph", *, position: str = "pos") -> Topology
     values of edges: where edges carry numbers a warning says so, and
     `FlowNetwork.from_networkx` or `SpringNetwork.from_networkx` take them over.
 
-    Raises `InputError` on a directed graph, a graph without edges, self-loops, positions of some nodes only,
-    or nodes that cannot be told apart as text.
+    Raises `InputError` on a directed graph that joins nodes in both directions, a graph without edges,
+    self-loops, positions of some nodes only, or nodes that cannot be told apart as text.
 
     >>> import jaxphys as jp, networkx as nx
     >>> jp.from_networkx(nx.path_graph(4)).num_edges
     3
     """
     found = _from_networkx(graph, position)
-    carried = sorted({str(name) for *_, data in graph.edges(data=True) for name in _numeric(data)})
+    carried = _carried(graph)
     if carried:
         names = ", ".join(f"`{name}`" for name in carried[:5])
         warnings.warn(
-            f"The edges of the graph carry {names}, which a topology leaves out; to keep one of them as k "
-            f"call FlowNetwork.from_networkx(graph, value={carried[0]!r}), to do without value=None.",
+            f"The edges of the graph carry {names}, which a topology leaves out; FlowNetwork.from_networkx "
+            "and SpringNetwork.from_networkx take over what they are told is a conductance, resistance or "
+            "stiffness.",
             stacklevel=2,
         )
     return found
 
 
 def from_networkx_with_values(
-    graph: "networkx.Graph", value: str | None, *, position: str = "pos"
-) -> tuple[Topology, np.ndarray | None]:
-    """The topology of a networkx graph, and the values `(M,)` that its edges carry by the name `value`.
+    graph: "networkx.Graph", meanings: dict[str, str | None], *, position: str = "pos"
+) -> tuple[Topology, Any]:
+    """The topology of a networkx graph, and `(M,)` what its edges carry by the one name given in `meanings`.
 
-    None where `value` is None. Raises `InputError` as `from_networkx`, and where an edge carries no such
-    number.
+    `meanings`: arguments of the caller, by what they mean. 1 where edges carry no numbers and none is given.
+    Raises `InputError` as `from_networkx`, where an edge carries no such number, and where two names are
+    given or none though edges carry numbers.
     """
-    found = _from_networkx(graph, position)
-    if value is None:
-        return found, None
+    found, carried = _from_networkx(graph, position), _carried(graph)
+    given = {meaning: name for meaning, name in meanings.items() if name is not None}
+    first = next(iter(meanings))
+    require(len(given) < 2, first, "be the only one that is named", f"{' and '.join(given)} are")
+    require(
+        given or not carried,
+        first,
+        f"name the {' or '.join(meanings)} of the edges, in the argument of that name",
+        f"none is named and the edges carry {', '.join(carried[:5])}",
+    )
+    if not given:
+        return found, 1.0
+    ((meaning, value),) = given.items()
     for a, b, data in graph.edges(data=True):
-        carried = ", ".join(map(str, _numeric(data))) or "no numbers"
+        numbers_here = ", ".join(map(str, _numeric(data))) or "no numbers"
         require(
             value in _numeric(data),
-            "value",
+            meaning,
             "name a number that every edge carries",
-            f"edge ({a!r:.50}, {b!r:.50}) carries {carried}, not {value!r:.50}",
+            f"edge ({a!r:.50}, {b!r:.50}) carries {numbers_here}, not {value!r:.50}",
         )
     return found, np.array([data[value] for *_, data in graph.edges(data=True)], dtype=float)
+
+
+def _carried(graph: "networkx.Graph") -> list[str]:
+    """Names of the numbers that edges of a graph carry."""
+    return sorted({str(name) for *_, data in graph.edges(data=True) for name in _numeric(data)})
 
 
 def _numeric(data: dict[Any, Any]) -> list[Any]:
@@ -382,7 +399,14 @@ def _numeric(data: dict[Any, Any]) -> list[Any]:
 
 def _from_networkx(graph: "networkx.Graph", position: str) -> Topology:
     if graph.is_directed():
-        raise InputError("Argument `graph` must be undirected, but it is directed; call `.to_undirected()`.")
+        # Where an edge points says nothing here; two that point against each other may be one listed twice.
+        twice = next(((a, b) for a, b in graph.edges() if graph.has_edge(b, a) and a != b), None)
+        require(
+            twice is None,
+            "graph",
+            "join two nodes in one direction only, or be an undirected (multi)graph",
+            f"{str(twice and twice[0])[:50]!r} and {str(twice and twice[1])[:50]!r} are joined in both",
+        )
     number = {node: i for i, node in enumerate(graph.nodes)}
     edges = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=int).reshape(-1, 2)
     positions = [graph.nodes[node][position] for node in graph.nodes if position in graph.nodes[node]]

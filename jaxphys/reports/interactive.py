@@ -1,7 +1,7 @@
 """Pictures of a run that a reader can turn over: plotly figures as plain data, drawn by `report.js`.
 
-They go by the names of `plots.py` and show the same, with numbers under the pointer; a slider moves all of
-them through the learning steps.
+They go by the names of `run_plots.py` and show the same, with numbers under the pointer; a slider moves all
+of them through the learning steps.
 """
 
 from collections.abc import Callable
