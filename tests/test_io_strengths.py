@@ -627,3 +627,109 @@ def test_a_network_by_its_matrix_is_inspected(tmp_path, capsys):
     assert cli.main(["inspect", str(path), "--json", "--draws", "19", "--matrix", "adjacency"]) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["kind"] == "flow"
     assert isinstance(read_measured(path, matrix="adjacency"), NetworkFile)
+
+
+def test_units_beside_values_are_those_of_each_edge(tmp_path):
+    """A column, key, attribute or array of units; the graph's too. 2 kΩ, 4 Ω and 0.5 MΩ."""
+    units, expected = ["kOhm", "Ohm", "MOhm"], [1 / 2000, 1 / 4, 1 / 500_000]
+    for name in ("unit", "units", "resistance_unit", "R_unit", "Unit of resistance", "resistanceunit"):
+        rows = [f"{a},{b},{v},{u}" for (a, b), v, u in zip(EDGES, VALUES, units, strict=True)]
+        (tmp_path / "net.csv").write_text("\n".join([f"source,target,resistance,{name}", *rows]))
+        assert strengths(tmp_path / "net.csv") == expected
+        content = json.loads(as_json(tmp_path, "resistance").read_text())
+        for edge, unit in zip(content["links"], units, strict=True):
+            edge[name] = unit
+        (tmp_path / "net.json").write_text(json.dumps(content))
+        assert strengths(tmp_path / "net.json") == expected
+        content = json.loads(as_json(tmp_path, "resistance").read_text())
+        for graph in (
+            {"graph": {name: "kOhm"}},
+            {"graph": {"units": {"resistance": "kOhm"}}},
+            {name: "kOhm"},
+        ):
+            (tmp_path / "net.json").write_text(json.dumps(content | graph))
+            assert strengths(tmp_path / "net.json") == [1 / 2000, 1 / 4000, 1 / 500]
+        graph = nx.Graph(**{name: "kOhm"})
+        for (a, b), value in zip(EDGES, VALUES, strict=True):
+            graph.add_edge(a, b, resistance=value)
+        nx.write_graphml(graph, tmp_path / "net.graphml")
+        assert sorted(strengths(tmp_path / "net.graphml")) == sorted([1 / 2000, 1 / 4000, 1 / 500])
+        del graph.graph[name]
+        for edge, unit in zip(EDGES, units, strict=True):
+            graph.edges[edge][name] = unit
+        nx.write_graphml(graph, tmp_path / "net.graphml")
+        assert strengths(tmp_path / "net.graphml") == expected
+        arrays = {"edges": np.array([[0, 1], [1, 2], [2, 0]]), "resistance": np.array(VALUES)}
+        np.savez(tmp_path / "net.npz", **arrays, **{name: np.array(units)})
+        assert strengths(tmp_path / "net.npz") == expected
+        np.savez(tmp_path / "net.npz", **arrays, **{name: np.array("kOhm")})
+        assert strengths(tmp_path / "net.npz") == [1 / 2000, 1 / 4000, 1 / 500]
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("source,target,R,unit\na,b,1,kOhm\nb,c,1,\n", "'unit' must hold a unit of 'R' for each edge"),
+        ("source,target,R,unit\na,b,1,kOhm\nb,c,1,furlong\n", "'unit' .*'furlong' is not understood"),
+        ("source,target,R,R_unit\na,b,1,mS\nb,c,1,S\n", "'R_unit' .*'mS' is none of resistance"),
+        ("source,target,R_kOhm,unit\na,b,1,kOhm\nb,c,1,Ohm\n", "'unit' says 'Ohm', but 'R_kOhm' another"),
+        ("source,target,R,unit,R_unit\na,b,1,Ohm,kOhm\n", "'unit' and 'R_unit' both"),
+        ("source,target,weight,unit\na,b,1,S\nb,c,1,N/m\n", "'unit' must hold units of one quantity"),
+        ("source,target,value,unit\na,b,1,kOhm\nb,c,1,Ohm\n", "'value'.*--values='value=resistance'"),
+    ],
+)
+def test_units_beside_values_must_fit_them(text, saying, tmp_path):
+    path = tmp_path / "net.csv"
+    path.write_text(text)
+    with pytest.raises(jp.InputError, match=saying):
+        read_network(path)
+
+
+def test_units_of_something_else_are_left_alone(tmp_path):
+    path = tmp_path / "net.csv"
+    path.write_text("source,target,R,length,length_unit\na,b,2,1,mm\nb,c,4,1,mm\n")
+    assert read_network(path).network.k.tolist() == [0.5, 0.25]
+    path.write_text("source,target,value,unit\na,b,2,kOhm\nb,c,4,Ohm\n")
+    assert read_network(path, values="value=resistance").network.k.tolist() == [0.0005, 0.25]
+    assert read_network(path, values="value=resistance (Ohm)").network.k.tolist() == [0.5, 0.25]
+
+
+def test_cures_do_not_lead_to_wrong_numbers(tmp_path):
+    """What a message tells to say of values is what their names suggest, with the unit in them."""
+    for name, cure in {
+        "RESISTANCE (MOHM)": r"=resistance \(mOhm\)' or .*=resistance \(MOhm\)",
+        "r": "r=resistance'",
+        "weight_kOhm": r"weight_kOhm=resistance \(kOhm\)",
+        "admittance (mS)": r"=conductance \(mS\)",
+        "resistance (foo)": r"=resistance'",
+        "length": "length=MEANING'",
+    }.items():
+        with pytest.raises(jp.InputError, match=cure) as error:
+            read_network(as_csv(tmp_path, name))
+        assert "=conductance'" not in str(error.value)
+    (tmp_path / "net.csv").write_text("source,target,R_kOhm,G\na,b,2,3\n")
+    with pytest.raises(jp.InputError, match=r"--values='R_kOhm=resistance \(kOhm\)'"):
+        read_network(tmp_path / "net.csv")
+    with pytest.raises(jp.InputError, match="take the numbers out of what holds them") as error:
+        read_network(as_json(tmp_path, "data", [{"conductance": 3.0}] * 3))
+    assert "--values" not in str(error.value)
+
+
+def test_columns_without_a_name_may_be_strengths(tmp_path):
+    path = tmp_path / "net.csv"
+    for name in ("", "Unnamed: 2"):
+        path.write_text(f"source,target,{name}\na,b,2\nb,c,4\n")
+        with pytest.raises(jp.InputError, match="no strengths by their names"):
+            read_network(path)
+    # An index, as pandas writes it before the others, also of rows that were chosen.
+    for index in ((0, 1), (3, 8)):
+        for name in ("", "Unnamed: 0"):
+            path.write_text(f"{name},source,target\n{index[0]},a,b\n{index[1]},b,c\n")
+            with pytest.warns(UserWarning, match="it gives no strengths"):
+                assert read_network(path).network.k.tolist() == [1.0, 1.0]
+    path.write_text("source,target,\na,b,\nb,c,\n")
+    with pytest.warns(UserWarning, match="it gives no strengths"):
+        assert read_network(path).network.k.tolist() == [1.0, 1.0]
+    path.write_text(",source,target\n0.5,a,b\n2,b,c\n")
+    with pytest.raises(jp.InputError, match="name the column"):
+        read_network(path)

@@ -1,6 +1,6 @@
 """GraphML as plain lists. networkx reads it too, but forgets the order of edges and expands entities."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -37,13 +37,13 @@ class Graph(NamedTuple):
     directed: bool
 
 
-def read_graphml(text: str, *, of_graph: Container[str], of_nodes: set[str]) -> Graph:
-    """Read GraphML; of the values of the graph and of nodes only those with the given names are kept.
+def read_graphml(text: str, *, of_graph: Callable[[str], bool], of_nodes: set[str]) -> Graph:
+    """Read GraphML; of the values of the graph and of nodes only those of wanted names are kept.
 
     Raises `InputError` on hyperedges, nested graphs, declarations of types or entities, and names of values
     of nodes that are nearly one of those given.
     """
-    reader = _Reader({"graph": of_graph, "node": of_nodes})
+    reader = _Reader({"graph": of_graph, "node": of_nodes.__contains__})
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler = lambda name, attributes: reader.start(
@@ -63,7 +63,7 @@ def read_graphml(text: str, *, of_graph: Container[str], of_nodes: set[str]) -> 
 class _Reader:
     """Follows the elements of a GraphML file one by one, so that no tree of them is built."""
 
-    def __init__(self, wanted: dict[str, Container[str]]):
+    def __init__(self, wanted: dict[str, Callable[[str], bool]]):
         self.wanted = wanted
         self.keys: dict[str, tuple[str, str]] = {}  # id → what it is for, name
         self.defaults: dict[tuple[str, str], str] = {}
@@ -124,7 +124,7 @@ class _Reader:
                 if len(self.path) == 3:
                     self.current = self.values
                 called = self.keys[self.key][1]
-                if self.path[-2] == "edge" or called in self.wanted[self.path[-2]]:
+                if self.path[-2] == "edge" or self.wanted[self.path[-2]](called):
                     self._open(called)
             case ("graphml", "graph", "node" | "edge", "data", *_, label) if label in _SHOWN:
                 # The first one; others are what else is shown there.
@@ -190,7 +190,7 @@ class _Reader:
         defaults = {
             name: value
             for (target, name), value in self.defaults.items()
-            if target in (what, "all") and (what == "edge" or name in self.wanted[what])
+            if target in (what, "all") and (what == "edge" or self.wanted[what](name))
         }
         if defaults:
             for values in each:

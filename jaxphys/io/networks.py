@@ -41,7 +41,17 @@ from jaxphys.io.files import (
 from jaxphys.io.graphml import Edge, read_graphml
 from jaxphys.io.matrices import MEANINGS
 from jaxphys.io.runs import read_run_network
-from jaxphys.io.strengths import Said, Strength, Unknown, check_said, chosen, is_strength
+from jaxphys.io.strengths import (
+    Said,
+    Strength,
+    Unknown,
+    check_said,
+    chosen,
+    in_units,
+    is_strength,
+    is_unit_name,
+    units_of,
+)
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
 from jaxphys.networks.topology import Topology, from_edges
 
@@ -55,6 +65,11 @@ _ENDS = (
 )
 # What an archive of a network holds beside its strengths.
 NETWORK_ARRAYS = ("edges", "positions", "box", "labels", "matrix")
+
+
+def is_of_edges(name: str) -> bool:
+    """Whether an array of this name holds strengths or their units, and must be read."""
+    return is_strength(name) or is_unit_name(name)
 
 
 class NetworkFile(NamedTuple):
@@ -154,7 +169,7 @@ def read_network(
         if suffix == ".graphml":
             return _network(_from_graphml(read_text(path), said), said)
         if suffix == ".npz":
-            return network_from_arrays(read_archive(path, NETWORK_ARRAYS, others=is_strength), said)
+            return network_from_arrays(read_archive(path, NETWORK_ARRAYS, others=is_of_edges), said)
         if suffix == ".nc":
             return _network(_from_run(path, realization), said)
         if suffix in NETLISTS:
@@ -262,7 +277,8 @@ class _Draft:
 
     `places` says where in the file edge i stands; `called` is under which name the file gives the strengths
     of its edges and what these are, None where it gives none. `parallel` is whether the file says that edges
-    stand side by side, None where it does not say; `directed` whether it gives edges a direction.
+    stand side by side, None where it does not say; `directed` whether it gives edges a direction. `units` are those
+    that stand beside the values, by name and edge by edge.
     """
 
     labels: Sequence[str]
@@ -276,6 +292,7 @@ class _Draft:
     box: np.ndarray | None = None
     parallel: bool | None = None
     directed: bool = False
+    units: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def quantity(self) -> str | None:
@@ -286,6 +303,9 @@ def _network(draft: _Draft, said: Said) -> NetworkFile:
     """A network from what a file says, everything checked; what the caller says comes first."""
     kind = draft.kind if said.kind is None else said.kind
     called = None if said.unweighted else draft.called
+    units: list[Strength] | None = None
+    if called is not None:
+        called, units = in_units(called, draft.units, said)
     draft = dataclasses.replace(draft, called=called)
     if kind is None:
         kind = "spring" if draft.quantity == "stiffness" else "flow"
@@ -305,7 +325,7 @@ def _network(draft: _Draft, said: Said) -> NetworkFile:
             raise InputError(
                 f"{draft.places(i)} joins {shown(labels[draft.edges[i, 0]])} to itself; take it out."
             )
-    k = _checked_values(draft, kind)
+    k = _checked_values(draft, kind, units)
     if kind == "node":
         _check_duplicates(draft, labels, "; keep one of them")
     else:
@@ -413,7 +433,7 @@ def _tell(draft: _Draft, k: np.ndarray, said: Said) -> None:
         )
 
 
-def _checked_values(draft: _Draft, kind: str) -> np.ndarray:
+def _checked_values(draft: _Draft, kind: str, units: Sequence[Strength] | None) -> np.ndarray:
     """`k` of every edge in double precision, known to survive JAX's present precision."""
     if draft.called is None:
         if kind == "node":
@@ -428,7 +448,7 @@ def _checked_values(draft: _Draft, kind: str) -> np.ndarray:
     must = "a positive number" if positive else "a finite number"
     bad = ~((k > 0) | ((not positive) & np.isfinite(k)))
     if not bad.any():
-        times, over = strength.scale
+        times, over = strength.scale if units is None else np.array([unit.scale for unit in units]).T
         with np.errstate(over="ignore", under="ignore", divide="ignore"):
             k = k * times / over
             k = 1 / k if inverse else k
@@ -520,7 +540,9 @@ def _from_table(table: Table, said: Said) -> _Draft:
     check_different(header, "columns")
     coordinates = _place_columns(header, names)
     called = chosen(others, said)
-    unknown = Unknown(others if called is None and not said.unweighted else ())
+    counter = header[0] if plain(header[0]) in ("", "unnamed0") else None
+    unknown = Unknown(others if called is None and not said.unweighted else (), counter)
+    units: dict[str, list[str]] = {name: [] for name in others if is_unit_name(name)}
     at = {name: i for i, name in enumerate(header)}
     of_type = next((i for i, name in enumerate(header) if plain(name) == "type"), None)
     number: dict[str, int] = {}
@@ -545,12 +567,15 @@ def _from_table(table: Table, said: Said) -> _Draft:
         if len(number) > MOST_NODES:
             raise InputError(f"it has more than the {MOST_NODES} nodes allowed.")
         lines.append(line)
+        for name, texts in units.items():
+            texts.append(cells[at[name]])
         directed |= of_type is not None and cells[of_type].lower() == "directed"
         if called is not None:
             values.append(cells[at[called[0]]])
         elif unknown:
             unknown.look({name: cells[at[name]] for name in unknown})
-    unknown.check()
+    given = units_of(others, units.__getitem__, {}, len(lines))
+    unknown.check(given)
     return _Draft(
         list(number),
         np.array(edges, dtype=np.int64).reshape(-1, 2),
@@ -559,6 +584,7 @@ def _from_table(table: Table, said: Said) -> _Draft:
         values,
         positions=np.array([place for place, _ in places]) if places else None,
         directed=directed,
+        units=given,
     )
 
 
@@ -573,21 +599,22 @@ def headless(first: Sequence[str]) -> str:
 
 
 def _strengths(
-    edges: Sequence[Mapping[str, Any]], place: Callable[[int], str], said: Said
-) -> tuple[tuple[str, Strength] | None, list[Any]]:
-    """Under which name edges have their strengths, and these; all edges have them, or none."""
+    edges: Sequence[Mapping[str, Any]], place: Callable[[int], str], said: Said, of_graph: Mapping[str, Any]
+) -> tuple[tuple[str, Strength] | None, list[Any], dict[str, Sequence[Any]]]:
+    """Under which name edges have their strengths, these, and their units; all edges have them, or none."""
     names = dict.fromkeys(itertools.chain.from_iterable(edges))
+    units = units_of(names, lambda name: [edge.get(name) for edge in edges], of_graph, len(edges))
     called = chosen(names, said)
     if called is None:
         unknown = Unknown(() if said.unweighted else names)
         for edge in edges:
             unknown.look(edge)
-        unknown.check()
-        return None, []
+        unknown.check(units)
+        return None, [], units
     for i, edge in enumerate(edges):
         if called[0] not in edge:
             raise InputError(f"{place(i)} must have `{called[0]}` as others do, but it has none.")
-    return called, [edge[called[0]] for edge in edges]
+    return called, [edge[called[0]] for edge in edges], units
 
 
 def _from_json(text: str, said: Said) -> _Draft:
@@ -631,7 +658,7 @@ def _from_json(text: str, said: Said) -> _Draft:
             if node is None:
                 raise InputError(f"edge {i} names a node that is not among the nodes: {shown(edge[end])}.")
             edges.append(node)
-    called, values = _strengths(links, lambda i: f"edge {i}", said)
+    called, values, units = _strengths(links, lambda i: f"edge {i}", said, content | graph)
     return _Draft(
         list(number),
         np.array(edges, dtype=np.int64).reshape(-1, 2),
@@ -644,6 +671,7 @@ def _from_json(text: str, said: Said) -> _Draft:
         box=_box(graph.get("box")),
         parallel=content.get("multigraph"),
         directed=content.get("directed", False),
+        units=units,
     )
 
 
@@ -705,7 +733,11 @@ def _box(box: Any) -> np.ndarray | None:
 
 
 def _from_graphml(text: str, said: Said) -> _Draft:
-    graph = read_graphml(text, of_graph={"kind", "law"}, of_nodes={"x", "y", "z", "pos"})
+    graph = read_graphml(
+        text,
+        of_graph=lambda name: name in ("kind", "law") or is_unit_name(name),
+        of_nodes={"x", "y", "z", "pos"},
+    )
     number = {node: i for i, node in enumerate(graph.nodes)}
     edges = []
     for edge in graph.edges:
@@ -713,8 +745,11 @@ def _from_graphml(text: str, said: Said) -> _Draft:
             if end not in number:
                 raise InputError(f"line {edge.line} names a node that the file does not have: {shown(end)}.")
             edges.append(number[end])
-    called, values = _strengths(
-        [edge.values for edge in graph.edges], lambda i: f"the edge in line {graph.edges[i].line}", said
+    called, values, units = _strengths(
+        [edge.values for edge in graph.edges],
+        lambda i: f"the edge in line {graph.edges[i].line}",
+        said,
+        graph.values,
     )
     labels = _shown_labels(graph.nodes)
     return _Draft(
@@ -728,6 +763,7 @@ def _from_graphml(text: str, said: Said) -> _Draft:
         positions=_positions(list(graph.nodes.values()), labels),
         parallel=True if _have_ids(graph.edges) else None,
         directed=graph.directed,
+        units=units,
     )
 
 
@@ -762,6 +798,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
     of_edges = [
         name for name, array in others.items() if array.shape == (len(edges),) and array.dtype.kind in "fiu"
     ]
+    units = units_of(others, lambda name: _one_each(others[name], name, len(edges)), {}, len(edges))
     called = chosen(dict.fromkeys((*filter(is_strength, others), *of_edges)), said)
     values = np.ones(0) if called is None else to_numbers(others[called[0]], f"array `{called[0]}`", 1)
     if called is None and not said.unweighted:
@@ -769,7 +806,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
         for name in of_edges:
             for value in np.unique(others[name]).tolist():
                 unknown.look({name: value})
-        unknown.check()
+        unknown.check(units)
     if called is not None and len(values) != len(edges):
         raise InputError(
             f"array `{called[0]}` must have {len(edges)} entries like `edges`, but it has {len(values)}."
@@ -788,7 +825,15 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
         values,
         positions=_placed(positions, count),
         box=_sides(box),
+        units=units,
     )
+
+
+def _one_each(array: np.ndarray, name: str, count: int) -> list[Any]:
+    """Units of all edges, from an array of one unit or as many as edges."""
+    if array.size not in (1, count):
+        raise InputError(f"array {shown(name)} must hold one unit, or {count}, but it has {array.size}.")
+    return np.broadcast_to(array.reshape(-1), (count,)).tolist()
 
 
 def _placed(positions: np.ndarray | None, count: int) -> np.ndarray | None:

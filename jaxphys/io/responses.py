@@ -38,12 +38,13 @@ from jaxphys.io.networks import (
     checked,
     headless,
     is_edge_list,
+    is_of_edges,
     network_from_arrays,
     network_from_matrix,
     network_from_table,
     read_network,
 )
-from jaxphys.io.strengths import Said, is_strength
+from jaxphys.io.strengths import Said
 
 _LONG = ("input", "output", "response")
 _ARRAYS = ("responses", "errors", "driven", "labels")
@@ -145,7 +146,7 @@ def read_measured(
 
 
 def _from_archive(path: Path | str, said: Said) -> NetworkFile | ResponseFile:
-    arrays = read_archive(path, {*_ARRAYS, *NETWORK_ARRAYS}, others=is_strength)
+    arrays = read_archive(path, {*_ARRAYS, *NETWORK_ARRAYS}, others=is_of_edges)
     if "responses" not in arrays:
         return network_from_arrays(
             {name: array for name, array in arrays.items() if name not in ("errors", "driven")}, said

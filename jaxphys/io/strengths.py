@@ -7,7 +7,7 @@ numbers under a name that is not understood asks, and never takes every k for 1 
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -317,6 +317,112 @@ class Said(NamedTuple):
     name: str = "the file"
 
 
+_UNIT_WORDS = {"unit", "units", "uom"}
+
+
+def _unit_stem(name: str) -> str | None:
+    """Of what `resistance_unit` or `units` is the unit, in small letters; None for other names."""
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name[:_LONGEST_NAME])]
+    words = [word for word in words if word not in ("of", "the", *_ADJECTIVES)]
+    if words and words[-1] in _UNIT_WORDS:
+        return "".join(words[:-1])
+    if words and words[0] in _UNIT_WORDS:
+        return "".join(words[1:])
+    joined = re.fullmatch(r"(.+?)units?", plain(name))
+    return joined[1] if joined and joined[1] in _QUANTITY_OF else None
+
+
+def is_unit_name(name: str) -> bool:
+    """Whether values under a name are the units of others: `unit`, `resistance_unit`."""
+    return _unit_stem(name) is not None
+
+
+def units_of(
+    names: Iterable[str],
+    of_edges: Callable[[str], Sequence[Any]],
+    of_graph: Mapping[str, Any],
+    count: int,
+) -> dict[str, Sequence[Any]]:
+    """What a file says of units, by name, for each of its edges; those of other columns are left out."""
+    names = list(names)
+    found = {name: of_edges(name) for name in names if is_unit_name(name)}
+    for name, value in of_graph.items():
+        if not is_unit_name(name):
+            continue
+        each = (
+            {f"{of}_{name}": unit for of, unit in value.items()} if isinstance(value, dict) else {name: value}
+        )
+        found |= {of: [unit] * count for of, unit in each.items() if is_unit_name(of) and of not in found}
+    others = {plain(name) for name in names if not is_strength(name)}
+    return {
+        name: texts
+        for name, texts in found.items()
+        if not (_unit_stem(name) and _unit_stem(name) in others)
+        and any(text not in ("", None) for text in texts)
+    }
+
+
+def in_units(
+    called: tuple[str, Strength], units: Mapping[str, Sequence[Any]], said: Said
+) -> tuple[tuple[str, Strength], list[Strength] | None]:
+    """What strengths are, in the units that a file gives them edge by edge; None where it gives none.
+
+    Raises `InputError` where these are not understood or contradict the name of the strengths.
+    """
+    name, strength = called
+    stated = name if said.values is None else said.values.rpartition("=")[2]
+    names_unit = not isinstance(_bare(stated.strip()), Strength)
+    if names_unit and said.values is not None:
+        return called, None
+    fitting = {each: texts for each, texts in units.items() if _concerns(each, texts, name, strength)}
+    if len(fitting) > 1:
+        given = " and ".join(map(shown, itertools.islice(fitting, 2)))
+        raise InputError(f"it must give the unit of {shown(name)} once, but {given} both do; take one out.")
+    for column, texts in fitting.items():
+        known: dict[Any, Strength] = {}
+        for text in dict.fromkeys(map(_hashable, texts)):
+            found = (
+                _with_unit(strength.quantity, text, text) if isinstance(text, str) and text.strip() else None
+            )
+            if not isinstance(found, Strength):
+                why = _because(found).strip(" ()").removeprefix("whose unit ") or f"{shown(text)} is no unit"
+                raise InputError(
+                    f"{shown(column)} must hold a unit of {shown(name)} for each edge, but {why}; mend it, or "
+                    f"say what the values are, {_told(name, *(_meanings(stated) or ('resistance (kOhm)',)))}."
+                )
+            if names_unit and (found.quantity, found.factor) != strength[:2]:
+                raise InputError(
+                    f"{shown(column)} says {shown(text)}, but {shown(name)} another unit; take one out."
+                )
+            known[text] = found
+        if len({found.quantity for found in known.values()}) > 1:
+            raise InputError(f"{shown(column)} must hold units of one quantity, but it mixes several.")
+        return (name, next(iter(known.values()))), [known[_hashable(text)] for text in texts]
+    return called, None
+
+
+def _hashable(value: Any) -> Any:
+    """A unit as it stands in a file; what is no text can be none."""
+    return value.strip() if isinstance(value, str) else None
+
+
+def _concerns(column: str, texts: Sequence[Any], name: str, strength: Strength) -> bool:
+    """Whether units in a column are those of strengths: by its name, or because nothing else has them."""
+    stem = _unit_stem(column) or ""
+    own = ("", plain(name), strength.quantity, "strength", "strengths", "k")
+    if stem in own or _QUANTITY_OF.get(stem) == strength.quantity:
+        return True
+    return stem not in _QUANTITY_OF and _hinted(texts) is not None
+
+
+def _hinted(texts: Iterable[Any]) -> str | None:
+    """The quantity that units in a file belong to; None where they are not of strengths."""
+    for text in dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip()):
+        unit = _parsed(text.strip()[:_LONGEST_NAME])
+        return next((each for each, known in _DIMENSIONS.items() if unit and unit[1] in known), None)
+    return None
+
+
 def chosen(names: Iterable[str], said: Said) -> tuple[str, Strength] | None:
     """The name under which edges have their strengths, and what they are; None where no name is understood.
 
@@ -337,7 +443,7 @@ def chosen(names: Iterable[str], said: Said) -> tuple[str, Strength] | None:
         first = next(iter(firm))
         raise InputError(
             f"it must give one strength of its edges, but it gives {given}; take one out, or say which to "
-            f"take: {_told(first, firm[first].quantity)}."
+            f"take: {_told(first, *(_meanings(first) or (firm[first].quantity,)))}."
         )
     return next(iter(firm.items()), None)
 
@@ -369,27 +475,65 @@ def _as_said(names: list[str], values: str) -> tuple[str, Strength]:
     return wanted, strength
 
 
-def _told(name: str, quantity: str) -> str:
+def _told(name: str, *meanings: str) -> str:
     """How a caller says what values are."""
-    meaning = "conductance" if quantity in ("k", "weight") else quantity
-    return f"--values={shown(f'{name}={meaning}')} (in Python and configs `values`)"
+    known = {"k": "conductance", "weight": "conductance"}
+    said = " or ".join(f"--values={f'{name[:_LONGEST_NAME]}={known.get(each, each)}'!r}" for each in meanings)
+    return f"{said} (in Python and configs `values`)"
+
+
+def _meanings(name: str) -> tuple[str, ...]:
+    """What the name of values suggests that they are, with the unit in it: what a caller may want to say."""
+    if not name or len(name) > _LONGEST_NAME or name[0] in "-−/*+":
+        return ()
+    bracket = re.fullmatch(r"[^()\[\]{}]*[(\[{](.*)[)\]}]", name.strip())
+    tails = [bracket[1]] if bracket else []
+    tails += [name[cut.end() :] for cut in re.finditer(r"[\s_/:,-]+|(?<=[a-zΩ])(?=[A-ZΩ])", name)]
+    for text in (*tails, name):
+        text = text.strip().replace("_", " ")
+        found = _of_unit(text, text)
+        if isinstance(found, Strength):
+            return (f"{found.quantity} ({text})",)
+        if found is not None:
+            # Mega or milli: the caller alone knows.
+            return tuple(f"{_hinted([text])} ({prefix}{text[1:].capitalize()})" for prefix in "mM")
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    stems = {
+        "resist": "resistance",
+        "conduct": "conductance",
+        "admittance": "conductance",
+        "stiff": "stiffness",
+    }
+    if plain(name).endswith(("ivity", "ivities")):
+        return ()
+    if words & {"r", "impedance", "ohmic"}:
+        return ("resistance",)
+    return tuple(is_a for stem, is_a in stems.items() if any(word.startswith(stem) for word in words))[:1]
 
 
 # What tables have beside strengths: which edge, of what sort, and how it is drawn; never how strong.
 _STRUCTURE = {
-    *("", "id", "ids", "edgeid", "linkid", "key", "index", "idx", "number", "no", "nr", "row", "line"),
+    *("id", "ids", "edgeid", "linkid", "key", "index", "idx", "number", "no", "nr", "row", "line"),
     *("label", "labels", "name", "names", "type", "class", "kind", "group", "layer", "color", "colour"),
     *("comment", "remark", "note", "description", "url", "directed", "timeset", "interval", "edge", "link"),
-    *("segment", "segname", "source", "target", "unnamed0"),
+    *("segment", "segname", "source", "target"),
 }
 
 
 class Unknown:
-    """Values of edges whose names are not understood; looks for those that hold numbers."""
+    """Values of edges whose names are not understood; looks for those that hold numbers.
 
-    def __init__(self, names: Iterable[str]) -> None:
+    `counter` is a column that may count lines: one without a name, before all others.
+    """
+
+    def __init__(self, names: Iterable[str], counter: str | None = None) -> None:
         # Name → whether a number other than 1 was seen; a column of ones says what no column says.
-        self._numeric = {name: False for name in names if plain(name) not in _STRUCTURE}
+        self._numeric = {
+            name: False for name in names if plain(name) not in _STRUCTURE and not is_unit_name(name)
+        }
+        self._ones: set[str] = set()
+        self._inside: set[str] = set()
+        self._counter, self._last = counter, -1.0
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._numeric)
@@ -404,25 +548,52 @@ class Unknown:
             if value is None or value == "":
                 continue
             numbers = [number for each in _flat(value) if not math.isnan(number := to_number(each))]
+            if name == self._counter and numbers and numbers[0].is_integer() and numbers[0] > self._last:
+                self._last = numbers[0]
+                continue
+            if numbers and isinstance(value, dict | list):
+                self._inside.add(name)
             if any(number != 1 for number in numbers):
                 self._numeric[name] = True
-            elif not numbers and read_name(name) is None:
+            elif numbers:
+                self._ones.add(name)
+            elif read_name(name) is None:
                 del self._numeric[name]
 
-    def check(self) -> None:
-        """Raise `InputError` where numbers were found: they may be the strengths."""
+    def check(self, units: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """Raise `InputError` where numbers were found: they may be the strengths.
+
+        Ones may be too, where something else in the file has units of strengths.
+        """
+        texts = itertools.chain.from_iterable((units or {}).values())
+        hint = _hinted(texts)
         found = [
-            name for name, numeric in self._numeric.items() if numeric or isinstance(read_name(name), str)
+            name
+            for name, numeric in self._numeric.items()
+            if numeric or isinstance(read_name(name), str) or (hint is not None and name in self._ones)
         ]
         if not found:
             return
         named = [f"{shown(name)}{_because(read_name(name))}" for name in found[:3]]
         listed = ", ".join(named) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         raise InputError(
-            f"its edges have numbers that are no strengths by their names: {listed}; rename the right one to "
-            f"conductance, resistance or stiffness, or say what it is, {_told(found[0], 'conductance')}, or "
-            "that every k is 1, --unweighted (in Python and configs `unweighted`)."
+            f"its edges have numbers that are no strengths by their names: {listed}; {self._cure(found, hint)}, "
+            "or that every k is 1, --unweighted (in Python and configs `unweighted`)."
         )
+
+    def _cure(self, found: list[str], hint: str | None) -> str:
+        """What to do about names that are not understood, without a guess that the name does not suggest."""
+        reachable = [name for name in found if name not in self._inside and name.strip()]
+        if not reachable:
+            what = "take the numbers out of what holds them" if found[0].strip() else "name the column"
+            return f"{what}, as conductance, resistance or stiffness of each edge, or say"
+        # One that suggests a meaning before one that does not.
+        name = next((each for each in reachable if _meanings(each)), reachable[0])
+        rename = "rename the right one to conductance, resistance or stiffness, or say what it is"
+        meanings = _meanings(name) or ((hint,) if hint else ())
+        if meanings:
+            return f"{rename}, {_told(name, *meanings)}"
+        return f"{rename}, {_told(name, 'MEANING')} with one of these three as MEANING"
 
 
 def _flat(value: Any) -> Iterable[Any]:
