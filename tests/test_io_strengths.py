@@ -733,3 +733,50 @@ def test_columns_without_a_name_may_be_strengths(tmp_path):
     path.write_text(",source,target\n0.5,a,b\n2,b,c\n")
     with pytest.raises(jp.InputError, match="name the column"):
         read_network(path)
+
+
+def other_squares():
+    """Squares that are no responses, of sparse networks and with noise; name → matrix."""
+    generator = np.random.default_rng(1)
+    lattice = jp.square_lattice((4, 4))
+    laplacian = np.array(jp.FlowNetwork(lattice, k=generator.uniform(0.5, 2, lattice.num_edges)).hessian())
+    lattice = jp.triangular_lattice((4, 4))
+    hessian = np.array(jp.SpringNetwork(lattice, k=generator.uniform(0.5, 2, lattice.num_edges)).hessian())
+    ahead = np.triu(-laplacian, 1)
+    squares = {
+        "laplacian": laplacian,
+        "grounded": laplacian[1:, 1:],
+        "directed": np.diag(ahead.sum(axis=1)) - ahead,
+        "signless": np.abs(laplacian),
+        "hessian": hessian,
+        "pinned": hessian[2:, 2:],
+        "by axis": hessian.reshape(16, 2, 16, 2).transpose(1, 0, 3, 2).reshape(32, 32),
+        "adjacency": np.diag(laplacian.diagonal()) - laplacian,
+    }
+    noisy = {
+        f"noisy {name}": square + 1e-3 * generator.standard_normal(square.shape)
+        for name, square in squares.items()
+    }
+    return squares | noisy
+
+
+def test_squares_of_networks_are_told_from_responses(tmp_path):
+    """By file and in Python alike, and each can be said to be responses all the same."""
+    for name, square in other_squares().items():
+        np.save(tmp_path / "square.npy", square)
+        with pytest.raises(jp.InputError, match="should hold responses, but"):
+            read_measured(tmp_path / "square.npy")
+        with pytest.raises(jp.InputError, match=r"`responses` must hold responses.*matrix='responses'"):
+            jp.inspect_responses(square)
+        if name == "noisy hessian":
+            assert jp.inspect_responses(square, matrix="responses", num_null=19).verdict
+    with pytest.raises(jp.InputError, match="`matrix` must be responses"):
+        jp.inspect_responses(square, matrix="laplacian")
+
+
+def test_a_pair_that_moves_against_each_other_is_no_laplacian():
+    noise = 0.01 * np.random.default_rng(0).standard_normal((12, 12))
+    soft = np.zeros(12)
+    soft[[2, 7]] = 1, -1
+    found = jp.inspect_responses(np.eye(12) + 5 * np.outer(soft, soft) + noise + noise.T, num_null=59)
+    assert found.verdict == "trained"

@@ -10,6 +10,7 @@ from jaxphys.inspection import nulls
 from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
 from jaxphys.inspection.fitting import fit_conductances
 from jaxphys.inspection.reconstruction import NOTHING, Reconstruction, bonds, reconstruct
+from jaxphys.inspection.squares import strange_responses
 from jaxphys.inspection.verdicts import check, evidence, inspect_network, measured, pools_of
 from jaxphys.networks.physics import FlowNetwork, NodeNetwork
 from jaxphys.networks.topology import Topology, from_edges
@@ -25,6 +26,7 @@ def inspect_responses(
     driven: Int[np.ndarray, " m"] | None = None,
     labels: tuple[str, ...] | None = None,
     topology: Topology | None = None,
+    matrix: str | None = None,
     num_null: int = 200,
     significance: float = 0.05,
     seed: int = 0,
@@ -49,10 +51,12 @@ def inspect_responses(
     - `errors`: `(n, m)` standard deviations of the readings; if left out they are read off the asymmetry.
     - `driven`: `(m,)` which rows are the driven nodes; all, in order, if left out. Other rows are not used.
     - `topology`: the graph of a flow network, where it is known; its nodes are the rows, all of them driven.
+    - `matrix`: `"responses"` says that a square which looks like something else, such as an adjacency matrix
+      or a Hessian, is one of responses all the same.
     - the others as in `inspect_network`.
 
-    Raises `InputError` on shapes that do not fit, readings that are not finite, fewer than 4 driven nodes, or
-    readings that do not rise above their errors.
+    Raises `InputError` on shapes that do not fit, readings that are not finite, fewer than 4 driven nodes,
+    readings that do not rise above their errors, or a square that looks like something else.
 
     >>> import numpy as np, jaxphys as jp
     >>> soft = np.zeros(12)
@@ -63,6 +67,9 @@ def inspect_responses(
     ('trained', [2, 7])
     """
     responses = to_array("responses", responses, float)
+    require(matrix in (None, "responses"), "matrix", "be responses or left out", f"it is {matrix!r}")
+    if matrix is None:
+        _check_square(np.asarray(responses), driven)
     if topology is not None:
         return _on_graph(topology, responses, errors, driven, labels, num_null, significance, seed, progress)
     square, spread, names = _square(responses, errors, driven, labels)
@@ -85,11 +92,11 @@ def inspect_responses(
             seen = f"The readings resolve a flow network of {len(k)} edges."
             fields = result.fields.assign_attrs(**facts)
             return dataclasses.replace(result, reasons=(*result.reasons, seen), fields=fields)
-    matrix = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
-    check(matrix, names, num_null, significance, seed)
+    network_of_all = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
+    check(network_of_all, names, num_null, significance, seed)
     hidden = _hides_a_graph(found)
     generator = np.random.default_rng(seed)
-    pools, p_value = _evidence(matrix, found, num_null, generator, progress)
+    pools, p_value = _evidence(network_of_all, found, num_null, generator, progress)
     crowd = 0
     if p_value <= significance and not hidden:
         crowd = _standing_out(found, num_null, significance, generator)
@@ -97,7 +104,23 @@ def inspect_responses(
     facts |= {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": found.free}
     if verdict == "unusual" or hidden:
         p_value = 1.0
-    return assembled(matrix, found.free, None, pools, names, verdict, p_value, reasons, facts)
+    return assembled(network_of_all, found.free, None, pools, names, verdict, p_value, reasons, facts)
+
+
+def _check_square(responses: np.ndarray, driven: np.ndarray | None) -> None:
+    """Refuse a square that looks like a matrix of something else."""
+    rows = responses.shape[0] if responses.ndim == 2 else 0
+    in_order = driven is None or np.array_equal(driven, np.arange(rows))
+    if not rows or responses.shape != (rows, rows) or not in_order or not np.isfinite(responses).all():
+        return
+    strange = strange_responses(responses)
+    require(
+        strange is None,
+        "responses",
+        "hold responses (the network of another matrix goes to `inspect_network`; "
+        "`matrix='responses'` says that these are meant)",
+        f"{strange}",
+    )
 
 
 def _on_graph(

@@ -277,8 +277,8 @@ class _Draft:
 
     `places` says where in the file edge i stands; `called` is under which name the file gives the strengths
     of its edges and what these are, None where it gives none. `parallel` is whether the file says that edges
-    stand side by side, None where it does not say; `directed` whether it gives edges a direction. `units` are those
-    that stand beside the values, by name and edge by edge.
+    stand side by side, None where it does not say; `directed` whether it gives edges a direction. `units` are
+    those that stand beside the values, by name and edge by edge.
     """
 
     labels: Sequence[str]

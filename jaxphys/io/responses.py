@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxphys._checks import InputError
+from jaxphys.inspection.squares import strange_responses
 from jaxphys.io import matrices
 from jaxphys.io.files import (
     MOST_EDGES,
@@ -161,7 +162,7 @@ def _from_any_square(found: ResponseFile, said: Said) -> NetworkFile | ResponseF
     rows, columns = found.responses.shape
     is_square = found.driven.tolist() == list(range(rows))
     if said.matrix in (None, "responses"):
-        strange = matrices.strange_responses(found.responses) if is_square and said.matrix is None else None
+        strange = strange_responses(found.responses) if is_square and said.matrix is None else None
         if strange is not None:
             raise InputError(f"it should hold responses, but {strange}; {ask_meaning()}")
         return _as_responses(found, said)

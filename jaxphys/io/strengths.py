@@ -381,14 +381,13 @@ def in_units(
     for column, texts in fitting.items():
         known: dict[Any, Strength] = {}
         for text in dict.fromkeys(map(_hashable, texts)):
-            found = (
-                _with_unit(strength.quantity, text, text) if isinstance(text, str) and text.strip() else None
-            )
+            found = _with_unit(strength.quantity, text, text) if text else None
             if not isinstance(found, Strength):
-                why = _because(found).strip(" ()").removeprefix("whose unit ") or f"{shown(text)} is no unit"
+                why = f"{found}".removeprefix("whose unit ") if found else f"{shown(text)} is no unit"
+                quantity = strength.quantity if strength.quantity in _DIMENSIONS else "conductance"
                 raise InputError(
-                    f"{shown(column)} must hold a unit of {shown(name)} for each edge, but {why}; mend it, or "
-                    f"say what the values are, {_told(name, *(_meanings(stated) or ('resistance (kOhm)',)))}."
+                    f"{shown(column)} must hold a unit of {shown(name)} for each edge, but {why}; mend it, "
+                    f"or say what the values are, {_told(name, f'{quantity} (UNIT)')}."
                 )
             if names_unit and (found.quantity, found.factor) != strength[:2]:
                 raise InputError(
@@ -577,8 +576,9 @@ class Unknown:
         named = [f"{shown(name)}{_because(read_name(name))}" for name in found[:3]]
         listed = ", ".join(named) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
         raise InputError(
-            f"its edges have numbers that are no strengths by their names: {listed}; {self._cure(found, hint)}, "
-            "or that every k is 1, --unweighted (in Python and configs `unweighted`)."
+            f"its edges have numbers that are no strengths by their names: {listed}; "
+            f"{self._cure(found, hint)}, or that every k is 1, --unweighted (in Python and configs "
+            "`unweighted`)."
         )
 
     def _cure(self, found: list[str], hint: str | None) -> str:

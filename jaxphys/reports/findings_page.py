@@ -92,8 +92,14 @@ def inspect_file(
         )
         if isinstance(found, NetworkFile):
             return inspect_network(found.network, labels=found.labels, **options)
+        # What the file holds was asked when it was read.
         return inspect_responses(
-            found.responses, errors=found.errors, driven=found.driven, labels=found.labels, **options
+            found.responses,
+            errors=found.errors,
+            driven=found.driven,
+            labels=found.labels,
+            matrix="responses",
+            **options,
         )
 
 
