@@ -288,7 +288,13 @@ def test_gephi_tables(tmp_path):
         assert read_network(path).network.k.tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("ends", ["from,to", "Source,Target", "node1,node2", "StartNode,EndNode", "u,v"])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        *("from,to", "Source,Target", "node1,node2", "StartNode,EndNode", "u,v", "i,j", "Node A,Node B"),
+        *("source_id,target_id", "from_node,to_node", "a,b", "parent,child", "src,dst"),
+    ],
+)
 def test_ends_by_other_names(ends, tmp_path):
     path = tmp_path / "edges.csv"
     path.write_text(f"{ends},R\nb,a,2\na,c,4\n")
@@ -780,3 +786,69 @@ def test_a_pair_that_moves_against_each_other_is_no_laplacian():
     soft[[2, 7]] = 1, -1
     found = jp.inspect_responses(np.eye(12) + 5 * np.outer(soft, soft) + noise + noise.T, num_null=59)
     assert found.verdict == "trained"
+
+
+def test_driven_nodes_are_no_ends_of_edges(tmp_path):
+    path = tmp_path / "responses.csv"
+    path.write_text("node,a,b\na,0.75,0.25\nb,0.25,0.75\n")
+    assert read_measured(path).driven.tolist() == [0, 1]
+
+
+def test_comments_before_a_table(tmp_path):
+    path = tmp_path / "edges.csv"
+    for before in ("# measured, by us, 2024\n", "#\n\n# by; us\n", "  # x\r\n"):
+        path.write_text(before + "source,target,R\na,b,2\nb,c,4\n", newline="")
+        assert read_network(path).network.k.tolist() == [0.5, 0.25]
+        path.write_text(before + "source,target,R\na,b,2\nb,c,x\n", newline="")
+        with pytest.raises(jp.InputError, match=f"line {before.count(chr(10)) + 3}"):
+            read_network(path)
+    for header in ("# source,target,R", "#id,source,target,R"):
+        count = header.count(",") - 2
+        rows = [[0, 0, 1, 2], [1, 1, 2, 4]]
+        text = "\n".join(",".join(map(str, row[1 - count :])) for row in rows)
+        path.write_text(f"# by us\n{header}\n{text}\n")
+        assert read_network(path).network.k.tolist() == [0.5, 0.25]
+    path.write_text("# G of three nodes\n1.5,0.5\n0.5,1\n")
+    assert read_measured(path).responses.tolist() == [[1.5, 0.5], [0.5, 1.0]]
+    path.write_text("# nothing\n")
+    with pytest.raises(jp.InputError, match="holds no lines"):
+        read_network(path)
+
+
+def test_ends_as_columns_of_an_array(tmp_path):
+    path = tmp_path / "net.npz"
+    ends = np.array([[0, 1, 2], [1, 2, 0]])
+    np.savez(path, edge_index=ends, R=np.array(VALUES))
+    assert strengths(path) == [1 / 2, 1 / 4, 2.0]
+    np.savez(path, edge_index=ends[:, [0, 1]], R=np.array(VALUES[:2]))
+    assert np.asarray(read_network(path).network.topology.edges).tolist() == [[0, 1], [1, 2]]
+    for arrays, saying in (
+        ({"edges": ends}, "2 columns, but it has 3; with an edge in each column it is called `edge_index`"),
+        ({"edges": ends.T, "edge_index": ends}, "holds both"),
+        ({"edge_index": ends.T}, "2 rows, but it has 3"),
+        ({"edge_index": ends, "matrix": np.eye(3)}, "holds both"),
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(jp.InputError, match=saying):
+            read_network(path)
+
+
+def test_integers_written_as_floats_number_nodes(tmp_path):
+    path = tmp_path / "net.npz"
+    ends = np.array([[0.0, 1.0], [1.0, 2.0]])
+    np.savez(path, edges=ends, labels=np.array([10.0, 11.0, 12.0]), k=np.ones(2))
+    network, labels = read_network(path)
+    assert labels == ("10", "11", "12")
+    assert np.asarray(network.topology.edges).tolist() == [[0, 1], [1, 2]]
+    for bad in (0.5, np.nan, 1e300):
+        np.savez(path, edges=np.array([[0, 1.0], [1, bad]]), k=np.ones(2))
+        with pytest.raises(jp.InputError, match="`edges` must hold integers"):
+            read_network(path)
+    nodes = [{"id": 1.0}, {"id": 2}, {"id": "c"}]
+    links = [{"source": 1, "target": 2.0, "k": 3}, {"source": 2, "target": "c", "k": 4}]
+    (tmp_path / "net.json").write_text(json.dumps({"nodes": nodes, "links": links}))
+    network, labels = read_network(tmp_path / "net.json")
+    assert (labels, network.k.tolist()) == (("1", "2", "c"), [3.0, 4.0])
+    (tmp_path / "net.json").write_text(json.dumps({"nodes": [{"id": 1.5}], "links": []}))
+    with pytest.raises(jp.InputError, match="must be text or an integer"):
+        read_network(tmp_path / "net.json")

@@ -42,6 +42,8 @@ LONGEST_LABEL = 200
 _LONGEST_LINE = 2**20
 _HELD_BY_FILES = "network|topology|edges|positions|box|k|matrix|responses|errors|driven|labels"
 _MOST_ARRAYS = 64
+# Up to which integers are exact in double precision.
+_MOST_EXACT = 2**53
 # Linear in the length of what it is tried on, unlike patterns in which digits can be split in two ways.
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
 # As C's %a and Python's float.hex write them: exact.
@@ -315,10 +317,12 @@ def no_number(value: Any, where: str, must: str = "a finite number") -> InputErr
 def to_label(value: Any, where: str) -> str:
     """The name of a node from a file: text or an integer, of at most `LONGEST_LABEL` printable characters.
 
-    Tuples, which name the nodes of lattices in networkx and are lists in JSON, become what Python prints.
+    Integers may be written as 1.0, as tables with gaps do. Tuples, which name the nodes of lattices in networkx and are lists in JSON, become what Python prints.
     """
     if isinstance(value, list) and 0 < len(value) < LONGEST_LABEL and all(map(_is_plain, value)):
         value = str(tuple(value))
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_EXACT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise InputError(f"{where} must be text or an integer, but it is {shown(value)}.")
     label = str(value).strip()
@@ -376,8 +380,10 @@ class Table(NamedTuple):
 def read_table(text: str) -> Table:
     """Cells of text separated by tabs, semicolons or commas, whichever of these the first line has.
 
-    Empty lines are left out; every other row must have as many cells as the first. Raises `InputError`.
+    Empty lines are left out, and comments before the first row, which begin with `#`; every other row must
+    have as many cells as the first. Raises `InputError`.
     """
+    text = _without_comments(text)
     first_line = next((line for line in io.StringIO(text) if line.strip()), "")
     delimiter = next((mark for mark in "\t;" if mark in first_line), ",")
     rows = _rows(text, delimiter)
@@ -385,6 +391,33 @@ def read_table(text: str) -> Table:
     if first is None:
         raise InputError("it holds no lines.")
     return Table(first[1], rows)
+
+
+def _without_comments(text: str) -> str:
+    """The same lines without what is said before the table, numbered as before.
+
+    The last of these holds the names of columns where numbers follow that are as many, as NumPy writes them.
+    """
+    before: list[str] = []
+    place = 0
+    for line in io.StringIO(text, newline=""):
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+        before.append(line)
+        place += len(line)
+    else:
+        line = ""
+    comments = [i for i, each in enumerate(before) if each.strip()]
+    if not comments:
+        return text
+    mark = next((mark for mark in "\t;" if mark in line), ",")
+    cells, names = line.split(mark), before[comments[-1]].lstrip().removeprefix("#").strip()
+    named = mark in line and len(names.split(mark)) == len(cells)
+    named &= any(not math.isnan(to_number(cell)) for cell in cells)
+    kept = ["\n"] * len(before)
+    if named:
+        kept[comments[-1]] = names + "\n"
+    return "".join(kept) + text[place:]
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -507,6 +540,9 @@ def to_numbers(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
 
 def to_indices(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
     """An array of numbers of nodes, counted from 0, with so many axes; raises `InputError`."""
+    is_whole = array.dtype.kind == "f" and bool((np.abs(array) < _MOST_EXACT).all())
+    if is_whole and bool((array == np.round(array)).all()):
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu" or array.ndim != dimensions:
         raise InputError(
             f"{what} must hold integers along {dimensions} axes, "
@@ -521,7 +557,7 @@ def to_labels(array: np.ndarray | None, count: int, what: str = "array `labels`"
     """Names of nodes from an array of text or integers; their numbers where there is none."""
     if array is None:
         return tuple(str(i) for i in range(count))
-    if array.dtype.kind not in "Uiu" or array.shape != (count,):
+    if array.dtype.kind not in "Uiuf" or array.shape != (count,):
         raise InputError(f"{what} must hold {count} names, one for every node.")
     try:
         names = array.tolist()

@@ -61,10 +61,16 @@ KINDS: dict[type, Kind] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNet
 # How tables call the two ends of an edge.
 _ENDS = (
     *(("source", "target"), ("from", "to"), ("start", "end"), ("startnode", "endnode"), ("node1", "node2")),
-    *(("tail", "head"), ("u", "v")),
+    *(("tail", "head"), ("u", "v"), ("sourceid", "targetid"), ("fromnode", "tonode"), ("fromid", "toid")),
+    *(("sourcenode", "targetnode"), ("nodefrom", "nodeto"), ("startid", "endid"), ("nodea", "nodeb")),
+    *(("nodei", "nodej"), ("node0", "node1"), ("src", "dst"), ("src", "tgt"), ("vertex1", "vertex2")),
+    *(("v1", "v2"), ("n1", "n2"), ("id1", "id2"), ("parent", "child"), ("inlet", "outlet")),
+    *(("upstream", "downstream"), ("i", "j"), ("a", "b")),
 )
+# Beside a first column of nodes these are nodes, too: those that are driven.
+_MAY_BE_NODES = {"a", "b", "i", "j", "u", "v", "n1", "n2", "v1", "v2", "inlet", "outlet"}
 # What an archive of a network holds beside its strengths.
-NETWORK_ARRAYS = ("edges", "positions", "box", "labels", "matrix")
+NETWORK_ARRAYS = ("edges", "edge_index", "positions", "box", "labels", "matrix")
 
 
 def is_of_edges(name: str) -> bool:
@@ -214,7 +220,7 @@ def network_from_arrays(arrays: dict[str, np.ndarray], said: Said) -> NetworkFil
     """The network in the arrays of an archive; raises `InputError` without the name of the file."""
     if "matrix" not in arrays:
         return _network(_from_arrays(arrays, said), said)
-    if "edges" in arrays:
+    if {"edges", "edge_index"} & set(arrays):
         raise InputError("it must hold `edges` or `matrix`, but it holds both.")
     matrix = to_numbers(arrays["matrix"], "array `matrix`", 2)
     _check_matrix_size(len(matrix))
@@ -502,8 +508,9 @@ def _node_network(matrix: np.ndarray, labels: Sequence[str]) -> NodeNetwork:
 def _ends(header: Sequence[str]) -> tuple[int, int] | None:
     """The columns of the two ends of edges."""
     letters = [plain(name) for name in header]
+    of_responses = letters[0] in ("", "node", "output")
     for ends in _ENDS:
-        if set(ends) <= set(letters):
+        if set(ends) <= set(letters) and not (of_responses and set(ends) <= _MAY_BE_NODES):
             return letters.index(ends[0]), letters.index(ends[1])
     return None
 
@@ -784,11 +791,7 @@ def _shown_labels(nodes: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
-    if "edges" not in arrays:
-        raise InputError("it must hold `edges` or `matrix` of a network, but it holds neither.")
-    edges = to_indices(arrays["edges"], "array `edges`", 2)
-    if edges.shape[1] != 2:
-        raise InputError(f"array `edges` must have 2 columns, but it has {edges.shape[1]}.")
+    edges = _ends_in_arrays(arrays)
     # Numbers, one for each edge, or what is called a strength.
     others = {
         name: array.reshape(-1) if array.shape == (len(edges), 1) else array
@@ -827,6 +830,24 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
         box=_sides(box),
         units=units,
     )
+
+
+def _ends_in_arrays(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Both ends of each edge: rows of `edges`, or columns of `edge_index` as libraries of graph learning do."""
+    if "edges" in arrays and "edge_index" in arrays:
+        raise InputError("it must hold `edges` or `edge_index`, but it holds both.")
+    if "edge_index" in arrays:
+        ends = to_indices(arrays["edge_index"], "array `edge_index`", 2)
+        if ends.shape[0] != 2:
+            raise InputError(f"array `edge_index` must have 2 rows, but it has {ends.shape[0]}.")
+        return ends.T
+    if "edges" not in arrays:
+        raise InputError("it must hold `edges` or `matrix` of a network, but it holds neither.")
+    edges = to_indices(arrays["edges"], "array `edges`", 2)
+    if edges.shape[1] != 2:
+        cure = "; with an edge in each column it is called `edge_index`" if edges.shape[0] == 2 else ""
+        raise InputError(f"array `edges` must have 2 columns, but it has {edges.shape[1]}{cure}.")
+    return edges
 
 
 def _one_each(array: np.ndarray, name: str, count: int) -> list[Any]:

@@ -152,7 +152,7 @@ def _from_archive(path: Path | str, said: Said) -> NetworkFile | ResponseFile:
         return network_from_arrays(
             {name: array for name, array in arrays.items() if name not in ("errors", "driven")}, said
         )
-    if {"edges", "matrix"} & set(arrays):
+    if {"edges", "edge_index", "matrix"} & set(arrays):
         raise InputError("it must hold a network or responses, but it holds both.")
     return _as_responses(_from_arrays(arrays), said)
 
