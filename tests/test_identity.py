@@ -1,8 +1,12 @@
 """Fingerprints: equal for what does the same, in any process; different for what does not."""
 
 import functools
+import math
+import operator
+import os
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -112,3 +116,166 @@ def test_another_process_finds_the_same():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     chain = optax.chain(optax.adam(optax.cosine_decay_schedule(0.1, 9)), jp.bounds(0.1))
     assert found.stdout.split()[-1] == fingerprint(chain)
+
+
+def classes(**members):
+    """The schedule that such a class makes."""
+    return type("S", (), {"__module__": __name__, **members})()
+
+
+def with_slots(value):
+    class Slotted:
+        __slots__ = ("value",)
+
+    made = Slotted()
+    made.value = value
+    return made
+
+
+def decorated(function, factor):
+    @functools.wraps(function)
+    def scaled_of_it(*arguments):
+        return factor * function(*arguments)
+
+    return scaled_of_it
+
+
+class Rate(float):
+    pass
+
+
+class FasterRate(float):
+    def __call__(self, step):
+        return 2 * self
+
+
+# Pairs that differ in one thing.
+UNLIKE = {
+    "class attribute": [lambda rate=rate: classes(rate=rate) for rate in (0.02, 5.0)],
+    "static method": [
+        lambda: classes(f=staticmethod(lambda s: 0.02)),
+        lambda: classes(f=staticmethod(lambda s: 5.0)),
+    ],
+    "class method": [
+        lambda: classes(f=classmethod(lambda c, s: 0.02)),
+        lambda: classes(f=classmethod(lambda c, s: 5.0)),
+    ],
+    "kind of method": [
+        lambda: classes(f=staticmethod(by_global)),
+        lambda: classes(f=classmethod(by_global)),
+    ],
+    "property": [
+        lambda: classes(f=property(lambda self: 0.02)),
+        lambda: classes(f=property(lambda self: 5.0)),
+    ],
+    "cached property": [
+        lambda: classes(f=functools.cached_property(lambda self: 0.02)),
+        lambda: classes(f=functools.cached_property(lambda self: 5.0)),
+    ],
+    "array of a class": [lambda rate=rate: classes(rate=np.array([rate])) for rate in (0.02, 5.0)],
+    "slot": [lambda: with_slots(0.02), lambda: with_slots(5.0)],
+    "attrgetter": [lambda: operator.attrgetter("k"), lambda: operator.attrgetter("names")],
+    "itemgetter": [lambda: operator.itemgetter(0), lambda: operator.itemgetter(1)],
+    "methodcaller": [lambda: operator.methodcaller("sum"), lambda: operator.methodcaller("max")],
+    "its argument": [
+        lambda: operator.methodcaller("sum", axis=0),
+        lambda: operator.methodcaller("sum", axis=1),
+    ],
+    "slice": [lambda: slice(0, 3), lambda: slice(0, 3, 2)],
+    "range": [lambda: range(3), lambda: range(4)],
+    "built-in function": [lambda: math.sin, lambda: math.cos],
+    "ufunc": [lambda: np.sin, lambda: np.cos],
+    "decorator": [lambda: decorated(by_global, 2.0), lambda: decorated(by_global, 3.0)],
+    "argument of grad": [lambda: jax.grad(by_global, 0), lambda: jax.grad(by_global, 1)],
+    "class of a number": [lambda: Rate(0.1), lambda: FasterRate(0.1)],
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_one_thing_that_differs_tells(name):
+    (first, again), (other, _) = ((fingerprint(make()), fingerprint(make())) for make in UNLIKE[name])
+    assert first == again
+    assert first != other
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """A user's module of settings, with a module within."""
+    module, inner = types.ModuleType("my_settings"), types.ModuleType("my_settings.inner")
+    module.RATE, module.UNUSED, module.inner, inner.RATE = 0.02, 1.0, inner, 0.1
+    monkeypatch.setitem(sys.modules, "my_settings", module)
+    monkeypatch.setitem(by_global.__globals__, "my_settings", module)
+    return module
+
+
+def imports_itself(step):
+    from my_settings import RATE
+
+    return RATE
+
+
+def nested(step):
+    return [my_settings.RATE for _ in (lambda: my_settings.RATE,)]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda step: my_settings.RATE,
+        lambda step: getattr(my_settings, "RATE"),  # noqa: B009
+        lambda step: (lambda: my_settings.RATE)(),
+        imports_itself,
+        nested,
+    ],
+)
+def test_what_a_function_uses_of_a_users_module_counts(settings, function):
+    before = fingerprint(function)
+    settings.UNUSED = 2.0
+    assert fingerprint(function) == before
+    settings.RATE = 5.0
+    assert fingerprint(function) != before
+
+
+def test_a_module_in_a_closure_or_within_another_counts(settings):
+    def make():
+        own = settings
+        return lambda step: own.inner.RATE
+
+    before = fingerprint(make())
+    assert fingerprint(make()) == before
+    settings.inner.RATE = 5.0
+    assert fingerprint(make()) != before
+
+
+def test_globals_of_functions_within_functions_count(monkeypatch):
+    def outer(step):
+        return (lambda: FACTOR)()
+
+    before = fingerprint(outer)
+    monkeypatch.setitem(outer.__globals__, "FACTOR", 3.0)
+    assert fingerprint(outer) != before
+
+
+def test_own_classes_are_the_same_in_another_process(tmp_path):
+    (tmp_path / "own_rules.py").write_text(
+        "import enum, functools, operator, equinox as eqx, jaxphys as jp\n"
+        "class Kind(enum.Enum):\n    slow = 1\n    fast = 2\n"
+        "class Own(jp.ExactGradient):\n    scale: float = 1.0\n    names = frozenset('abcdef')\n"
+        "    kind = Kind.fast\n"
+        "    @property\n    def twice(self):\n        return 2 * self.scale\n"
+        "    @functools.cached_property\n    def thrice(self):\n        return 3 * self.scale\n"
+        "MADE = [Own(), Kind.slow, operator.itemgetter(1, 2), Own.estimate, eqx.filter_jit(Own.estimate)]\n"
+    )
+    code = "import own_rules, jaxphys.training.identity as i; print(i.fingerprint(own_rules.MADE))"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**environment, "PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in (1, 2)
+    }
+    assert len(found) == 1

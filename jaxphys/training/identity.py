@@ -4,10 +4,12 @@ An optimizer is a pair of closures. Two of them do the same if they are made of 
 same numbers in their cells; so functions are told by their names, code and cells, all the way down.
 """
 
+import copyreg
 import functools
 import hashlib
+import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -16,9 +18,10 @@ import jax
 import numpy as np
 
 # Their functions are told by name: the code of an installed package changes with its version alone.
-_PACKAGES = frozenset(
-    ("jaxphys", "jax", "jaxlib", "optax", "equinox", "diffrax", "numpy", "scipy", "functools", "builtins")
-)
+_PACKAGES = frozenset(("jaxphys", "jax", "jaxlib", "optax", "equinox", "diffrax", "numpy", "scipy"))
+_PACKAGES |= sys.stdlib_module_names - {"__main__"}
+# What they wrap does the same as before.
+_CHECKERS = frozenset(("jaxtyping", "beartype", "typeguard"))
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.dtype)
 
 
@@ -32,49 +35,101 @@ def fingerprint(value: Any) -> str:
     >>> [fingerprint(optax.sgd(rate)) == fingerprint(optax.sgd(0.02)) for rate in (0.02, 5.0)]
     [True, False]
     """
-    return _digest(_words(value, frozenset()).encode())
+    return _digest(_Walk().words(value, frozenset()).encode())
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _words(value: Any, above: frozenset[int]) -> str:
-    """`above`: what the value lies within; a closure may hold itself."""
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if eqx.is_array(value) or isinstance(value, np.generic):
-        return _of_array(value)
-    if id(value) in above:
-        return "itself"
-    above = above | {id(value)}
+class _Walk:
+    """Puts things into words; functions and classes once each, so that long programs take no longer."""
 
-    def all_of(values: Any) -> str:
-        return f"({', '.join(_words(each, above) for each in values)})"
+    def __init__(self) -> None:
+        self.told: dict[int, tuple[int, Any]] = {}
 
-    if isinstance(value, Mapping):
-        return f"map{all_of(sorted(value.items(), key=lambda item: repr(item[0])))}"
-    if isinstance(value, set | frozenset):
-        return f"set({', '.join(sorted(_words(each, above) for each in value))})"
-    if isinstance(value, list | tuple):
-        return f"{_name(type(value))}{all_of(value)}"
-    if isinstance(value, functools.partial):
-        return f"partial{all_of((value.func, value.args, value.keywords))}"
-    if isinstance(value, types.MethodType):
-        return f"method{all_of((value.__func__, value.__self__))}"
-    if isinstance(value, type):
-        return _of_class(value, above)
-    if hasattr(value, "__wrapped__"):  # What `jit` and decorators make of a function.
-        return _words(value.__wrapped__, above)
-    if isinstance(value, types.FunctionType):
-        return _of_function(value, above)
-    if isinstance(value, types.CodeType):
-        return f"code{all_of((value.co_code, value.co_names, value.co_consts))}"
-    if is_dataclass(value):
-        inside = {field.name: getattr(value, field.name, None) for field in fields(value)}
-    else:
-        inside = getattr(value, "__dict__", {})
-    return f"{_of_class(type(value), above)}{_words(inside, above)}"
+    def words(self, value: Any, above: frozenset[int]) -> str:
+        """`above`: what the value lies within; a closure may hold itself."""
+        if isinstance(value, _PLAIN):
+            own = type(value) if _is_own(type(value).__module__) else None
+            return repr(value) if own is None else f"{self._of_class(own, above)}{value!r}"
+        if eqx.is_array(value) or isinstance(value, np.generic):
+            return _of_array(value)
+        if id(value) in above:
+            return "itself"
+        above = above | {id(value)}
+
+        def all_of(values: Any) -> str:
+            return f"({', '.join(self.words(each, above) for each in values)})"
+
+        if isinstance(value, Mapping):
+            return f"map{all_of(sorted(value.items(), key=lambda item: repr(item[0])))}"
+        if isinstance(value, set | frozenset):  # In no order, so each by itself.
+            return f"set({', '.join(sorted(_Walk().words(each, above) for each in value))})"
+        if isinstance(value, list | tuple):
+            return f"{self._of_class(type(value), above)}{all_of(value)}"
+        if isinstance(value, functools.partial):
+            return f"partial{all_of((value.func, value.args, value.keywords))}"
+        if isinstance(value, types.MethodType):
+            return f"method{all_of((value.__func__, value.__self__))}"
+        if isinstance(value, types.ModuleType):
+            return f"{value.__name__}{all_of(_plain_members(value))}"
+        if isinstance(value, type):
+            return self._of_class(value, above)
+        if isinstance(value, staticmethod | classmethod):
+            return f"{type(value).__name__}{all_of([value.__func__])}"
+        if isinstance(value, types.FunctionType) and _package(value) not in _CHECKERS:
+            return self._of_function(value, above)
+        if hasattr(value, "__wrapped__"):  # What `jit` makes of a function.
+            return self.words(value.__wrapped__, above)
+        if isinstance(value, types.CodeType):
+            return f"code{all_of((value.co_code, value.co_names, value.co_consts))}"
+        return f"{self._of_class(type(value), above)}{self.words(_inside(value), above)}"
+
+    def _again(self, thing: Any) -> str | None:
+        """Its number, if it was told before."""
+        if id(thing) in self.told:
+            return f"{_name(thing)} as told {self.told[id(thing)][0]}"
+        self.told[id(thing)] = len(self.told), thing
+        return None
+
+    def _of_function(self, function: types.FunctionType, above: frozenset[int]) -> str:
+        again = self._again(function)
+        if again is not None:
+            return again
+        is_own = _is_own(_package(function))
+        code = function.__code__
+        names = _names(code)
+        cells = []
+        for cell in function.__closure__ or ():
+            try:
+                cells.append(_used(cell.cell_contents, names))
+            except ValueError:  # Nothing was ever put into it.
+                cells.append(None)
+        parts: list[Any] = [cells, function.__defaults__, function.__kwdefaults__]
+        if is_own or function.__name__ == "<lambda>":  # A name that says nothing.
+            parts.append(code)
+            around = function.__globals__
+            parts.append([(n, _used(around[n], names)) for n in names if n in around])
+            # What it imports itself.
+            imported = [n for n in code.co_names if n not in around and n in sys.modules]
+            parts.append([(n, _used(sys.modules[n], names)) for n in imported])
+        return f"{_name(function)}{self.words(parts, above)}"
+
+    def _of_class(self, kind: type, above: frozenset[int]) -> str:
+        """Its name, and all its members that no package brings."""
+        if not _is_own(kind.__module__):
+            return _name(kind)
+        again = self._again(kind)
+        if again is not None:
+            return again
+        members = [
+            (name, member)
+            for name, member in sorted(vars(kind).items())
+            if name != "_abc_impl"
+            and (not _is_special(name) or callable(member) or hasattr(member, "__get__"))
+        ]
+        return f"{_name(kind)}{self.words([members, kind.__bases__], above | {id(kind)})}"
 
 
 def _of_array(value: Any) -> str:
@@ -84,38 +139,61 @@ def _of_array(value: Any) -> str:
     return f"{array.dtype}{array.shape}{_digest(array.tobytes())}"
 
 
-def _of_function(function: types.FunctionType, above: frozenset[int]) -> str:
-    cells = []
-    for cell in function.__closure__ or ():
-        try:
-            cells.append(cell.cell_contents)
-        except ValueError:  # Nothing was ever put into it.
-            cells.append(None)
-    parts: list[Any] = [cells, function.__defaults__, function.__kwdefaults__]
-    if _is_own(function) or function.__name__ == "<lambda>":  # A name that says nothing.
-        code = function.__code__
-        parts += [code, [_used(function.__globals__[n]) for n in code.co_names if n in function.__globals__]]
-    return f"{_name(function)}{_words(parts, above)}"
+def _inside(value: Any) -> Any:
+    """What an object holds: its attributes, slots and fields; else what it would be made again from."""
+    names = {field.name for field in fields(value)} if is_dataclass(value) else set()
+    for kind in type(value).__mro__:
+        slots = {name for name, each in vars(kind).items() if isinstance(each, types.MemberDescriptorType)}
+        names |= {name for name in slots if not _is_special(name)}
+    inside = {**getattr(value, "__dict__", {}), **{name: getattr(value, name, None) for name in names}}
+    inside.pop("__doc__", None)
+    if inside or hasattr(value, "__dict__"):
+        return {**inside, "": getattr(value, "__name__", None)}
+    reduce = copyreg.dispatch_table.get(type(value))
+    try:
+        return value.__reduce_ex__(2) if reduce is None else reduce(value)
+    except Exception:  # Whatever a class says that cannot be made again.
+        return getattr(value, "__name__", None)
 
 
-def _used(value: Any) -> Any:
-    """What a function uses of the module around it, where it is not a package's."""
-    return value.__name__ if isinstance(value, types.ModuleType) else value
+def _names(code: types.CodeType) -> list[str]:
+    """The names and words in a function, and in the functions within it."""
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    words = [each for each in code.co_consts if isinstance(each, str)]
+    return list(dict.fromkeys([*code.co_names, *words, *(name for each in inner for name in _names(each))]))
 
 
-def _of_class(kind: type, above: frozenset[int]) -> str:
-    """Its name, and the code of methods that no package brings."""
-    own = [each for each in kind.__mro__ if _is_own(each)]
-    methods = [
-        [(name, method) for name, method in vars(each).items() if isinstance(method, types.FunctionType)]
-        for each in own
-        if id(each) not in above or each is kind
+def _used(value: Any, names: list[str]) -> Any:
+    """What a function uses of a thing around it: of a module of one's own the members that it names."""
+    if not isinstance(value, types.ModuleType):
+        return value
+    if not _is_own(value.__name__):
+        return value.__name__
+    members = [
+        (name, getattr(value, name)) for name in names if hasattr(value, name) and not _is_special(name)
     ]
-    return f"{_name(kind)}{_words(methods, above | {id(kind)}) if own else ''}"
+    return value.__name__, [
+        (name, _used(each, [other for other in names if other != name])) for name, each in members
+    ]
 
 
-def _is_own(thing: Any) -> bool:
-    return (getattr(thing, "__module__", None) or "builtins").split(".")[0] not in _PACKAGES
+def _plain_members(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
+    for name, value in sorted(vars(module).items()) if _is_own(module.__name__) else ():
+        if not _is_special(name) and (isinstance(value, _PLAIN) or eqx.is_array(value)):
+            yield name, value
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _package(function: types.FunctionType) -> str:
+    """Where its code stands: a decorator may have given it the name of another."""
+    return (function.__globals__.get("__name__") or "builtins").split(".")[0]
+
+
+def _is_own(module: str | None) -> bool:
+    return (module or "builtins").split(".")[0] not in _PACKAGES | _CHECKERS
 
 
 def _name(thing: Any) -> str:
