@@ -13,6 +13,7 @@ from helpers import assert_close, assert_identical, assert_refused, ulps
 
 import jaxphys as jp
 from jaxphys.learning.transforms import check_ordered
+from jaxphys.training._train import own_bounds
 from jaxphys.training.checkpoints import Checkpoints, Header, Place, regular
 
 # Nobody minds that some targets cannot be reached here.
@@ -912,6 +913,9 @@ def test_what_starts_below_the_floor_is_not_lifted():
         optax.chain(optax.sgd(1.0), jp.bounds(0.1), jp.update_noise(0.1)),
         optax.chain(optax.chain(jp.bounds(0.1, 2.0)), optax.scale(-1.0)),
         optax.inject_hyperparams(lambda rate: optax.chain(jp.bounds(0.1), optax.sgd(rate)))(rate=0.1),
+        optax.apply_if_finite(optax.chain(jp.bounds(0.1), optax.sgd(0.5)), 3),
+        optax.MultiSteps(optax.chain(jp.bounds(0.1), optax.sgd(0.5)), 2).gradient_transformation(),
+        optax.MultiSteps(optax.chain(jp.bounds(0.1), optax.sgd(0.5)), 9).gradient_transformation(),
     ],
 )
 def test_bounds_in_the_wrong_place_are_found(small, chain):
@@ -925,6 +929,46 @@ def test_bounds_in_the_right_place_hold(small):
         run = jp.train(*small, steps=20, optimizer=optimizer, record_every=1, functionals=FUNCTIONALS)
         assert run.records["k"].min() == np.asarray(0.9, run.records["k"].dtype)
         assert run.records["k"].max() <= np.asarray(2.5, run.records["k"].dtype)
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize(
+    ("inner", "own", "expected"),
+    [
+        ((0.1, None), "automatic", (0.1, np.inf)),
+        ((0.1, None), None, (0.1, np.inf)),
+        ((0.1, 3.5), (0.05, None), (0.1, 3.5)),
+        ((0.1, None), (0.2, 3.5), (0.2, 3.5)),
+        ((None, 3.5), "automatic", (1e-6 * 5 / 3, 3.5)),
+    ],
+)
+def test_bounds_hold_wherever_they_stand(inner, own, expected):
+    """The narrowest of all are projected upon behind the optimizer."""
+    network = jp.stack([jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (0, 2)]), k=[1.0, 1.0, 3.0])])
+    kept = own_bounds(own, network, optax.chain(optax.sgd(0.5), jp.bounds(*inner)))
+    k = jnp.array([1.0, 1.0, 3.0])
+    assert_close(kept.keep(k - 9, k).min(), np.array(expected[0]), relative=1e-12)
+    assert float(kept.keep(k + 9, k).max()) == min(expected[1], 12)
+
+
+@pytest.mark.float64
+def test_bounds_that_no_probe_can_reach_hold_all_the_same():
+    network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (0, 2)]), k=[1.0, 1.0, 3.0])
+    task = jp.allostery(network, jp.Boundary(network, ground=[0]), [2], [1], response=-0.05)
+    late = optax.MultiSteps(optax.chain(jp.bounds(0.1), optax.sgd(500.0)), 1000)
+    late = late.gradient_transformation()
+    with jax.numpy_dtype_promotion("standard"):  # For what optax itself does.
+        run = jp.train(network, task, steps=2000, optimizer=late, record_every=1000)
+    assert float(run.network.k.min()) == 0.1
+
+
+def test_bounds_of_optimizer_and_train_leave_room(small):
+    chain = optax.chain(optax.sgd(0.1), jp.bounds(0.1, 1.0))
+    start = small[0].with_k(jnp.full_like(small[0].k, 2.0))
+    saying = "`bounds` must leave room beside those of `optimizer`"
+    assert_refused(
+        "bounds", jp.train, start, small[1], steps=1, optimizer=chain, bounds=(1.5, 3.0), saying=saying
+    )
 
 
 def test_node_networks_have_any_sign(random):

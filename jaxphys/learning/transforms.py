@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxphys._checks import check_number, require, to_array
+from jaxphys._checks import check_number, is_concrete, require, to_array
 
 
 class Bounds(eqx.Module):
@@ -85,6 +85,10 @@ def _watched() -> Iterator[list[Array]]:
         _handed_on.reset(token)
 
 
+# How many steps a wrapper may gather before it takes one, to be looked into.
+_PROBES = 32
+
+
 def bounds_of(optimizer: optax.GradientTransformation, k: Float[Array, " M"]) -> list[Bounded]:
     """The bounds that an optimizer holds, wherever in its chain they stand; on the host.
 
@@ -99,12 +103,16 @@ def bounds_of(optimizer: optax.GradientTransformation, k: Float[Array, " M"]) ->
     if not found:
         return found
     transform = optax.with_extra_args_support(optimizer)
-    for scale in (1.0, -1.0, 1e6):
-        gradient = scale * (1 + jnp.abs(k)) * jnp.sin(1 + jnp.arange(len(k), dtype=k.dtype))
-        with _watched() as handed_on, jax.numpy_dtype_promotion("standard"):
+    seen = 0
+    for number in range(_PROBES):
+        # Sizes and signs of all kinds; no two of them cancel where a wrapper takes their mean.
+        gradient = (-3.0) ** (number % 16) * (1 + jnp.abs(k)) * jnp.sin(1 + jnp.arange(len(k), dtype=k.dtype))
+        # Not compiled, so that the branches of conditions can be looked into.
+        with _watched() as handed_on, jax.disable_jit(), jax.numpy_dtype_promotion("standard"):
             updates, state = transform.update(gradient, state, k, key=jax.random.key(0))
-        if not handed_on or isinstance(handed_on[-1], jax.core.Tracer):
+        if not handed_on or not is_concrete(handed_on[-1]):
             continue
+        seen += bool(jnp.any(updates != 0))
         # An edge that stands still stays within its bounds.
         same = np.asarray((updates == handed_on[-1]) | (updates == 0))
         require(
@@ -113,6 +121,8 @@ def bounds_of(optimizer: optax.GradientTransformation, k: Float[Array, " M"]) ->
             "have `bounds` last in its chain",
             "what comes behind changes its updates; put it last, or hand `bounds=(lower, upper)` to `train`",
         )
+        if seen == 3:
+            break
     return found
 
 

@@ -340,8 +340,9 @@ def own_bounds(
 ) -> Bounds:
     """Where `train` keeps the `k` of each realization of a stacked network, `(R,)`; on the host.
 
-    What the optimizer's chain keeps by itself is left to it. Raises `InputError` on bounds that cross, that
-    are given twice, that the start does not meet, or that are not last in the optimizer's chain.
+    Those in the optimizer's chain count as well: what wraps it may lead out of them. Raises `InputError` on
+    bounds that cross, that are given twice, that the start does not meet, or that are seen not to be last in
+    the optimizer's chain.
     """
     given = tuple(asked) if isinstance(asked, tuple | list) else (None, None)
     if integrator is not None and (integrator.lower, integrator.upper) != (None, None):
@@ -357,14 +358,17 @@ def own_bounds(
                 number == 0, "network", f"start within the bound {bound}", f"{number} entries of k do not"
             )
     kept = [] if optimizer is None else bounds_of(optimizer, network.k[0])
-    lower, upper = given
-    kept_lower = [each.lower for each in kept if each.lower is not None]
-    kept_upper = [each.upper for each in kept if each.upper is not None]
-    found: list[Any] = [
-        None if lower is None or lower == -np.inf or any(each >= lower for each in kept_lower) else lower,
-        None if upper is None or upper == np.inf or any(each <= upper for each in kept_upper) else upper,
-    ]
-    if asked is not None and lower is None and not kept_lower and network.positive_k:
+    lowers = [b for b in (given[0], *(each.lower for each in kept)) if b is not None]
+    uppers = [b for b in (given[1], *(each.upper for each in kept)) if b is not None]
+    lower, upper = max(lowers, default=-np.inf), min(uppers, default=np.inf)
+    require(
+        lower < upper,
+        "bounds",
+        "leave room beside those of `optimizer`",
+        f"together they keep k between {lower} and {upper}",
+    )
+    found: list[Any] = [None if lower == -np.inf else lower, None if upper == np.inf else upper]
+    if asked is not None and not lowers and network.positive_k:
         good = mask & np.isfinite(k) & (k > 0)
         found[0] = _FLOOR * np.sum(np.where(good, k, 0), axis=1) / np.maximum(good.sum(axis=1), 1)
     return Bounds(*(None if b is None else np.full(len(k), b, k.dtype) for b in found))
