@@ -266,6 +266,11 @@ def test_with_k_replaces_only_k():
     assert_identical(other.topology, network.topology)
     assert type(other) is jp.SpringNetwork
     assert float(network.k[0]) == 1.0
+    # Numbers of any kind, as where it was made; several side by side.
+    assert_identical(network.with_k([3] * 8).k, jnp.full(8, 3.0))
+    assert network.with_k(jnp.ones((2, 8))).k.shape == (2, 8)
+    # Physics is where it counts: a change of k, whose Hessian is asked for, may have any sign.
+    assert_identical(network.with_k(-other.k).hessian(), -other.hessian())
 
 
 def test_one_number_serves_all_edges():

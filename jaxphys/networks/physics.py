@@ -139,8 +139,16 @@ class AbstractNetwork(eqx.Module):
         """`E(x; k) = Σᵢ kᵢ eᵢ(x)` (half the dissipated power for flow networks)."""
         return self.edge_energies(x) @ self.k
 
-    def with_k(self, k: Float[Array, "... M"]) -> "AbstractNetwork":
-        """The same network with other learning degrees of freedom; values are not checked."""
+    def with_k(self, k: Any) -> "AbstractNetwork":
+        """The same network with other learning degrees of freedom, `(..., M)`, in their own floating dtype.
+
+        Values may be any: those of a change of `k`, say. Raises `InputError` unless `k` are real numbers, one
+        for each edge.
+        """
+        if not isinstance(k, jax.Array) or not jnp.issubdtype(k.dtype, jnp.floating):
+            k = _as_floating(k)
+        own = self.k.shape
+        require(k.shape[-len(own) :] == own, "k", f"have shape {_ending(own)}", f"it has {k.shape}")
         return eqx.tree_at(lambda network: network.k, self, k)
 
     def node_rows(
@@ -613,6 +621,10 @@ def _scalar_drop_row(source: int, target: int, num_nodes: int) -> np.ndarray:
 def _triangle_side(entries: int) -> int:
     """N for `N (N + 1) / 2` entries, rounded down."""
     return int((np.sqrt(8 * entries + 1) - 1) // 2)
+
+
+def _ending(shape: tuple[int, ...]) -> str:
+    return f"(..., {', '.join(map(str, shape))})"
 
 
 def _as_floating(values: Any, argument: str = "k") -> Array:
