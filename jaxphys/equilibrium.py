@@ -105,6 +105,9 @@ class Boundary(eqx.Module):
             f"it has shape {pairs.shape}",
         )
         pairs = pairs.reshape(-1, 2)
+        for source, target in pairs[pairs[:, 0] == pairs[:, 1]][:1].tolist():
+            joined = f"one joins {network.node_names[source]} to itself"
+            require(source != target, "held_drops", "join different nodes", joined)
         chosen = _chosen_rows(network, held_nodes, pairs, ground)
         if chosen.repeat:
             raise InputError(
@@ -491,12 +494,6 @@ def _sparse_rows(
     single = [(d * nodes[:, None] + np.arange(d)).ravel() for nodes in (held_nodes, ground)]
     both = (d * pairs[:, :, None] + np.arange(d)).reshape(len(pairs), 2 * d)
     if isinstance(network, FlowNetwork):
-        require(
-            (pairs[:, 0] != pairs[:, 1]).all(),
-            "held_drops",
-            "join different nodes",
-            "one joins a node to itself",
-        )
         drops = [np.array([1.0, -1.0])] * len(pairs)
     else:
         drops = [network.drop_row(*pair)[both[i]] for i, pair in enumerate(pairs.tolist())]

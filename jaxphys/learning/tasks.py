@@ -714,7 +714,10 @@ def terminal_rows(
             require(
                 numbers.shape == (2,), argument, "hold nodes or pairs of nodes", f"it holds {terminal!r:.50}"
             )
-            rows.append(network.drop_row(*numbers.tolist()))
+            first, second = numbers.tolist()
+            joined = f"one joins {network.node_names[first]} to itself"
+            require(first != second, argument, "join different nodes", joined)
+            rows.append(network.drop_row(first, second))
     require(np.isfinite(rows).all(), argument, "join nodes that are apart", "two of them coincide")
     return np.array(rows).reshape(-1, network.num_coordinates)
 
