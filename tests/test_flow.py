@@ -226,7 +226,7 @@ def test_records_do_not_bend_the_flow(small, flown):
 def test_a_failure_stays_alone(small, flown, kind):
     networks, tasks = small
     wrong = -networks.k[1] if kind == "indefinite" else networks.k[1].at[0].set(jnp.nan)
-    run = flow(networks.with_k(networks.k.at[1].set(wrong)), tasks)
+    run = flow(networks.with_k(networks.k.at[1].set(wrong)), tasks, bounds=None)
     assert run.status[1] in (jp.Status.NOT_POSITIVE_DEFINITE, jp.Status.NOT_FINITE)
     assert run.evaluations[1] == 1
     assert_identical(run.network.k[1], wrong)
@@ -302,7 +302,8 @@ def test_plain_training_counts_evaluations(small):
     run = flow(*small, 30, None, optimizer=optax.sgd(0.02), record_every=30)
     assert run.evaluations.tolist() == [31] * 3
     networks, tasks = small
-    run = flow(networks.with_k(networks.k.at[1].multiply(-1)), tasks, 30, None, optimizer=optax.sgd(0.02))
+    wrong = networks.with_k(networks.k.at[1].multiply(-1))
+    run = flow(wrong, tasks, 30, None, optimizer=optax.sgd(0.02), bounds=None)
     assert run.evaluations.tolist() == [31, 1, 31]
 
 

@@ -1077,4 +1077,4 @@ def test_a_member_of_an_ensemble_is_what_was_stacked():
         for number in (0, 1, -1):
             jax.tree.map(assert_identical, jp.member(stacked, number), kept[number])
     assert_refused("number", jp.member, jp.stack(networks), 2)
-    assert_refused("number", jp.member, tasks[0], 0)
+    assert_refused("realizations", jp.member, tasks[0], 0, saying="it is one task")

@@ -22,6 +22,8 @@ jax.config.update("jax_enable_x64", True)
 EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
 GRAPH = jp.from_edges(EDGES)
 NETWORK = jp.FlowNetwork(GRAPH)
+NEGATIVE = NETWORK.with_k(jnp.array([1.0, 1.0, 1.0, 1.0, -0.1]))
+NAMED = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)], names=["a", "b", "c"]))
 BOUNDARY = jp.Boundary(NETWORK, ground=[0])
 TASK = jp.allostery(NETWORK, BOUNDARY, [1], [2], response=0.1)
 NETWORKS, TASKS = jp.stack([NETWORK] * 3), jp.stack([TASK] * 3)
@@ -117,6 +119,26 @@ CALLS = {
     "bounds a transformation": train(bounds=jp.bounds(0.1)),
     "bounds crossed": train(bounds=(2.0, 0.5)),
     "bounds NaN": train(bounds=(float("nan"), None)),
+    "bounds the other way round": train(bounds=(2.0, 1.0)),
+    "bounds NaN above": train(bounds=(0.1, np.float64("nan"))),
+    "bounds equal": train(bounds=(1.0, 1.0)),
+    "start negative": train(NEGATIVE, TASK),
+    "start negative, upper bound": train(NEGATIVE, TASK, bounds=(None, 5.0)),
+    "start negative, lower bound": train(NEGATIVE, TASK, bounds=(0.1, None)),
+    "start negative, bounded optimizer": train(
+        NEGATIVE, TASK, optimizer=optax.chain(optax.sgd(0.1), jp.bounds(0.1))
+    ),
+    "start negative, Gauss-Newton": train(NEGATIVE, TASK, integrator=jp.LevenbergMarquardt()),
+    "start negative in an ensemble": train(
+        jp.stack([NETWORK, NEGATIVE]), jp.stack([TASK, TASK]), integrator=jp.LevenbergMarquardt()
+    ),
+    "functionals of concrete numbers": train(functionals={"a": lambda n, t: float(n.k[0])}),
+    "functionals of NumPy": train(functionals={"a": lambda n, t: np.linalg.eigvalsh(n.hessian())}),
+    "functionals with branches": train(functionals={"a": lambda n, t: n.k if n.k[0] > 0 else -n.k}),
+    "functionals that fail": train(functionals={"a": lambda n, t: n.conductances}),
+    "optimizer a constant schedule": train(optimizer=optax.constant_schedule(0.1)),
+    "optimizer another schedule": train(optimizer=optax.cosine_decay_schedule(0.1, 9)),
+    "optimizer a schedule of one's own": train(optimizer=lambda step: 0.1),
     "bounds of three": train(bounds=(0.1, 1.0, 2.0)),
     "bounds a word": train(bounds="none"),
     "bounds of words": train(bounds=("low", "high")),
@@ -174,6 +196,9 @@ CALLS = {
     "greens_function solver the class": call(jp.greens_function, NETWORK, BOUNDARY, solver=jp.Dense),
     "boundary of an ensemble": call(jp.Boundary, NETWORKS, ground=[0]),
     "boundary of a graph": call(jp.Boundary, GRAPH, ground=[0]),
+    "boundary held_drops of one node": call(jp.Boundary, NETWORK, held_drops=[(1, 1)], ground=[3]),
+    "boundary held_drops of one joint": call(jp.Boundary, SPRINGS, held_drops=[(1, 1)], ground=[2]),
+    "boundary held_drops of one name": call(jp.Boundary, NAMED, held_drops=[("b", "b")], ground=["a"]),
     "boundary held_drops of three": call(jp.Boundary, NETWORK, held_drops=[(0, 1, 2)], ground=[3]),
     "boundary free_modes True": call(jp.Boundary, NETWORK, free_modes=True),
     # Responses, rules, costs.
@@ -255,6 +280,22 @@ CALLS = {
     "member a text": call(jp.member, NETWORKS, "1"),
     "member of one network": call(jp.member, NETWORK, 0),
     "member of a run": call(jp.member, RUN, 9),
+    "member of a list": call(jp.member, [NETWORK, NETWORK], 1),
+    "member of a list of tasks": call(jp.member, [TASK, TASK], 0),
+    "member of a pair": call(jp.member, (NETWORK, TASK), 0),
+    "with_k too long": call(NETWORK.with_k, np.ones(6)),
+    "with_k too short": call(NETWORK.with_k, [1.0, 2.0]),
+    "with_k a number": call(NETWORK.with_k, 1.0),
+    "with_k a 0-d array": call(NETWORK.with_k, jnp.asarray(1.0)),
+    "with_k a text": call(NETWORK.with_k, "ones"),
+    "with_k nothing": call(NETWORK.with_k, None),
+    "with_k complex": call(NETWORK.with_k, np.ones(5, complex)),
+    "with_k words": call(NETWORK.with_k, np.array(["a"] * 5)),
+    "with_k a ragged list": call(NETWORK.with_k, [[1.0], [1.0, 2.0]]),
+    "with_k of springs": call(SPRINGS.with_k, np.ones(4)),
+    "with_k of a node network": call(NODES.with_k, np.ones(7)),
+    "with_k of an ensemble": call(NETWORKS.with_k, np.ones(5)),
+    "with_k compiled": call(jax.jit(lambda k: NETWORK.with_k(k).k), np.ones(6)),
     # Transformations, steps, integrators.
     "bounds of text": call(jp.bounds, "low"),
     "bounds of nothing": call(jp.bounds),

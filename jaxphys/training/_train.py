@@ -23,6 +23,7 @@ from jaxphys._checks import InputError, check_count, described, require
 from jaxphys.equilibrium import Status
 from jaxphys.learning.feasibility import concerns
 from jaxphys.learning.rules import AbstractRule, ExactGradient
+from jaxphys.learning.tasks import Task
 from jaxphys.learning.transforms import Bounds, bounds_of, check_ordered
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
@@ -113,8 +114,13 @@ def member(realizations: Any, number: int) -> Any:
     [2.0]
     """
     check_count("number", number, least=-(2**31))
-    if isinstance(realizations, AbstractNetwork):
-        require(realizations.k.ndim == 2, "realizations", "be an ensemble of `stack`", "it is one network")
+    parts = jax.tree.leaves(realizations, is_leaf=lambda part: isinstance(part, AbstractNetwork | Task))
+    for part in parts:
+        # One alone has the axes of its physics only.
+        is_single = (isinstance(part, AbstractNetwork) and part.k.ndim == 1) or (
+            isinstance(part, Task) and part.targets.ndim == 2
+        )
+        require(not is_single, "realizations", "be an ensemble of `stack`", f"it is {_single(realizations)}")
     sizes = {
         leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(eqx.filter(realizations, eqx.is_array))
     }
@@ -126,6 +132,12 @@ def member(realizations: Any, number: int) -> Any:
         f"it is {number}",
     )
     return jax.tree.map(lambda leaf: leaf[number] if eqx.is_array(leaf) else leaf, realizations)
+
+
+def _single(realizations: Any) -> str:
+    if isinstance(realizations, AbstractNetwork | Task):
+        return f"one {'network' if isinstance(realizations, AbstractNetwork) else 'task'}"
+    return described(realizations)
 
 
 def train(
@@ -173,7 +185,7 @@ def train(
       (whose chain may end in `transforms.bounds`; the narrower ones hold). `"automatic"`, or None in the
       place of one: flow and spring networks, whose k are positive, keep a floor of 1e-6 of the mean k that
       a realization starts with (an entry that starts lower goes no lower), node networks have none. None in
-      place of both: no floor, and conductances may become negative while the Hessian stays definite.
+      place of both: no floor, and conductances may be negative while the Hessian stays definite.
     - `key`: for minibatches and random transformations; `jax.random.key(0)` by default.
     - `record_every` or `record_steps`: when to record (about a hundred times by default); step 0 and
       the last one always are. `functionals`: name → function of `(network, task)` recorded then.
@@ -368,6 +380,11 @@ def own_bounds(
         f"together they keep k between {lower} and {upper}",
     )
     found: list[Any] = [None if lower == -np.inf else lower, None if upper == np.inf else upper]
+    if asked is not None and network.positive_k and (not lowers or lower >= 0):
+        number = int(np.sum((k < 0) & mask))
+        entries = f"{number} {'entry of it is' if number == 1 else 'entries of it are'} negative"
+        cure = "for conductances of any sign hand in bounds=None"
+        require(number == 0, "network", "start with positive k", f"{entries}; {cure}")
     if asked is not None and not lowers and network.positive_k:
         good = mask & np.isfinite(k) & (k > 0)
         found[0] = _FLOOR * np.sum(np.where(good, k, 0), axis=1) / np.maximum(good.sum(axis=1), 1)

@@ -126,8 +126,12 @@ def _check_rule(name: str, value: Any) -> None:
 
 def _check_optimizer(name: str, value: Any) -> None:
     what = "an optax transformation, as `optax.sgd(0.1)`"
-    is_maker = callable(value) and getattr(value, "__module__", "").startswith("optax")
-    cure = f"; call it, as in optax.{value.__name__}(0.1)" if is_maker and hasattr(value, "__name__") else ""
+    called = getattr(value, "__name__", "")
+    cure = ""
+    if called and getattr(optax, called, None) is value:
+        cure = f"; call it, as in optax.{called}(0.1)"
+    elif callable(value) and "schedule" in getattr(value, "__module__", ""):
+        cure = "; a schedule is the rate of one, as in optax.sgd(schedule)"
     is_right = isinstance(value, optax.GradientTransformation) or (
         callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))
     )
@@ -167,6 +171,12 @@ def _check_bounds(name: str, value: Any) -> None:
     for bound in value:
         if bound is not None:
             check_number(name, bound)
+            require(not np.isnan(bound), name, "hold numbers", "one of them is NaN")
+    lower, upper = value
+    is_ordered = lower is None or upper is None or lower < upper
+    require(
+        is_ordered, name, "be (lower, upper), the lower one below the upper", f"they are ({lower}, {upper})"
+    )
 
 
 def _check_path(name: str, value: Any) -> None:
@@ -258,6 +268,20 @@ def _try_functional(name: str, functional: Callable[..., Any], network: Any, tas
     except TypeError as error:
         takes = f"{name!r} takes ({', '.join(signature.parameters)}): {error}"
         require(False, "functionals", "hold functions of (network, task)", takes)
-    found = eqx.filter_eval_shape(functional, network, task)
+    try:
+        found = eqx.filter_eval_shape(functional, network, task)
+    except InputError:
+        raise
+    except jax.errors.JAXTypeError as error:
+        raise InputError(
+            "Argument `functionals` must hold functions that JAX can compile, of jax.numpy and without "
+            f"float() or branches on values, but {name!r} looks at values ({type(error).__name__})."
+        ) from error
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [""])[0][:160]
+        raise InputError(
+            "Argument `functionals` must hold functions of (network, task), but "
+            f"{name!r} fails ({type(error).__name__}: {line})."
+        ) from error
     is_array = hasattr(found, "shape") or isinstance(found, bool | int | float)
     require(is_array, "functionals", "return arrays", f"{name!r} returns {described(found)}")
