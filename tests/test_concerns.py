@@ -305,3 +305,90 @@ def test_one_network_and_many_tasks_are_no_pair(network):
 def test_targets_whose_squares_are_beyond_all_numbers(clique):
     task = jp.allostery(clique, jp.Boundary(clique, ground=[0]), [1], [2], response=-1e200)
     assert told_bound(clique, task, "lie on the wrong side of the ground") == np.inf
+
+
+def test_a_cut_node_has_the_response_of_the_source_itself():
+    """What hangs on the source has its voltage for all conductances: no limit, but a fact."""
+    path = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    boundary = jp.Boundary(path, ground=[0])
+    task = jp.regression(path, boundary, [1, 2], [1, 2], matrix=[[1.0, 1.0], [1.0, 2.0]], inputs=np.eye(2))
+    assert jp.concerns(path, task) == []
+    # The drop from a source to the ground beyond which it hangs; and a drop between two cut nodes.
+    tree = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (2, 4), (1, 5)]))
+    floating = jp.Boundary(tree, free_modes="project")
+    rows = [tree.drop_row(1, 2), tree.drop_row(5, 4)]
+    own = jp.Task(floating, force=rows[:1], readout=rows, targets=[[1.0, 1.0]])
+    assert jp.concerns(tree, own) == []
+    turned = own.with_samples(own.inputs, jnp.array([[1.0, -1.0]]))
+    assert jp.concerns(tree, turned)[0].startswith("Targets lie exactly at a bound")
+
+
+@pytest.mark.parametrize("target", [1e-17, -1e-17])
+def test_targets_that_rounding_leaves_are_no_concern(target):
+    path = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3)]))
+    beyond = jp.allostery(path, jp.Boundary(path, ground=[1]), [0], [3], response=target)
+    assert jp.concerns(path, beyond) == []
+
+
+def test_a_held_drop_to_the_ground_grounds_its_other_end():
+    star = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (1, 3)]))
+    boundary = jp.Boundary(star, held_drops=[(1, 0)], ground=[0])
+    rows = star.node_rows([2, 3])
+    task = jp.Task(boundary, force=rows[:1], readout=rows[1:], targets=[[0.0]])
+    assert jp.concerns(star, task) == []
+    other = task.with_samples(task.inputs, jnp.array([[0.1]]))
+    assert told_bound(star, other, "lie on the wrong side of the ground") == pytest.approx(0.005)
+
+
+def test_what_a_network_does_itself_is_no_concern():
+    """Random graphs, boundaries, currents or held values, readouts of nodes and drops."""
+    rng = np.random.default_rng(7)
+    for number in range(120):
+        network, task = random_own_task(rng)
+        response = own_outputs(network, task)
+        told = jp.concerns(network, task.with_samples(task.inputs, response, task.weights))
+        # Where an output lies is told whatever its target.
+        assert [each for each in told if "next to a ground" not in each] == [], number
+
+
+def random_own_task(rng):
+    """A tree with a few edges more; sometimes two grounds, held drops or nothing held."""
+    n = int(rng.integers(3, 8))
+    edges = [(int(rng.integers(node)), node) for node in range(1, n)]
+    edges += [tuple(rng.choice(n, 2, replace=False).tolist()) for _ in range(rng.integers(3))]
+    graph = jp.from_edges(sorted({tuple(sorted(edge)) for edge in edges}))
+    network = jp.FlowNetwork(graph, k=10.0 ** rng.uniform(-1, 1, len(graph.edges)))
+    nodes = rng.permutation(n)
+    kind = rng.integers(5)
+    held = [int(nodes[0]), int(nodes[1])] if kind == 0 else []
+    conditions = (
+        {"held_nodes": held},
+        {"ground": nodes[:1]},
+        {"ground": nodes[:2]},
+        {"free_modes": "project"},
+        {"ground": nodes[:1], "held_drops": nodes[None, :2]},
+    )[kind]
+    boundary = jp.Boundary(network, **conditions)
+    drops = [network.drop_row(*rng.choice(n, 2, replace=False).tolist()) for _ in range(2)]
+    several = np.concatenate([network.node_rows(rng.choice(n, 3, replace=False)), drops])
+    # What is held is no readout, but of three nodes at most two are held.
+    lift, rows = np.asarray(boundary.constraints.lift), np.asarray(boundary.rows)
+    several = several[np.abs(several - several @ lift @ rows).max(axis=1) > 1e-9]
+    readout = rng.permutation(several)[: rng.integers(1, 5)]
+    # Often read where it is driven.
+    sources = np.concatenate([readout, several])[: rng.integers(1, 4)]
+    terminals = {"values": np.eye(2)} if held else {"force": sources}
+    count = 2 if held else len(sources)
+    inputs = np.eye(count) if rng.integers(2) else rng.normal(size=(int(rng.integers(1, 5)), count))
+    targets = np.zeros((len(inputs), len(readout)))
+    return network, jp.Task(boundary, readout=readout, inputs=inputs, targets=targets, **terminals)
+
+
+def own_outputs(network, task):
+    """By the pseudo-inverse of the whole bordered matrix, in NumPy."""
+    rows, n = np.asarray(task.boundary.rows), network.num_nodes
+    bordered = np.block([[np.asarray(network.hessian()), rows.T], [rows, np.zeros((len(rows),) * 2)]])
+    values = np.zeros((len(task.inputs), len(rows)))
+    values[:, : task.values.shape[1]] = task.inputs @ task.values
+    states = np.linalg.solve(bordered, np.concatenate([task.inputs @ task.force, values], axis=1).T)[:n]
+    return jnp.asarray(states.T @ np.asarray(task.readout).T)

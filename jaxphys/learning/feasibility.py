@@ -25,7 +25,8 @@ def concerns(network: Any, task: Any) -> list[str]:
     - Voltages lie between the lowest and the highest one held (the maximum principle), and a current pushes
       no voltage below the ground. A drop or voltage is at most the one across the source itself,
       `0 ≤ G_ij ≤ min(G_ii, G_jj)`. What lies exactly at such a bound is reached by no positive conductances,
-      but in the limit of some that vanish or grow without end.
+      but in the limit of some that vanish or grow without end; unless all reach it, as where a source cuts
+      an output off from the ground.
     - Driven by forces and read at the same places a network answers by `y = G_TT u`, with `G_TT` symmetric
       (reciprocity) and positive semidefinite. With input moments `M = Σ_i μ_i v_i v_iᵀ` and B the wanted map
       in that basis, `C ≥ ½ Σ_{i<j} μ_i μ_j / (μ_i + μ_j) (B_ij - B_ji)²`, and
@@ -64,12 +65,21 @@ def concerns(network: Any, task: Any) -> list[str]:
     ]
 
 
+# How many rounding errors make no difference.
+_ROUNDING = 32
+
+
 @dataclasses.dataclass(frozen=True)
 class _Case:
-    """One realization and its task in float64; `edges` is None unless it is a flow network."""
+    """One realization and its task in float64; `edges` is None unless it is a flow network.
+
+    `epsilon` is the rounding of the numbers as they were given.
+    """
 
     number: int
+    epsilon: float
     edges: np.ndarray | None
+    k: np.ndarray
     rows: np.ndarray
     lift: np.ndarray
     force: np.ndarray
@@ -121,13 +131,32 @@ class _Case:
         return np.where(np.abs(left) > 1e-6 * np.abs(directions).max(axis=1, keepdims=True), left, 0)
 
     @cached_property
+    def drops(self) -> np.ndarray:
+        """`(p, 2)` nodes between which a row holds the difference."""
+        found = [np.flatnonzero(row) for row in self.rows if np.count_nonzero(row) == 2]
+        return np.reshape(found, (-1, 2)).astype(int)
+
+    @cached_property
+    def is_held(self) -> np.ndarray:
+        """`(n,)` which nodes are held, by rows of their own or by drops to such nodes."""
+        nodes = np.any(self.rows[np.count_nonzero(self.rows, axis=1) == 1] != 0, axis=0)
+        tied = component_labels(self.drops, len(nodes))
+        return np.isin(tied, tied[nodes])
+
+    @cached_property
     def regions(self) -> np.ndarray:
         """`(n,)` number of the part of a flow network in which a node lies once held nodes are cut out."""
         assert self.edges is not None
-        nodes = np.any(self.rows[np.count_nonzero(self.rows, axis=1) == 1] != 0, axis=0)
-        inner = self.edges[~nodes[self.edges].any(axis=1)]
-        drops = [np.flatnonzero(row) for row in self.rows if np.count_nonzero(row) == 2]
-        return component_labels(np.concatenate([inner, np.reshape(drops, (-1, 2)).astype(int)]), len(nodes))
+        ends = np.concatenate([self.edges, self.drops])
+        return component_labels(ends[~self.is_held[ends].any(axis=1)], len(self.is_held))
+
+    @cached_property
+    def rounding(self) -> np.ndarray:
+        """`(R, o)` what rounding may leave of an output: no two nodes are further apart than all edges in line."""
+        assert self.edges is not None
+        resistance = np.sum(1 / self.k[self.edges[:, 0] != self.edges[:, 1]])
+        currents = np.abs(self.loads).sum(axis=1)
+        return _ROUNDING * self.epsilon * resistance * np.outer(currents, np.abs(self.readout).sum(axis=1))
 
     @cached_property
     def terms(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -170,15 +199,17 @@ def _cases(network: Any, task: Any) -> Iterator[_Case]:
     arrays["weights"] = weights / (task.num_samples if task.reduction == "mean" else 1)
     if isinstance(network, FlowNetwork):
         arrays["edges"] = np.asarray(network.topology.edges)
+        arrays["k"] = np.asarray(network.k, dtype=float)
     if arrays["targets"].ndim == 2:
         arrays = {name: array[None] for name, array in arrays.items()}
     count = len(arrays["targets"])
     if "edges" in arrays:
         arrays["edges"] = np.broadcast_to(arrays["edges"], (count, *arrays["edges"].shape[-2:]))
     facts = {"is_squared": isinstance(task.cost, SquaredError), "is_dependent": task.dependent}
+    facts["epsilon"] = float(np.finfo(task.targets.dtype).eps)
     for number in range(count):
         one = {name: array[number] for name, array in arrays.items()}
-        yield _Case(number=number, **{"edges": None, **one}, **facts)
+        yield _Case(number=number, **{"edges": None, "k": np.zeros(0), **one}, **facts)
 
 
 def _matched(products: np.ndarray, squares: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -200,7 +231,8 @@ def _beyond_voltages(case: _Case) -> str | None:
     least, most = _reachable(case)
     excess = np.maximum(case.targets - most, least - case.targets)
     excess = np.where(case.weights > 0, excess, -np.inf)
-    if excess.max() <= 1e-5 * np.maximum(np.abs(least), np.abs(most)).max(initial=0.0):
+    rounding = _ROUNDING * case.epsilon * np.abs(case.held).max() * np.abs(case.readout).sum(axis=1).max()
+    if excess.max() <= max(1e-5 * np.maximum(np.abs(least), np.abs(most)).max(initial=0.0), rounding):
         return None
     sample, output = np.unravel_index(np.argmax(excess), excess.shape)
     low, high = least[sample, output], most[sample, output]
@@ -239,7 +271,7 @@ def _against_currents(case: _Case) -> str | None:
     sign = _pushed(case)
     wrong = np.where(np.isnan(sign), 0, np.where(sign == 0, 1, np.maximum(-sign * np.sign(case.targets), 0)))
     missed = np.where(case.weights > 0, wrong * np.abs(case.targets), 0)
-    if not np.any(missed):
+    if not np.any(missed > np.maximum(case.rounding, case.epsilon * np.abs(case.targets).max(initial=0.0))):
         return None
     sample, output = np.unravel_index(np.argmax(missed), missed.shape)
     side = {1.0: "at least 0", -1.0: "at most 0", 0.0: "0"}[float(sign[sample, output])]
@@ -252,7 +284,7 @@ def _against_currents(case: _Case) -> str | None:
 
 def _pushed(case: _Case) -> np.ndarray:
     """`(R, o)` sign of an output under a sample's currents, 0 if they cannot reach it, NaN if it depends."""
-    free = 1.0 - np.any(case.rows[np.count_nonzero(case.rows, axis=1) == 1] != 0, axis=0)
+    free = 1.0 - case.is_held
     loads, readout = case.loads * free[case.driven], case.readout * free
     signs = [
         np.where((rows >= 0).all(axis=1), 1.0, np.where((rows <= 0).all(axis=1), -1.0, np.nan))
@@ -298,11 +330,42 @@ def _largest_excess(case: _Case) -> tuple[float, float, tuple[int, int, int]] | 
                 continue
             excess = abs(wanted[i, j]) - wanted[own, own]
             both = weights[i, j] * weights[own, own] / (weights[i, j] + weights[own, own])
-            rounding = 1e-6 * max(abs(wanted[i, j]), abs(wanted[own, own]))
-            excess = 0.0 if abs(excess) <= rounding else excess
+            size = max(abs(wanted[i, j]), abs(wanted[own, own]))
+            if abs(excess) <= 1e-6 * size:
+                sign = _fixed(case, terminals[i if own == j else j], terminals[own])
+                if abs(excess) > _ROUNDING * case.epsilon * size or sign * wanted[i, j] > 0:
+                    continue
+                excess = 0.0
             entry = (excess, 0.5 * both * excess**2, (int(i), int(j), int(own)))
             worst = entry if worst is None or entry[:2] > worst[:2] else worst
     return worst
+
+
+def _fixed(case: _Case, terminal: np.ndarray, own: np.ndarray) -> int:
+    """±1 where a terminal answers a current through another by ± what that answers itself, for all k; else 0.
+
+    All held nodes, at zero, are one node. Then a node has the voltage of an end of the other terminal
+    whatever the conductances if and only if that end cuts it off from the other end.
+    """
+    assert case.edges is not None
+    merged = np.where(case.is_held, len(case.is_held), np.arange(len(case.is_held)))
+    ends = merged[case.edges]
+
+    def nodes(row: np.ndarray) -> list[int]:
+        # The node at a higher voltage first; what reads one node reads its voltage above those held.
+        found = np.flatnonzero(row)
+        found = found[np.argsort(-row[found])]
+        both = [*found.tolist(), len(case.is_held)] if len(found) == 1 else found.tolist()
+        return both if row[both[0]] > 0 else both[::-1]
+
+    def follows(node: int, end: int, other: int) -> bool:
+        parts = component_labels(ends[(ends != end).all(axis=1)], len(case.is_held) + 1)
+        return node == end or bool(parts[node] != parts[other])
+
+    (high, low), (source, sink) = nodes(terminal), nodes(own)
+    if follows(high, source, sink) and follows(low, sink, source):
+        return 1
+    return -int(follows(high, sink, source) and follows(low, source, sink))
 
 
 def _at_a_bound(case: _Case) -> str | None:
@@ -313,7 +376,7 @@ def _at_a_bound(case: _Case) -> str | None:
     if case.is_driven_by_values and case.holds_nodes:
         least, most = _reachable(case)
         free = np.any(case.beside_rows(case.readout) != 0, axis=1)
-        rounding = 1e-9 * (most - least)
+        rounding = _ROUNDING * case.epsilon * (most - least)
         at = np.minimum(np.abs(case.targets - least), np.abs(case.targets - most)) <= rounding
         place = np.argwhere(at & (least < most) & free & (case.weights > 0))
     elif case.is_driven_by_forces and case.is_grounded:
