@@ -321,3 +321,36 @@ def test_bad_input():
     driven = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.5)
     entropy = eqx.tree_at(lambda task: task.cost, driven, jp.CrossEntropy())
     assert_refused("task", diagnostics.task_learnability, entropy, saying="SquaredError")
+
+
+@pytest.mark.parametrize("target", [1.0, -1.0, 1e-3])
+@pytest.mark.parametrize("nothing", ["force", "readout"])
+def test_what_is_not_driven_or_not_read_gives_no_output(nothing, target):
+    """Y = 0 and yet c · t < 0, beside tasks that could be learned."""
+    forces, readouts = np.eye(2), np.eye(2)
+    (forces if nothing == "force" else readouts)[1] = 0
+    targets = np.array([1.0, target])
+    for kept in (slice(None), slice(1, 2)):
+        found = decide(forces[kept], readouts[kept], targets[kept])
+        assert found.decision == NO
+        assert float(found.multipliers @ targets[kept]) < 0
+        assert not np.any(found.separator)
+    assert decide(forces, readouts, [1.0, 0.0]).decision == YES
+
+
+def test_what_is_no_set_of_tasks_is_refused():
+    one = jnp.ones((1, 2))
+    decide = diagnostics.learnability
+    for bad in (jnp.nan, jnp.inf):
+        assert_refused("targets", decide, one, one, jnp.array([bad]), saying="be finite")
+        assert_refused("forces", decide, bad * one, one, jnp.ones(1), saying="be finite")
+        assert_refused("readouts", decide, one, bad * one, jnp.ones(1), saying="be finite")
+    # What does not count may be anything.
+    two, counted = jnp.ones((2, 2)), jnp.array([True, False])
+    assert decide(two, two, jnp.array([1.0, jnp.nan]), counted=counted).decision == YES
+    assert_refused("forces", decide, one[:0], one[:0], jnp.zeros(0), saying="at least one task")
+    assert_refused("forces", decide, one[:, :0], one[:, :0], jnp.ones(1), saying="at least one task")
+    network = jp.NodeNetwork.from_matrix(jnp.eye(2))
+    task = jp.random_linear(network, 1, jax.random.key(0))
+    idle = task.with_samples(task.inputs, task.targets, jnp.zeros_like(task.targets))
+    assert_refused("task", diagnostics.task_learnability, idle, saying="weight")

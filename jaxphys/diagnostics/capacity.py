@@ -42,7 +42,7 @@ import jax.scipy.linalg
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxphys._checks import require
+from jaxphys._checks import is_concrete, require
 from jaxphys.learning.tasks import SquaredError, Task
 
 Kind = Literal["node", "flow", "spring"]
@@ -62,7 +62,8 @@ class Learnability(eqx.Module):
     - `decision`: a `Decision` code, taken from the certificate after that was checked against the tasks.
     - `response`: `(n, n)` G, positive definite where the boundary leaves it free; NaN unless learnable.
     - `separator`: `(n, n)` `Y = Σ c_r S_r` and `multipliers`, `(q,)` c, with `Σ |c_r| |a_r| |f_r| = 1`; NaN
-      but where the tasks are not learnable.
+      but where the tasks are not learnable. A task without force or readout that wants an output has `Y = 0`
+      and `c_r = ±1`.
     - `margin`: how far the certificate is from the edge: the smallest eigenvalue over the largest, of G or Y;
       0 for a singular Y, and for one that vanishes because the tasks contradict one another.
     - `residual`: of G, `max |⟨S_r, G⟩ - t_r| / max |t_r|`; of Y, `c · t` over the largest
@@ -130,7 +131,7 @@ def learnability(
 
     - `counted`: which tasks to ask for; all by default. `max_iterations`: after which it stays `UNDECIDED`.
 
-    Raises `InputError` on shapes that do not fit.
+    Raises `InputError` on shapes that do not fit, no tasks, and numbers that are not finite.
 
     >>> import jax.numpy as jnp
     >>> from jaxphys.diagnostics import learnability
@@ -144,8 +145,14 @@ def learnability(
         "have shape (q, n), as `readouts` has, with q `targets`",
         f"shapes are {forces.shape}, {readouts.shape} and {targets.shape}",
     )
+    require(
+        forces.size > 0, "forces", "hold at least one task and coordinate", f"its shape is {forces.shape}"
+    )
     counts = jnp.ones(targets.shape, bool) if counted is None else counted
     f, a, t = (jnp.where(counts.reshape(-1, *[1] * (x.ndim - 1)), x, 0) for x in (forces, readouts, targets))
+    for name, values in (("forces", f), ("readouts", a), ("targets", t)):
+        is_finite = not is_concrete(values) or np.isfinite(values).all()
+        require(is_finite, name, "be finite", "it holds NaN or infinity")
     # Sensing matrices of norm one, targets of order one: then G is of order one too.
     norms = jnp.sqrt(0.5 * (jnp.sum(a**2, -1) * jnp.sum(f**2, -1) + jnp.sum(a * f, -1) ** 2))
     norms = jnp.where(norms > 0, norms, 1)
@@ -204,7 +211,7 @@ def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
     shape = task.targets.shape[-2:]
     weights = np.ones(shape) if task.weights is None else np.asarray(task.weights)
     samples, outputs = np.nonzero(weights.reshape(-1, *shape).any(axis=0))
-
+    require(samples.size > 0, "task", "ask for something", "no output of it has weight")
     return _of_samples(task, samples, outputs, max_iterations)
 
 
@@ -415,6 +422,10 @@ def _proof(
     """What multipliers prove, by the inequalities at the top of this module."""
     epsilon = float(jnp.finfo(t.dtype).eps)
     lengths = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(f, axis=-1)
+    # A task that drives or reads nothing, and yet wants something, is its own proof: Y = 0 and c · t < 0.
+    idle = ~(jnp.any(a != 0, axis=-1) & jnp.any(f != 0, axis=-1))
+    is_vain = jnp.any(idle & (t != 0))
+    multipliers = jnp.where(is_vain, jnp.where(idle, -jnp.sign(t), 0), multipliers)
     terms = jnp.sum(jnp.abs(multipliers) * lengths)
     multipliers = multipliers / jnp.where(terms > 0, terms, 1)
     separator = _combined(a, f, multipliers)
@@ -428,10 +439,10 @@ def _proof(
     separates = gap < epsilon**-0.5 * allowed - rounding
     is_still = _SINGULAR * rounding * above > below + 2 * rounding
     separates = separates | (is_still & (jnp.abs(gap) <= rounding))
-    # A task that reads or drives nothing, and yet wants something.
-    nothing = jnp.any((lengths == 0) & (t != 0))
+    # Lengths whose product is below all numbers prove nothing.
+    separates = is_vain | (separates & (terms > 0) & ~jnp.any((lengths == 0) & (t != 0)))
     margin = jnp.where(jnp.abs(values[0]) <= rounding, 0, values[0] / jnp.max(jnp.abs(values)))
-    return _Proof(multipliers, separator, gap, margin, separates & (terms > 0) & ~nothing)
+    return _Proof(multipliers, separator, gap, margin, separates)
 
 
 def _on_a_face(

@@ -152,7 +152,7 @@ class _Case:
 
     @cached_property
     def rounding(self) -> np.ndarray:
-        """`(R, o)` what rounding may leave of an output: no two nodes are further apart than all edges in line."""
+        """`(R, o)` what rounding may leave of an output; no response exceeds that of all edges in line."""
         assert self.edges is not None
         resistance = np.sum(1 / self.k[self.edges[:, 0] != self.edges[:, 1]])
         currents = np.abs(self.loads).sum(axis=1)
