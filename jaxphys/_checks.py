@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -105,6 +106,14 @@ def to_array(argument: str, values: Any, dtype: Any) -> np.ndarray:
         good = False
     require(good, argument, "hold real numbers", f"it is {described(values)}")
     return array.astype(dtype)
+
+
+def check_numbers(argument: str, values: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """`values` as an array of this precision; they must be real numbers of this shape, traced or not."""
+    is_array = isinstance(values, jax.Array)
+    array = jnp.asarray(values if is_array else to_array(argument, values, dtype), dtype)
+    require(array.shape == shape, argument, f"have shape {shape}", f"it has {array.shape}")
+    return array
 
 
 def check_key(argument: str, value: Any) -> None:

@@ -48,6 +48,63 @@ def call(function, *arguments, **named):
     return lambda: function(*arguments, **named)
 
 
+# Names of measures, what else they take, and what they are handed in place of one network and its task or
+# boundary.
+_BOTH = {
+    "a task alone": (TASK, TASK),
+    "a network twice": (NETWORK, NETWORK),
+    "nothing": (None, None),
+}
+_OF_TASKS = {
+    **_BOTH,
+    "ensembles": (NETWORKS, TASKS),
+    "a swapped pair": (TASK, NETWORK),
+    "a boundary for a task": (NETWORK, BOUNDARY),
+    "another task": (NETWORK, BIG_TASK),
+}
+_OF_BOUNDARIES = {
+    **_BOTH,
+    "ensembles": (NETWORKS, jp.stack([BOUNDARY] * 3)),
+    "a swapped pair": (BOUNDARY, NETWORK),
+    "a task for a boundary": (NETWORK, TASK),
+    "another boundary": (NETWORK, BIG_BOUNDARY),
+}
+MEASURES = (
+    (
+        (
+            "cost_hessian",
+            "cost_hessian_autodiff",
+            "force_alignment",
+            "gauss_newton_factor",
+            "learning_direction",
+            "predicted_eigenvalue_change",
+            "predicted_force_alignment_change",
+            "predicted_response_alignment_change",
+            "response_alignment",
+            "susceptibility_cost_hessian",
+        ),
+        (),
+        _OF_TASKS,
+    ),
+    (("stiff_modes",), (1,), _OF_TASKS),
+    (("cost_hessian_modes",), (1, KEY), _OF_TASKS),
+    (("cost_hessian_product",), (jnp.ones(5),), _OF_TASKS),
+    (
+        (
+            "effective_conductance",
+            "effective_dimension",
+            "spectrum",
+            "susceptibility",
+            "susceptibility_vectors",
+        ),
+        (),
+        _OF_BOUNDARIES,
+    ),
+    (("partial_susceptibility",), ([1],), _OF_BOUNDARIES),
+    (("mode_change",), (np.ones(5),), _OF_BOUNDARIES),
+    (("effective_conductance_monte_carlo", "measure_responses"), (KEY,), _OF_BOUNDARIES),
+)
+
 CALLS = {
     # What `train` is handed.
     "optimizer not called": train(optimizer=optax.adam),
@@ -332,6 +389,31 @@ CALLS = {
     "eigenvalues of an ensemble": call(jp.diagnostics.eigenvalues, NETWORKS, BOUNDARY),
     "eigenvalues of a task": call(jp.diagnostics.eigenvalues, NETWORK, TASK),
     "eigenvalues of a run": call(jp.diagnostics.eigenvalues, RUN.network, RUN.task.boundary),
+    **{
+        f"{name} of {case}": call(getattr(jp.diagnostics, name), *handed, *rest)
+        for names, rest, pairs in MEASURES
+        for name in names
+        for case, handed in pairs.items()
+    },
+    "relative_conductance of an ensemble": call(jp.diagnostics.relative_conductance, NETWORKS),
+    "relative_conductance of a graph": call(jp.diagnostics.relative_conductance, GRAPH),
+    "free_subspace of a network": call(jp.diagnostics.free_subspace, NETWORK),
+    "free_subspace of a task": call(jp.diagnostics.free_subspace, TASK),
+    "mode_change of nodes": call(jp.diagnostics.mode_change, NETWORK, BOUNDARY, np.ones(3)),
+    "mode_change of a list": call(jp.diagnostics.mode_change, NETWORK, BOUNDARY, [1.0, "a"]),
+    "mode_change a rate by name": call(jp.diagnostics.mode_change, NETWORK, BOUNDARY, np.ones(5), rate="a"),
+    "learning_direction rule a name": call(
+        jp.diagnostics.learning_direction, NETWORK, TASK, rule="coupled_learning"
+    ),
+    "learning_direction metric short": call(
+        jp.diagnostics.learning_direction, NETWORK, TASK, metric=np.ones(3)
+    ),
+    "cost_hessian_product of nodes": call(jp.diagnostics.cost_hessian_product, NETWORK, TASK, jnp.ones(3)),
+    "discover without a key": call(jp.diagnostics.discover, jnp.eye(4), 0),
+    "discover a network": call(jp.diagnostics.discover, NETWORK, KEY),
+    "learnability of nothing": call(jp.diagnostics.learnability, *[jnp.zeros((0, 2))] * 2, jnp.zeros(0)),
+    "learnability of text": call(jp.diagnostics.learnability, "a", jnp.ones((1, 2)), jnp.ones(1)),
+    "task_learnability of a boundary": call(jp.diagnostics.task_learnability, BOUNDARY),
     "run_dataset a network": call(jp.io.run_dataset, NETWORK),
     "save_network a run": call(jp.io.save_network, RUN, FOLDER + "/network.json"),
     "save_network an ensemble": call(jp.io.save_network, NETWORKS, FOLDER + "/network.json"),

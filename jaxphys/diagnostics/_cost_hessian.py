@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxphys._checks import require
+from jaxphys._checks import check_key, check_numbers, require
 from jaxphys.equilibrium import greens_function
 from jaxphys.learning.rules import ExactGradient
-from jaxphys.learning.tasks import Task, respond, task_cost
+from jaxphys.learning.tasks import Task, check_pair, respond, task_cost
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 
@@ -52,6 +52,7 @@ def cost_hessian(
     >>> jp.diagnostics.cost_hessian(network, task).round(3).tolist()
     [[0.0, 0.0], [0.0, 1.0]]
     """
+    check_pair(network, task, solver=solver)
     require(kind in ("exact", "gauss_newton"), "kind", 'be "exact" or "gauss_newton"', f"it is {kind!r}")
     if kind == "gauss_newton":
         response = respond(network, task, solver=solver)
@@ -75,6 +76,7 @@ def cost_hessian_autodiff(
 
     The slow oracle for `cost_hessian`, equal to it to rounding, at the price of M solves.
     """
+    check_pair(network, task, solver=solver)
     return jax.hessian(lambda k: task_cost(network.with_k(k), task, solver=solver))(network.k)
 
 
@@ -144,6 +146,8 @@ def cost_hessian_product(
     >>> jp.diagnostics.cost_hessian_product(network, task, jnp.array([1.0, 2.0])).round(3).tolist()
     [0.0, 2.0]
     """
+    check_pair(network, task, solver=solver)
+    vector = check_numbers("vector", vector, network.k.shape, network.k.dtype)
     return jax.jvp(_gradient(network, task, solver), (network.k,), (vector,))[1]
 
 
@@ -177,6 +181,8 @@ def cost_hessian_modes(
     >>> jp.diagnostics.cost_hessian_modes(network, task, 1, jax.random.key(0)).eigenvalues.round(3).tolist()
     [1.0]
     """
+    check_pair(network, task, solver=solver)
+    check_key("key", key)
     size = network.num_edges
     _check_count("num_modes", num_modes, size)
     count = min(2 * num_modes + 30, size) if num_iterations is None else num_iterations

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxphys._checks import check_kind
 from jaxphys.equilibrium import Boundary, check_boundary
 from jaxphys.networks.physics import AbstractNetwork
 
@@ -21,7 +22,11 @@ class Spectrum(NamedTuple):
 
 
 def free_subspace(boundary: Boundary) -> Float[Array, "n m"]:
-    """Orthonormal basis of the coordinates changes that the boundary allows, `{x : C x = 0}`; m = n - c."""
+    """Orthonormal basis of the changes of coordinates that the boundary allows, `{x : C x = 0}`; m = n - c.
+
+    Raises `InputError` unless it is a boundary.
+    """
+    check_kind("boundary", boundary, Boundary, "a `Boundary`")
     return boundary.constraints.basis
 
 

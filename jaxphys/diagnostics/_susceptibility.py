@@ -10,9 +10,9 @@ from jaxtyping import Array, Float
 
 from jaxphys._checks import require
 from jaxphys.diagnostics._spectrum import degenerate
-from jaxphys.equilibrium import Boundary, greens_function, solve_columns
-from jaxphys.learning.tasks import Task
-from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork
+from jaxphys.equilibrium import Boundary, check_boundary, greens_function, solve_columns
+from jaxphys.learning.tasks import Task, check_pair
+from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, check_single
 
 
 def susceptibility_vectors(
@@ -36,6 +36,7 @@ def susceptibility_vectors(
     >>> jp.diagnostics.susceptibility_vectors(network, boundary, border=True).round(2).tolist()
     [[0.0, -0.5, 0.0, 0.5, -0.5], [0.0, 0.5, 0.0, 0.5, -0.5]]
     """
+    check_boundary(network, boundary)
     require(
         isinstance(network, AbstractDifferenceNetwork),
         "network",
@@ -78,6 +79,7 @@ def partial_susceptibility(
     >>> jp.diagnostics.partial_susceptibility(network, jp.Boundary(network), [1, 2])[:, 0].tolist()
     [1.0, 1.0]
     """
+    check_boundary(network, boundary)
     counts, size = np.asarray(num_modes, dtype=int), network.num_coordinates + boundary.rows.shape[0]
     require(
         counts.ndim == 1 and counts.size > 0 and counts.min() >= 0 and counts.max() <= size,
@@ -110,6 +112,7 @@ def susceptibility_cost_hessian(network: AbstractNetwork, task: Task) -> Float[A
     border. It equals the Gauss-Newton matrix, `cost_hessian(kind="gauss_newton")`, and at zero cost the exact
     one. That is the quicker way; this one goes through the response to every force and serves as its check.
     """
+    check_pair(network, task)
     response = _bordered_response(network, task.boundary)
     unheld = task.boundary.rows.shape[0] - task.values.shape[1]
     acting = jnp.concatenate([task.force, jnp.pad(task.values, ((0, 0), (0, unheld)))], axis=1)
@@ -131,6 +134,7 @@ def relative_conductance(network: AbstractNetwork) -> Float[Array, " M"]:
     >>> jp.diagnostics.relative_conductance(network).tolist()
     [0.5, 1.0, 1.5]
     """
+    check_single(network)
     require(
         isinstance(network, AbstractDifferenceNetwork),
         "network",

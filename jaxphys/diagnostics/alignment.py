@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxphys._checks import is_concrete, require
+from jaxphys._checks import check_kind, check_number, check_numbers, is_concrete, require
 from jaxphys.diagnostics._spectrum import Spectrum, degenerate, free_subspace, spectrum
-from jaxphys.equilibrium import Boundary
+from jaxphys.equilibrium import Boundary, check_boundary
 from jaxphys.learning.rules import AbstractRule, ExactGradient
-from jaxphys.learning.tasks import Task, respond
+from jaxphys.learning.tasks import Task, check_pair, respond
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 
 # Gaps that a step bridges, in units of how far it moves eigenvalues at most.
@@ -48,6 +48,7 @@ def force_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]
     equal eigenvalues (`degenerate`) share the projection on their space evenly.
     NaN for inputs that are held values, which apply no force.
     """
+    check_pair(network, task)
     return _overlaps(spectrum(network, task.boundary), _free_forces(task))
 
 
@@ -57,6 +58,7 @@ def response_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m 
     For inputs that are held values, of the part of the state that is free to move. Modes of equal eigenvalues
     share evenly, as in `force_alignment`.
     """
+    check_pair(network, task)
     basis = free_subspace(task.boundary)
     states = (task.inputs @ respond(network, task).drive) @ basis @ basis.T
     return _overlaps(spectrum(network, task.boundary), states)
@@ -83,7 +85,8 @@ def mode_change(
     Within a block eigenvalues change by those of `V_Bᵀ δH V_B`; how its modes turn into one another no small
     change says, and `modes` leaves it out.
 
-    Raises `InputError` on a rate that is not positive.
+    Raises `InputError` on a rate that is not positive, a `change` that has not one number for each edge, and
+    all but one network and its boundary.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> network = jp.NodeNetwork.from_matrix(jnp.diag(jnp.array([1.0, 2.0])))
@@ -91,6 +94,10 @@ def mode_change(
     >>> change.eigenvalues.round(3).tolist()
     [0.1, -0.2]
     """
+    check_boundary(network, boundary)
+    change = check_numbers("change", change, network.k.shape, network.k.dtype)
+    if rate is not None:
+        check_number("rate", rate)
     require(rate is None or not is_concrete(rate) or rate > 0, "rate", "be positive", f"it is {rate}")
     return _perturbed(spectrum(network, boundary), _hessian_of(network, change), rate)
 
@@ -113,14 +120,14 @@ def learning_direction(
       networks (eq. 13) and 1 for all else.
     - `lower`, `upper`: bounds on k. What pushes out of them is zero.
 
-    Raises `InputError` if `metric` has another shape than `k`.
+    Raises `InputError` if `metric` has another shape than `k`, and on all but one network and its task.
     """
+    check_pair(network, task)
+    if rule is not None:
+        check_kind("rule", rule, AbstractRule, "a rule, as `CoupledLearning()`")
     if metric is None:
         metric = network.frobenius_metric if isinstance(network, NodeNetwork) else np.ones(network.num_edges)
-    metric = jnp.asarray(metric, network.k.dtype)
-    require(
-        metric.shape == network.k.shape, "metric", f"have shape {network.k.shape}", f"it has {metric.shape}"
-    )
+    metric = check_numbers("metric", metric, network.k.shape, network.k.dtype)
     direction = -metric * (rule or ExactGradient())(network, task).gradient
     if lower is not None:
         direction = jnp.where((network.k <= lower) & (direction < 0), 0, direction)
@@ -160,6 +167,7 @@ def predicted_force_alignment_change(
     a step exchanges modes, and only much smaller steps are of first order. Where eigenvalues are equal it is
     the change of what their space has as a whole.
     """
+    check_pair(network, task)
     modes = spectrum(network, task.boundary)
     change = _perturbed(modes, _hessian_of(network, learning_direction(network, task, **learning)))
     forces = _free_forces(task)
@@ -175,6 +183,7 @@ def predicted_response_alignment_change(
     The modes turn (paper A, eqs 22 and 25) and the response itself moves, by `-G δH x`. Keyword arguments
     are those of `learning_direction`.
     """
+    check_pair(network, task)
     modes = spectrum(network, task.boundary)
     change_of_hessian = _hessian_of(network, learning_direction(network, task, **learning))
     change = _perturbed(modes, change_of_hessian)

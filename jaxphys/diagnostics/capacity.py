@@ -42,7 +42,7 @@ import jax.scipy.linalg
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxphys._checks import is_concrete, require
+from jaxphys._checks import check_kind, is_concrete, require, to_array
 from jaxphys.learning.tasks import SquaredError, Task
 
 Kind = Literal["node", "flow", "spring"]
@@ -139,8 +139,12 @@ def learnability(
     >>> [bool(learnability(force, readout, jnp.array([t])).learnable) for t in (3.0, -3.0)]
     [True, False]
     """
+    forces, readouts, targets = (
+        values if isinstance(values, jax.Array) else jnp.asarray(to_array(name, values, float))
+        for name, values in (("forces", forces), ("readouts", readouts), ("targets", targets))
+    )
     require(
-        forces.shape == readouts.shape == (*targets.shape, forces.shape[-1]) and forces.ndim == 2,
+        forces.ndim == 2 and forces.shape == readouts.shape == (*targets.shape, forces.shape[-1]),
         "forces",
         "have shape (q, n), as `readouts` has, with q `targets`",
         f"shapes are {forces.shape}, {readouts.shape} and {targets.shape}",
@@ -196,6 +200,7 @@ def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
     >>> [bool(jp.diagnostics.task_learnability(task).learnable) for task in (few, many)]
     [True, False]
     """
+    check_kind("task", task, Task, "a task, or an ensemble of `jp.stack`")
     require(
         isinstance(task.cost, SquaredError),
         "task",

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxphys._checks import is_concrete, require
+from jaxphys._checks import check_key, is_concrete, require, to_array
 from jaxphys.diagnostics._spectrum import peaked_mode
 from jaxphys.equilibrium import Boundary, greens_function
 from jaxphys.networks.physics import AbstractNetwork
@@ -77,6 +77,7 @@ def measure_responses(
     >>> jp.diagnostics.measure_responses(network, boundary, jax.random.key(0))[0, 0].round(3).item()
     0.5
     """
+    check_key("key", key)
     require(noise >= 0, "noise", "be at least 0", f"it is {noise}")
     require(
         noise_scale in ("reading", "response"),
@@ -127,7 +128,10 @@ def discover(
     >>> bool(found.trained), sorted(found.nodes.tolist()), round(found.output.item(), 3)
     (True, [2, 7], 5.0)
     """
-    n = responses.shape[-1]
+    check_key("key", key)
+    responses = _matrices("responses", responses)
+    controls = None if controls is None else _matrices("controls", controls)
+    n = responses.shape[-1] if responses.ndim else 0
     require(
         responses.shape == (n, n) and n >= 3,
         "responses",
@@ -173,6 +177,10 @@ def discover(
         response=symmetric[:, nodes[0]],
         output=symmetric[nodes[1], nodes[0]],
     )
+
+
+def _matrices(argument: str, values: Any) -> Array:
+    return values if isinstance(values, jax.Array) else jnp.asarray(to_array(argument, values, float))
 
 
 def _peak(symmetric: Float[Array, "n n"]) -> Float[Array, ""]:

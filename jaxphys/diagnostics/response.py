@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxphys._checks import require
+from jaxphys._checks import check_key, require
 from jaxphys.diagnostics._spectrum import spectrum
-from jaxphys.equilibrium import Boundary, greens_function
+from jaxphys.equilibrium import Boundary, check_boundary, greens_function
 from jaxphys.networks.physics import AbstractNetwork
 
 Forces = Literal["gaussian", "unit"]
@@ -104,6 +104,8 @@ def _mode_amplitudes(
     network: AbstractNetwork, boundary: Boundary, key: Key[Array, ""], num_forces: int, forces: Forces
 ) -> tuple[Float[Array, "f m"], Float[Array, " m"]]:
     """Components of random forces along the modes, and the eigenvalues."""
+    check_boundary(network, boundary)
+    check_key("key", key)
     require(num_forces > 0, "num_forces", "be positive", f"it is {num_forces}")
     _norm_factor(boundary, forces)
     eigenvalues, modes = spectrum(network, boundary)
