@@ -971,6 +971,7 @@ def test_bounds_of_optimizer_and_train_leave_room(small):
     )
 
 
+@pytest.mark.float64
 def test_node_networks_have_any_sign(random):
     w = random.normal(size=(4, 4))
     network = jp.NodeNetwork.from_matrix(0.1 * (w + w.T) + 8 * np.eye(4))
