@@ -317,7 +317,8 @@ def no_number(value: Any, where: str, must: str = "a finite number") -> InputErr
 def to_label(value: Any, where: str) -> str:
     """The name of a node from a file: text or an integer, of at most `LONGEST_LABEL` printable characters.
 
-    Integers may be written as 1.0, as tables with gaps do. Tuples, which name the nodes of lattices in networkx and are lists in JSON, become what Python prints.
+    Integers may be written as 1.0, as tables with gaps do. Tuples, which name the nodes of lattices in
+    networkx and are lists in JSON, become what Python prints.
     """
     if isinstance(value, list) and 0 < len(value) < LONGEST_LABEL and all(map(_is_plain, value)):
         value = str(tuple(value))

@@ -833,7 +833,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
 
 
 def _ends_in_arrays(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Both ends of each edge: rows of `edges`, or columns of `edge_index` as libraries of graph learning do."""
+    """Both ends of each edge: rows of `edges`, or columns of `edge_index` as in graph learning."""
     if "edges" in arrays and "edge_index" in arrays:
         raise InputError("it must hold `edges` or `edge_index`, but it holds both.")
     if "edge_index" in arrays:
