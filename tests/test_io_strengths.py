@@ -852,3 +852,20 @@ def test_integers_written_as_floats_number_nodes(tmp_path):
     (tmp_path / "net.json").write_text(json.dumps({"nodes": [{"id": 1.5}], "links": []}))
     with pytest.raises(jp.InputError, match="must be text or an integer"):
         read_network(tmp_path / "net.json")
+
+
+@pytest.mark.parametrize("name", ["Einheit", "R unit (see text)", "scale"])
+def test_units_are_seen_by_what_they_are(name, tmp_path):
+    path = tmp_path / "net.csv"
+    path.write_text(f"source,target,R,{name}\na,b,2,kOhm\nb,c,4,Ohm\n")
+    assert read_network(path).network.k.tolist() == [1 / 2000, 1 / 4]
+    content = json.loads(as_json(tmp_path, "R").read_text())
+    for edge in content["links"]:
+        edge[name] = "kOhm"
+    (tmp_path / "net.json").write_text(json.dumps(content))
+    assert strengths(tmp_path / "net.json") == [1 / 2000, 1 / 4000, 1 / 500]
+    path.write_text(f"source,target,R,{name}\na,b,2,kOhm\nb,c,4,red\n")
+    assert read_network(path).network.k.tolist() == [1 / 2, 1 / 4]
+    path.write_text("source,target,admittance (S)\na,b,2\n")
+    with pytest.raises(jp.InputError, match=r"=conductance \(S\)'"):
+        read_network(path)

@@ -50,6 +50,7 @@ from jaxphys.io.strengths import (
     in_units,
     is_strength,
     is_unit_name,
+    may_be_unit,
     units_of,
 )
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
@@ -549,7 +550,7 @@ def _from_table(table: Table, said: Said) -> _Draft:
     called = chosen(others, said)
     counter = header[0] if plain(header[0]) in ("", "unnamed0") else None
     unknown = Unknown(others if called is None and not said.unweighted else (), counter)
-    units: dict[str, list[str]] = {name: [] for name in others if is_unit_name(name)}
+    units: dict[str, list[str]] = {name: [] for name in others if not is_strength(name)}
     at = {name: i for i, name in enumerate(header)}
     of_type = next((i for i, name in enumerate(header) if plain(name) == "type"), None)
     number: dict[str, int] = {}
@@ -574,14 +575,16 @@ def _from_table(table: Table, said: Said) -> _Draft:
         if len(number) > MOST_NODES:
             raise InputError(f"it has more than the {MOST_NODES} nodes allowed.")
         lines.append(line)
-        for name, texts in units.items():
-            texts.append(cells[at[name]])
+        for name in list(units):
+            units[name].append(cells[at[name]])
+            if not is_unit_name(name) and not may_be_unit(cells[at[name]]):
+                del units[name]
         directed |= of_type is not None and cells[of_type].lower() == "directed"
         if called is not None:
             values.append(cells[at[called[0]]])
         elif unknown:
             unknown.look({name: cells[at[name]] for name in unknown})
-    given = units_of(others, units.__getitem__, {}, len(lines))
+    given = units_of(others, lambda name: units.get(name, ()), {}, len(lines))
     unknown.check(given)
     return _Draft(
         list(number),
@@ -801,7 +804,12 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
     of_edges = [
         name for name, array in others.items() if array.shape == (len(edges),) and array.dtype.kind in "fiu"
     ]
-    units = units_of(others, lambda name: _one_each(others[name], name, len(edges)), {}, len(edges))
+    units = units_of(
+        others,
+        lambda name: _one_each(others[name], name, len(edges)),
+        {},
+        len(edges),
+    )
     called = chosen(dict.fromkeys((*filter(is_strength, others), *of_edges)), said)
     values = np.ones(0) if called is None else to_numbers(others[called[0]], f"array `{called[0]}`", 1)
     if called is None and not said.unweighted:
@@ -852,6 +860,8 @@ def _ends_in_arrays(arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 def _one_each(array: np.ndarray, name: str, count: int) -> list[Any]:
     """Units of all edges, from an array of one unit or as many as edges."""
+    if not is_unit_name(name) and (array.dtype.kind != "U" or array.size not in (1, count)):
+        return []
     if array.size not in (1, count):
         raise InputError(f"array {shown(name)} must hold one unit, or {count}, but it has {array.size}.")
     return np.broadcast_to(array.reshape(-1), (count,)).tolist()

@@ -337,6 +337,18 @@ def is_unit_name(name: str) -> bool:
     return _unit_stem(name) is not None
 
 
+def may_be_unit(value: Any) -> bool:
+    """Whether a value of an edge may be a unit of its strength: `kOhm`, or nothing."""
+    return value is None or (isinstance(value, str) and (not value.strip() or _hinted([value]) is not None))
+
+
+def _are_units(texts: Sequence[Any]) -> bool:
+    """Whether all texts are units of strengths, whatever their name; S alone may be anything."""
+    return all(map(may_be_unit, texts)) and any(
+        isinstance(_of_unit(text.strip(), ""), Strength) for text in dict.fromkeys(texts) if text
+    )
+
+
 def units_of(
     names: Iterable[str],
     of_edges: Callable[[str], Sequence[Any]],
@@ -345,7 +357,8 @@ def units_of(
 ) -> dict[str, Sequence[Any]]:
     """What a file says of units, by name, for each of its edges; those of other columns are left out."""
     names = list(names)
-    found = {name: of_edges(name) for name in names if is_unit_name(name)}
+    given = {name: of_edges(name) for name in names if not is_strength(name)}
+    found = {name: texts for name, texts in given.items() if is_unit_name(name) or _are_units(texts)}
     for name, value in of_graph.items():
         if not is_unit_name(name):
             continue
@@ -416,10 +429,14 @@ def _concerns(column: str, texts: Sequence[Any], name: str, strength: Strength) 
 
 def _hinted(texts: Iterable[Any]) -> str | None:
     """The quantity that units in a file belong to; None where they are not of strengths."""
-    for text in dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip()):
-        unit = _parsed(text.strip()[:_LONGEST_NAME])
-        return next((each for each, known in _DIMENSIONS.items() if unit and unit[1] in known), None)
-    return None
+    first = next((text for text in texts if isinstance(text, str) and text.strip()), None)
+    return None if first is None else _quantity_in(first.strip()[:_LONGEST_NAME])
+
+
+@lru_cache(maxsize=4096)
+def _quantity_in(text: str) -> str | None:
+    unit = _parsed(text)
+    return next((each for each, known in _DIMENSIONS.items() if unit and unit[1] in known), None)
 
 
 def chosen(names: Iterable[str], said: Said) -> tuple[str, Strength] | None:
@@ -488,9 +505,10 @@ def _meanings(name: str) -> tuple[str, ...]:
     bracket = re.fullmatch(r"[^()\[\]{}]*[(\[{](.*)[)\]}]", name.strip())
     tails = [bracket[1]] if bracket else []
     tails += [name[cut.end() :] for cut in re.finditer(r"[\s_/:,-]+|(?<=[a-zΩ])(?=[A-ZΩ])", name)]
-    for text in (*tails, name):
-        text = text.strip().replace("_", " ")
-        found = _of_unit(text, text)
+    for tail in (*tails, name):
+        text = tail.strip().strip("()[]{}" if tail.startswith(tuple("([{")) else "").replace("_", " ")
+        # In brackets even a few capitals are a unit.
+        found = _of_unit(f"({text})" if bracket and text.isupper() and len(text) < 3 else text, text)
         if isinstance(found, Strength):
             return (f"{found.quantity} ({text})",)
         if found is not None:
