@@ -42,7 +42,7 @@ import jax.scipy.linalg
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxphys._checks import check_kind, is_concrete, require, to_array
+from jaxphys._checks import check_count, check_key, check_kind, is_concrete, require, to_array
 from jaxphys.learning.tasks import SquaredError, Task
 
 Kind = Literal["node", "flow", "spring"]
@@ -289,6 +289,7 @@ def free_dimension(kind: Kind, num_nodes: int, *, dimension: int = 2) -> int:
     """
     motions = {"node": (1, 0), "flow": (1, 1), "spring": (dimension, dimension * (dimension + 1) // 2)}
     require(kind in motions, "kind", f"be one of {list(motions)}", f"it is {kind!r}")
+    check_count("num_nodes", num_nodes)
     per_node, rigid = motions[kind]
     free = per_node * num_nodes - rigid
     require(free > 0, "num_nodes", "leave something free to move", f"it is {num_nodes}")
@@ -315,7 +316,8 @@ def capacity_curve(
     Raises `InputError` as `free_dimension` does, and on numbers that are not positive.
     """
     free = free_dimension(kind, num_nodes, dimension=dimension)
-    require(realizations > 0, "realizations", "be positive", f"it is {realizations}")
+    check_key("key", key)
+    check_count("realizations", realizations)
     most = free * (free + 1) // 2
     counts = np.arange(1, most + 1) if num_tasks is None else np.unique(np.asarray(num_tasks, dtype=int))
     require(len(counts) > 0 and counts[0] > 0, "num_tasks", "hold positive numbers", f"it is {num_tasks}")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxphys._checks import InputError, require
+from jaxphys._checks import InputError, check_count, check_key, require
 from jaxphys.equilibrium import Boundary, greens_function
 from jaxphys.networks.physics import AbstractNetwork
 
@@ -38,7 +38,8 @@ def response_cloud(
     >>> jp.diagnostics.response_cloud(network, boundary, jax.random.key(0), num_forces=7).shape
     (7, 3)
     """
-    require(num_forces > 0, "num_forces", "be positive", f"it is {num_forces}")
+    check_key("key", key)
+    check_count("num_forces", num_forces)
     green = greens_function(network, boundary)
     return jax.random.normal(key, (num_forces, len(green)), green.dtype) @ green
 
