@@ -533,7 +533,7 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
         ("a.npz", b"PK junk", "no .npz archive"),
         ("a.npz", {"x": np.zeros(3)}, "`edges` or `matrix`"),
         ("a.npz", {"edge": np.zeros((3, 2), int)}, "'edge' looks like `edges`"),
-        ("a.npz", {"edges": np.zeros((3, 2))}, "`edges` must hold integers"),
+        ("a.npz", {"edges": np.full((3, 2), 0.5)}, "`edges` must hold integers"),
         ("a.npz", {"edges": np.zeros((3, 3), int)}, "2 columns"),
         ("a.npz", {"edges": np.array([["a", "b"]])}, "`edges` must hold integers"),
         ("a.npz", {"edges": np.array([[0, -1]])}, "between 0 and 19999"),

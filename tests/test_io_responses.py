@@ -187,7 +187,7 @@ TWO = np.ones((3, 2))
         ("a.npz", {"responses": TWO, "driven": np.array([0, 3])}, "2 different rows"),
         ("a.npz", {"responses": TWO, "driven": np.array([1, 1])}, "2 different rows"),
         ("a.npz", {"responses": TWO, "driven": np.array([0])}, "2 different rows"),
-        ("a.npz", {"responses": TWO, "driven": np.array([0.0, 1.0])}, "`driven` must hold integers"),
+        ("a.npz", {"responses": TWO, "driven": np.array([0.0, 0.5])}, "`driven` must hold integers"),
         ("a.npz", {"responses": np.array([[np.inf]])}, r"entry \[0, 0\] is not"),
         ("a.npz", {"responses": np.eye(2), "errors": TWO}, "2 by 2 standard deviations"),
         ("a.npz", {"responses": np.eye(2), "errors": -np.eye(2)}, "none negative"),

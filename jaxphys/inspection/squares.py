@@ -37,7 +37,7 @@ def strange_responses(matrix: np.ndarray) -> str | None:
         return "its diagonal holds ones and all else is smaller, as in a matrix of correlations"
     partners = diagonal[np.abs(others).argmax(axis=1)]
     bound = np.sqrt(np.maximum(diagonal, 0) * np.maximum(partners, 0))
-    if np.mean((largest > 2 * bound)[rows]) > 0.5:
+    if np.mean((largest > 2 * np.maximum(bound, diagonal))[rows]) > 0.5:
         return "in most rows the diagonal is far from the largest entry, as in no matrix of responses"
     return None
 

@@ -509,7 +509,8 @@ def _node_network(matrix: np.ndarray, labels: Sequence[str]) -> NodeNetwork:
 def _ends(header: Sequence[str]) -> tuple[int, int] | None:
     """The columns of the two ends of edges."""
     letters = [plain(name) for name in header]
-    of_responses = letters[0] in ("", "node", "output")
+    # Two columns a and b alone may hold anything.
+    of_responses = letters[0] in ("", "node", "output") or letters == ["a", "b"]
     for ends in _ENDS:
         if set(ends) <= set(letters) and not (of_responses and set(ends) <= _MAY_BE_NODES):
             return letters.index(ends[0]), letters.index(ends[1])
