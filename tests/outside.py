@@ -280,7 +280,7 @@ def _(case: Written) -> str:
             assert str(error).isprintable()
             return "refused"
     expected_labels = case.labels
-    if case.way == ".cir" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", case.labels[0]):
+    if case.way == ".cir" and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", case.labels[0]):
         # What no netlist can hold as a name is numbered.
         expected_labels = tuple(f"n{number}" for number in range(nodes))
     assert set(labels) == set(expected_labels), labels
