@@ -174,7 +174,7 @@ def test_rows():
         ("held_nodes", chain, {"held_nodes": np.array([1.0])}, "integers"),
         ("ground", chain, {"ground": [9]}, "9 is out of range"),
         ("held_drops|nodes", chain, {"held_drops": [(0, 9)], "ground": [0]}, "9 is out of range"),
-        ("held_drops|nodes", chain, {"held_drops": [(1, 1)], "ground": [0]}, "both are 1"),
+        ("held_drops|nodes", chain, {"held_drops": [(1, 1)], "ground": [0]}, "1 to itself"),
         # One condition twice, whichever way.
         ("held_nodes", chain, {"held_nodes": [0], "ground": [0]}, "hold each coordinate once"),
         ("ground", chain, {"ground": [0, 0]}, "hold each coordinate once"),
@@ -291,7 +291,7 @@ def test_outputs_that_are_held(network, conditions, readout):
         ("sources|nodes", [9], [2], {}, "9 is out of range"),
         ("targets|nodes", [1], [9], {}, "9 is out of range"),
         ("targets|nodes", [1], [(2, 9)], {}, "9 is out of range"),
-        ("targets|nodes", [1], [(2, 2)], {}, "both are 2"),
+        ("targets|nodes", [1], [(2, 2)], {}, "2 to itself"),
         ("targets|readout", [1], [0], {}, "held"),
         ("response|targets", [1], [2], {"response": NAN}, "finite"),
         ("response", [1], [2], {"response": [0.1, 0.2]}, "2"),

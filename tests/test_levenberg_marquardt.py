@@ -166,7 +166,8 @@ def test_failures_and_rest_are_isolated():
     dead, impossible = one_edge(0.5, current=0.0)
     networks = jp.stack([network, dead, network])
     networks = eqx.tree_at(lambda n: n.k, networks, networks.k.at[2].set(-1.0))
-    arguments = {"integrator": jp.LevenbergMarquardt(largest_damping=1e3), "steps": 50, "record_every": 50}
+    steps = jp.LevenbergMarquardt(largest_damping=1e3)
+    arguments = {"integrator": steps, "steps": 50, "record_every": 50, "bounds": None}
     run = jp.train(networks, jp.stack([task, impossible, task]), **arguments)
     assert run.status.tolist() == [jp.Status.OK, jp.Status.OK, jp.Status.NOT_POSITIVE_DEFINITE]
     alone = jp.train(network, task, **arguments)

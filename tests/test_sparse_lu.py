@@ -108,7 +108,7 @@ def test_large_boundaries_are_those_of_small_ones():
         ({"held_nodes": [5, 5]}, "held_nodes", "repeats or follows"),
         ({"held_nodes": [5], "held_drops": [(5, 8)], "ground": [8]}, "held_nodes", "repeats or follows"),
         ({"held_drops": [(1, 2), (2, 3), (3, 1)], "ground": [8]}, "held_drops", "repeats or follows"),
-        ({"held_drops": [(3, 3)], "ground": [8]}, "held_drops", "joins a node to itself"),
+        ({"held_drops": [(3, 3)], "ground": [8]}, "held_drops", "3 to itself"),
         ({}, "free_modes", "1 motion"),
         ({"held_drops": [(3, 4)]}, "free_modes", "1 motion"),
     ],

@@ -356,7 +356,7 @@ def test_the_solver_is_the_one_asked_for(small):
 
 def test_the_reference_solver_marks_what_is_indefinite_too(small):
     networks, tasks = harmed(small, "negative from the start")
-    run = jp.train(networks, tasks, steps=1, optimizer=DESCENT, solver=jp.BorderedLU())
+    run = jp.train(networks, tasks, steps=1, optimizer=DESCENT, solver=jp.BorderedLU(), bounds=None)
     assert run.failures == {"NOT_POSITIVE_DEFINITE": 1}
 
 
