@@ -12,7 +12,7 @@ else
   RUN   := $(VENV)/bin/python
   READY := $(VENV)/.ready
 endif
-# A wider thread pool than small machines get: see tests/test_jax_regressions.py.
+# A wider thread pool than small machines get: see tests/solvers/test_jax_regressions.py.
 export NPROC ?= 16
 # Threads of BLAS that wait for one another cost more than they save where test processes share the cores.
 export OPENBLAS_NUM_THREADS ?= 1

@@ -25,18 +25,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # Closed forms, solvers with their derivatives, training, every file format, and whole runs by command.
 SELECTION = (
-    "tests/test_jax_regressions.py",
-    "tests/test_analytic.py",
-    "tests/test_equilibrium.py",
-    "tests/test_train.py::test_a_failure_is_isolated",
-    "tests/test_train.py::test_training_is_plain_descent",
-    "tests/test_io.py",
-    "tests/test_io_networks.py",
-    "tests/test_dimension.py",
-    "tests/test_proteins.py",
-    "tests/test_flow.py::test_a_flow_in_closed_form",
-    "tests/test_cli.py::test_train_writes_a_whole_run",
-    "tests/test_cli_inspect.py::test_findings_are_written_once_and_replaced_only_by_force",
+    "tests/solvers/test_jax_regressions.py",
+    "tests/equilibrium/test_analytic.py",
+    "tests/equilibrium/test_equilibrium.py",
+    "tests/training/test_train.py::test_a_failure_is_isolated",
+    "tests/training/test_train.py::test_training_is_plain_descent",
+    "tests/io/test_io.py",
+    "tests/io/test_io_networks.py",
+    "tests/diagnostics/test_dimension.py",
+    "tests/networks/test_proteins.py",
+    "tests/training/test_gradient_flow.py::test_a_flow_in_closed_form",
+    "tests/cli/test_cli.py::test_train_writes_a_whole_run",
+    "tests/cli/test_cli_inspect.py::test_findings_are_written_once_and_replaced_only_by_force",
 )
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,]+\])?\s*(?P<bounds>.*)")
 

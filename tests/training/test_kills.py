@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.float64
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "kills.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "kills.py"
 
 
 def loaded():

@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.float64
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KIB = 1024
 # Names, in which a star stands for no folder, and the largest size.
 RULES = {
@@ -18,7 +18,7 @@ RULES = {
     "jaxphys/*.py|jaxphys/*/*.py|jaxphys/*/*/*.py|jaxphys/py.typed": 64,
     "jaxphys/reports/templates/*.*|jaxphys/data/README.md": 64,
     "jaxphys/data/*.csv|jaxphys/data/*.pdb": 128,
-    "tests/*.py|tests/README.md": 64,
+    "tests/*.py|tests/*/test_*.py|tests/README.md": 64,
     "tests/data/*.csv|tests/data/*.cif|tests/data/*.cir|tests/data/*.json": 128,
     "examples/*.toml|examples/*/*.sbatch": 16,
     "benchmarks/*.py|benchmarks/README.md": 64,

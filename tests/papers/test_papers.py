@@ -1,6 +1,6 @@
 """Experiments: the frame with small ones of our own, and the papers' at a size that takes seconds.
 
-`JAXPHYS_TEST_EXPERIMENTS=1 pytest tests/test_experiments.py` runs every experiment of the registry.
+`JAXPHYS_TEST_EXPERIMENTS=1 pytest tests/papers/test_papers.py` runs every experiment of the registry.
 """
 
 import dataclasses

@@ -22,7 +22,7 @@ from jaxphys.io.files import jsonable
 from jaxphys.runs import run as run_folder
 from jaxphys.training import host_loop
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
 seed = 1

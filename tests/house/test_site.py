@@ -21,7 +21,7 @@ from browser import needs_chromium, opened
 
 pytestmark = pytest.mark.float64
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("", "config", "data", "diagnostics", "inspection", "io", "papers", "solvers")
 # What a browser fetches by itself when it opens a page; links are only followed when somebody clicks.
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}

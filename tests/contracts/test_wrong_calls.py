@@ -17,7 +17,7 @@ from jaxphys.io import load_run, run_dataset, save_run
 # The same in either precision.
 pytestmark = pytest.mark.float64
 
-SCRIPT = Path(__file__).parent / "wrong_calls.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "wrong_calls.py"
 
 
 @pytest.fixture(scope="module")

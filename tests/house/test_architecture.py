@@ -16,7 +16,7 @@ import jaxphys
 # The same in either precision.
 pytestmark = pytest.mark.float64
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 
 
 def rooms(page):

@@ -26,7 +26,7 @@ from jaxphys import cli
 from jaxphys.config import parse_config, parse_sweep
 from jaxphys.io import read_measured, read_netlist, read_network
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = [
     name for _, name, _ in pkgutil.walk_packages(jaxphys.__path__, "jaxphys.") if name != "jaxphys.__main__"
 ]

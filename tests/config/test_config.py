@@ -27,7 +27,7 @@ from jaxphys.training._train import own_bounds
 # Nothing here computes in the precision of the networks.
 pytestmark = pytest.mark.float64
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SWEEP = ROOT / "examples" / "sweep.toml"
 EXAMPLES = sorted(set((ROOT / "examples").glob("*.toml")) - {SWEEP})
 

@@ -190,7 +190,7 @@ def test_provenance_names_versions_and_device():
     record = provenance()
     assert record["jax"] == jax.__version__
     assert {"jaxphys", "python", "numpy", "device", "platform"} <= set(record)
-    checkout = Path(__file__).parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     assert ("commit" in record) == ((checkout / ".git").exists() and checkout == PACKAGE.parent)
 
 

@@ -23,7 +23,7 @@ from jaxphys.training.solver_choice import BlockSolvers, _mesh_arguments, _sizes
 # Processes of their own, each in double precision.
 pytestmark = pytest.mark.float64
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
 realizations = 7

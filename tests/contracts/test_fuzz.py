@@ -121,7 +121,7 @@ def test_files_of_strangers(cases, count):
 
 def soaked(folder, *arguments):
     """What the benchmark writes of a few cases; its process has no types checked at run time."""
-    script = Path(__file__).parent.parent / "benchmarks" / "fuzz.py"
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz.py"
     command = [sys.executable, script, "--json", folder / "fuzz.json", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     report = json.loads((folder / "fuzz.json").read_text())
@@ -209,7 +209,7 @@ def test_exact_elimination_knows_what_is_singular():
 
 def test_the_page_shows_what_was_measured():
     """Its table is that of the committed results: ten thousand cases, none of them bad."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parents[2]
     report = json.loads((root / "benchmarks" / "results" / "fuzz.json").read_text(encoding="utf-8"))
     page = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
     assert report["bad"] == []

@@ -20,7 +20,7 @@ from jaxphys.reports.run_page import write_report
 
 pytestmark = pytest.mark.float64
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     path for folder in ("jaxphys", "benchmarks", "docs") for path in sorted((ROOT / folder).rglob("*.py"))
 ]

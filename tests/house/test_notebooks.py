@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 # An absolute path, of whatever machine.
 PATH = re.compile(r"""(?:^|[\s'"(=:])(?:/[\w.+-]+){2,}|\b[A-Za-z]:\\\w""", re.MULTILINE)
