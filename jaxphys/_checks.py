@@ -1,6 +1,6 @@
 """How bad input is refused: one sentence that names the argument, the rule and what was found."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,12 @@ class InputError(ValueError):
 def require(condition: Any, argument: str, must: str, but: str) -> None:
     """Raise `InputError` "Argument `x` must ..., but ..." unless `condition` holds."""
     if not condition:
-        raise InputError(f"Argument `{argument}` must {must}, but {but}.")
+        refuse(argument, must, but)
+
+
+def refuse(argument: str, must: str, but: str) -> NoReturn:
+    """Raise `InputError` "Argument `x` must ..., but ..."."""
+    raise InputError(f"Argument `{argument}` must {must}, but {but}.")
 
 
 def is_concrete(array: Any) -> bool:
@@ -35,7 +40,7 @@ def check_positive(argument: str, values: Any, *, mask: Any = True) -> None:
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         index = ", ".join(str(i) for i in where)
-        require(False, argument, "be positive and finite", f"entry [{index}] is {flat[where]}")
+        refuse(argument, "be positive and finite", f"entry [{index}] is {flat[where]}")
 
 
 def check_indices(argument: str, values: Any, size: int, what: str) -> None:
@@ -48,8 +53,7 @@ def check_indices(argument: str, values: Any, size: int, what: str) -> None:
     )
     bad = (array < 0) | (array >= size)
     if bad.any():
-        require(
-            False,
+        refuse(
             argument,
             f"name {what} between 0 and {size - 1}",
             f"{int(array[bad][0])} is out of range",

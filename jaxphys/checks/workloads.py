@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key
 from scipy.spatial import Delaunay, cKDTree
 
-from jaxphys._checks import require
+from jaxphys._checks import refuse, require
 from jaxphys.equilibrium import Boundary
 from jaxphys.learning.rules import CoupledLearning, EquilibriumPropagation
 from jaxphys.learning.tasks import (
@@ -204,5 +204,4 @@ def planar_graph(
         edges = edges[kept]
         if len(edges) == num_edges and component_labels(edges, num_nodes).max() == 0:
             return from_edges(edges, num_nodes=num_nodes, positions=points)
-    require(False, "num_edges", "leave a connected planar graph", f"{max_draws} draws gave none")
-    raise AssertionError("unreachable")
+    refuse("num_edges", "leave a connected planar graph", f"{max_draws} draws gave none")

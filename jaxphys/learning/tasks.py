@@ -24,6 +24,7 @@ from jaxphys._checks import (
     check_number,
     described,
     is_concrete,
+    refuse,
     require,
     to_array,
 )
@@ -814,4 +815,4 @@ def _check_task(arrays: dict[str, np.ndarray], n: int, boundary: Boundary) -> No
         left = np.linalg.norm(readout - readout @ basis @ basis.T, axis=1)
         held = np.flatnonzero(left <= 1e-6 * np.linalg.norm(readout, axis=1))
         if held.size:
-            require(False, "readout", "read what is free to move", f"output {held[0]} is also held")
+            refuse("readout", "read what is free to move", f"output {held[0]} is also held")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxphys._checks import InputError, check_kind, require, to_array
+from jaxphys._checks import InputError, check_kind, refuse, require, to_array
 from jaxphys.networks.physics import SpringNetwork
 from jaxphys.networks.topology import from_edges, rigid_motions
 
@@ -171,7 +171,7 @@ def elastic_network(positions: Any, *, cutoff: float = 15.0, exponent: float = 0
     bonds = places[edges[:, 0]] - places[edges[:, 1]]
     lengths = np.linalg.norm(bonds, axis=1)
     for i, j in edges[lengths == 0][:1]:
-        require(False, "positions", "place every node apart", f"nodes {i} and {j} coincide")
+        refuse("positions", "place every node apart", f"nodes {i} and {j} coincide")
     too_short = "raise it, 10 to 15 Å are usual for proteins, or read one chain"
     require(len(edges), "cutoff", "join nodes", f"no two are within {cutoff:g} Å; {too_short}")
     topology = from_edges(edges, num_nodes=len(places), positions=places)
@@ -181,7 +181,7 @@ def elastic_network(positions: Any, *, cutoff: float = 15.0, exponent: float = 0
     )
     floppy = _num_floppy_modes(edges, bonds / lengths[:, None], places)
     if floppy and len(edges) == len(places) * (len(places) - 1) // 2:
-        require(False, "positions", "span three dimensions", "they lie in a plane or on a line")
+        refuse("positions", "span three dimensions", "they lie in a plane or on a line")
     require(
         floppy == 0,
         "cutoff",

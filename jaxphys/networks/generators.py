@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxphys._checks import check_count, check_key, described, require
+from jaxphys._checks import check_count, check_key, described, refuse, require
 from jaxphys.networks.topology import Topology, component_labels, floppy_modes, from_edges
 
 
@@ -85,8 +85,7 @@ def erdos_renyi(
                 continue
         return from_edges(edges, num_nodes=num_nodes, positions=positions)
     kind = "connected and rigid" if rigid else "connected"
-    require(False, "num_edges", f"make {kind} graphs likely", f"{max_draws} draws gave none")
-    raise AssertionError("unreachable")
+    refuse("num_edges", f"make {kind} graphs likely", f"{max_draws} draws gave none")
 
 
 def complete_graph(num_nodes: int) -> Topology:

@@ -23,6 +23,7 @@ from jaxphys._checks import (
     check_kind,
     check_positive,
     is_concrete,
+    refuse,
     require,
     to_array,
 )
@@ -374,7 +375,7 @@ class SpringNetwork(AbstractDifferenceNetwork):
             lengths = np.linalg.norm(np.asarray(topology.bond_vectors()), axis=1)
             short = np.flatnonzero((lengths == 0) & np.asarray(topology.edge_mask))
             if short.size:
-                require(False, "topology", "place the ends of a bond apart", f"bond {short[0]} has length 0")
+                refuse("topology", "place the ends of a bond apart", f"bond {short[0]} has length 0")
         self.topology = topology
         self.k = _learning_field(k, topology)
         self.directions = directions.astype(self.k.dtype)

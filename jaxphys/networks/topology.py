@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import check_indices, require
+from jaxphys._checks import check_indices, refuse, require
 
 # Here and elsewhere, what takes long to import is imported where it is needed.
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def node_numbers(
             if node not in place:
                 near = difflib.get_close_matches(node[:200], list(place)[:2000], 1, 0.0)
                 known = f"none of that name; nearest is {near[0]!r}" if near else "names for no node"
-                require(False, argument, "name nodes of the network", f"of {node[:200]!r} it has {known}")
+                refuse(argument, "name nodes of the network", f"of {node[:200]!r} it has {known}")
             return place[node]
         if isinstance(node, numbers.Integral) and not isinstance(node, bool):
             check_indices(argument, [int(node)], num_nodes, "nodes")
@@ -273,9 +273,7 @@ def from_edges(
     loops = np.flatnonzero(array[:, 0] == array[:, 1])
     if loops.size:
         i = int(loops[0])
-        require(
-            False, "edges", "join two different nodes", f"edge {i} joins node {int(array[i, 0])} to itself"
-        )
+        refuse("edges", "join two different nodes", f"edge {i} joins node {int(array[i, 0])} to itself")
     dtype = jax.dtypes.canonicalize_dtype(float)
     if positions is not None:
         positions = np.asarray(positions, dtype=dtype)

@@ -314,7 +314,7 @@ def _is_planned(
 
 def _potentials(
     solver: StarMesh,
-    conductances: Float[Array, "S #B"],
+    conductances: Float[Array, " S #B"],
     force: Float[Array, "G n m #B"],
     values: Float[Array, "G c m #B"],
     quiet: int,

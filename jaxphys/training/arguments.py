@@ -22,6 +22,7 @@ from jaxphys._checks import (
     check_kind,
     check_number,
     described,
+    refuse,
     require,
     to_array,
 )
@@ -267,7 +268,7 @@ def _try_functional(name: str, functional: Callable[..., Any], network: Any, tas
         signature.bind(network, task)
     except TypeError as error:
         takes = f"{name!r} takes ({', '.join(signature.parameters)}): {error}"
-        require(False, "functionals", "hold functions of (network, task)", takes)
+        refuse("functionals", "hold functions of (network, task)", takes)
     try:
         found = eqx.filter_eval_shape(functional, network, task)
     except InputError:
