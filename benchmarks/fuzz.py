@@ -1,6 +1,6 @@
 """Thousands of drawn networks, tasks, configs and files: does each end right, refused or marked?
 
-The strategies are those of `tests/contracts/test_fuzz.py`, the broken files those of `tests/io/`. Whatever ends
+The strategies are those of `tests/contracts/test_fuzz.py`, the broken files those of `tests/io/`. What ends
 otherwise, in a silently wrong answer, in a traceback or not at all, is printed with all that it takes to run
 it again. Cases end in a process of their own, which may die or be ended without taking the others with it.
 """
