@@ -14,10 +14,8 @@ from jaxtyping import Array
 from scipy.sparse.linalg import splu
 
 from jaxphys.checks.workloads import Workload
+from jaxphys.learning import Task
 from jaxphys.learning.rules import CoupledLearning, EquilibriumPropagation
-from jaxphys.learning.tasks import (
-    Task,
-)
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.solvers import AbstractSolver
 from jaxphys.training._train import train

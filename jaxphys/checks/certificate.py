@@ -31,16 +31,8 @@ from jaxphys.diagnostics import (
     eigenvalues,
 )
 from jaxphys.equilibrium import Boundary, equilibrate, greens_function
+from jaxphys.learning import CosineDistance, CrossEntropy, Response, SquaredError, Task, respond, task_cost
 from jaxphys.learning.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, ExactGradient
-from jaxphys.learning.tasks import (
-    CosineDistance,
-    CrossEntropy,
-    Response,
-    SquaredError,
-    Task,
-    respond,
-    task_cost,
-)
 from jaxphys.learning.transforms import precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork

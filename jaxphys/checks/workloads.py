@@ -14,13 +14,8 @@ from scipy.spatial import Delaunay, cKDTree
 
 from jaxphys._checks import refuse, require
 from jaxphys.equilibrium import Boundary
+from jaxphys.learning import Task, allostery, random_linear, regression
 from jaxphys.learning.rules import CoupledLearning, EquilibriumPropagation
-from jaxphys.learning.tasks import (
-    Task,
-    allostery,
-    random_linear,
-    regression,
-)
 from jaxphys.learning.transforms import bounds, precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
 from jaxphys.networks.physics import FlowNetwork, NodeNetwork

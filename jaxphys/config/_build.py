@@ -23,8 +23,16 @@ from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.equilibrium import Boundary
 from jaxphys.io import load_network
 from jaxphys.io.files import MOST_EDGES, MOST_ENTRIES, MOST_NODES, about, read_text
-from jaxphys.learning import rules, tasks, transforms
-from jaxphys.learning.tasks import Task
+from jaxphys.learning import (
+    AbstractCost,
+    CosineDistance,
+    CrossEntropy,
+    SquaredError,
+    Task,
+    builders,
+    rules,
+    transforms,
+)
 from jaxphys.networks import generators
 from jaxphys.networks.packings import jammed_packing
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
@@ -351,7 +359,7 @@ def _task(
 ) -> tuple[Task, Task | None]:
     """The training task of one realization, and the same on its test samples."""
     if isinstance(config, schema.RandomLinear):
-        return tasks.random_linear(network, config.tasks, key), None
+        return builders.random_linear(network, config.tasks, key), None
     generator = generators.host_generator(key)
     match config:
         case schema.Allostery():
@@ -365,7 +373,7 @@ def _task(
 def _allostery(config: schema.Allostery, network: AbstractNetwork, generator: np.random.Generator) -> Task:
     number = config.tasks if config.drive == "force" else 1
     boundary, sources, targets = _terminals(config, network, generator, number, config.tasks)
-    return tasks.allostery(
+    return builders.allostery(
         network,
         boundary,
         sources,
@@ -390,7 +398,7 @@ def _regression(
     matrix = np.array(config.matrix)
     boundary, sources, targets = _terminals(config, network, generator, matrix.shape[1], matrix.shape[0])
     inputs = generator.standard_normal((config.samples + config.test_samples, matrix.shape[1]))
-    train = tasks.regression(
+    train = builders.regression(
         network, boundary, sources, targets, matrix=matrix, inputs=inputs[: config.samples]
     )
     unseen = jnp.asarray(inputs[config.samples :], train.inputs.dtype)
@@ -415,12 +423,12 @@ def _classification(
     ]
     training = np.concatenate(chosen)
     testing = np.setdiff1d(np.arange(len(labels)), training)
-    costs: dict[str, tasks.AbstractCost] = {
-        "cross_entropy": tasks.CrossEntropy(config.inverse_temperature),
-        "squared_error": tasks.SquaredError(),
-        "cosine": tasks.CosineDistance(),
+    costs: dict[str, AbstractCost] = {
+        "cross_entropy": CrossEntropy(config.inverse_temperature),
+        "squared_error": SquaredError(),
+        "cosine": CosineDistance(),
     }
-    train = tasks.classification(
+    train = builders.classification(
         network,
         boundary,
         sources,

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Key
 
 from jaxphys._checks import check_key, check_numbers, require
 from jaxphys.equilibrium import greens_function
+from jaxphys.learning import Task, check_pair, respond, task_cost
 from jaxphys.learning.rules import ExactGradient
-from jaxphys.learning.tasks import Task, check_pair, respond, task_cost
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 

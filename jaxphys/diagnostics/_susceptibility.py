@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxphys._checks import require
 from jaxphys.diagnostics._spectrum import degenerate
 from jaxphys.equilibrium import Boundary, check_boundary, greens_function, solve_columns
-from jaxphys.learning.tasks import Task, check_pair
+from jaxphys.learning import Task, check_pair
 from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, check_single
 
 

@@ -22,8 +22,8 @@ from jaxtyping import Array, Bool, Float
 from jaxphys._checks import check_kind, check_number, check_numbers, is_concrete, require
 from jaxphys.diagnostics._spectrum import Spectrum, degenerate, free_subspace, spectrum
 from jaxphys.equilibrium import Boundary, check_boundary
+from jaxphys.learning import Task, check_pair, respond
 from jaxphys.learning.rules import AbstractRule, ExactGradient
-from jaxphys.learning.tasks import Task, check_pair, respond
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 
 # Gaps that a step bridges, in units of how far it moves eigenvalues at most.

@@ -43,7 +43,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxphys._checks import check_count, check_key, check_kind, is_concrete, require, to_array
-from jaxphys.learning.tasks import SquaredError, Task
+from jaxphys.learning import SquaredError, Task
 
 Kind = Literal["node", "flow", "spring"]
 

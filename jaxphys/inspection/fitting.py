@@ -10,7 +10,7 @@ from jaxtyping import Float
 from jaxphys._checks import require
 from jaxphys.equilibrium import Boundary, greens_function
 from jaxphys.inspection.reconstruction import NOTHING, spread_of, uniform_motion_is_free, variances
-from jaxphys.learning.tasks import Task
+from jaxphys.learning import Task
 from jaxphys.networks.physics import FlowNetwork
 from jaxphys.networks.topology import Topology
 from jaxphys.training._train import train

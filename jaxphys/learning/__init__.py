@@ -1,6 +1,9 @@
 """What a network is asked to do, the rules by which it learns that, and what no network can learn."""
 
+from jaxphys.learning.builders import allostery, classification, random_linear, regression
+from jaxphys.learning.costs import AbstractCost, CosineDistance, CrossEntropy, SquaredError
 from jaxphys.learning.feasibility import concerns
+from jaxphys.learning.response import Response, accuracy, check_pair, respond, task_cost
 from jaxphys.learning.rules import (
     AbstractRule,
     CoupledLearning,
@@ -8,21 +11,7 @@ from jaxphys.learning.rules import (
     Estimate,
     ExactGradient,
 )
-from jaxphys.learning.tasks import (
-    AbstractCost,
-    CosineDistance,
-    CrossEntropy,
-    Response,
-    SquaredError,
-    Task,
-    accuracy,
-    allostery,
-    classification,
-    random_linear,
-    regression,
-    respond,
-    task_cost,
-)
+from jaxphys.learning.task import Task, holds_nodes
 from jaxphys.learning.transforms import bounds, desynchronous, precondition, update_noise
 
 __all__ = [
@@ -40,9 +29,11 @@ __all__ = [
     "accuracy",
     "allostery",
     "bounds",
+    "check_pair",
     "classification",
     "concerns",
     "desynchronous",
+    "holds_nodes",
     "precondition",
     "random_linear",
     "regression",

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from jaxphys._checks import require
-from jaxphys.learning.tasks import SquaredError, check_pair
+from jaxphys.learning.costs import SquaredError
+from jaxphys.learning.response import check_pair
 from jaxphys.networks.physics import FlowNetwork
 from jaxphys.networks.topology import component_labels
 

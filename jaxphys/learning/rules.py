@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import check_kind, check_number, is_concrete, require
 from jaxphys.equilibrium import Status
-from jaxphys.learning.tasks import Response, Task, respond
+from jaxphys.learning.response import Response, respond
+from jaxphys.learning.task import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 

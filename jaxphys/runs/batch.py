@@ -22,7 +22,7 @@ from jaxphys._checks import InputError
 from jaxphys.config import Batch
 from jaxphys.io import join_runs, provenance, run_dataset, save_run
 from jaxphys.io.runs import last_step, recorded_of
-from jaxphys.learning.tasks import accuracy, task_cost
+from jaxphys.learning import accuracy, task_cost
 from jaxphys.training._train import as_run, make_plan
 from jaxphys.training.checkpoints import Checkpoints
 from jaxphys.training.devices import CommonFailure, LocalFailure, default_block, global_max, own_places

@@ -21,9 +21,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import InputError, check_count, described, require
 from jaxphys.equilibrium import Status
+from jaxphys.learning import Task
 from jaxphys.learning.feasibility import concerns
 from jaxphys.learning.rules import AbstractRule, ExactGradient
-from jaxphys.learning.tasks import Task
 from jaxphys.learning.transforms import Bounds, bounds_of, check_ordered
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver

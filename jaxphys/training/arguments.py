@@ -26,8 +26,8 @@ from jaxphys._checks import (
     require,
     to_array,
 )
+from jaxphys.learning import check_pair
 from jaxphys.learning.rules import AbstractRule, ExactGradient
-from jaxphys.learning.tasks import check_pair
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 from jaxphys.training.gradient_flow import GradientFlow

@@ -19,8 +19,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import check_number, check_positive, require
 from jaxphys.equilibrium import Status
+from jaxphys.learning import SquaredError, Task, respond
 from jaxphys.learning.rules import Estimate, ExactGradient
-from jaxphys.learning.tasks import SquaredError, Task, respond
 from jaxphys.learning.transforms import Bounds, check_ordered
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver

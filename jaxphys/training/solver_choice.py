@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array
 
 from jaxphys._checks import InputError, require
-from jaxphys.learning.tasks import check_pair, holds_nodes
+from jaxphys.learning import check_pair, holds_nodes
 from jaxphys.networks.physics import FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.solvers.batching import PlannedSolver

@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import check_number, require
 from jaxphys.equilibrium import Status
+from jaxphys.learning import Task, task_cost
 from jaxphys.learning.rules import AbstractRule, Estimate
-from jaxphys.learning.tasks import Task, task_cost
 from jaxphys.learning.transforms import Bounds
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 from jaxphys.solvers import AbstractSolver, TrackedInverse

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import require
 from jaxphys.equilibrium import Status, greens_function
-from jaxphys.learning.tasks import Response, Task, holds_nodes, respond
+from jaxphys.learning import Response, Task, holds_nodes, respond
 from jaxphys.networks.physics import NodeNetwork
 from jaxphys.solvers import Dense, TrackedInverse
 from jaxphys.solvers.batching import last_in_memory, to_last_axis

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import sectors
-from jaxphys.learning.tasks import Task, respond
+from jaxphys.learning import Task, respond
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import FlowNetwork
 from jaxphys.papers.claims import Claim, measured

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxphys.learning.tasks import Task, respond
+from jaxphys.learning import Task, respond
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import FlowNetwork
 from jaxphys.papers.claims import Claim, measured

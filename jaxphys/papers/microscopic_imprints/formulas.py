@@ -17,7 +17,7 @@ from jaxphys.diagnostics import (
     susceptibility_vectors,
 )
 from jaxphys.equilibrium import Boundary, equilibrate
-from jaxphys.learning.tasks import Task, respond
+from jaxphys.learning import Task, respond
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, panels

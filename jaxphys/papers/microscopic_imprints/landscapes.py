@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import cost_hessian, susceptibility_cost_hessian
-from jaxphys.learning.tasks import accuracy
+from jaxphys.learning import accuracy
 from jaxphys.networks.generators import host_generator
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, legend_above, panels

@@ -25,8 +25,8 @@ from jaxphys.diagnostics import (
     susceptibility,
 )
 from jaxphys.equilibrium import Boundary, equilibrate
+from jaxphys.learning import CosineDistance, Task, allostery, regression, respond
 from jaxphys.learning.rules import CoupledLearning
-from jaxphys.learning.tasks import CosineDistance, Task, allostery, regression, respond
 from jaxphys.learning.transforms import bounds
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.packings import Packing, jammed_packings

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import cost_hessian, spectrum
-from jaxphys.learning.tasks import Task
+from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, KINDS, band, legend_above, panels

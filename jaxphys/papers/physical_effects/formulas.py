@@ -16,8 +16,8 @@ from jaxphys.diagnostics import (
     predicted_eigenvalue_change,
     spectrum,
 )
+from jaxphys.learning import Task, task_cost
 from jaxphys.learning.rules import ExactGradient
-from jaxphys.learning.tasks import Task, task_cost
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork, SpringNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, panels

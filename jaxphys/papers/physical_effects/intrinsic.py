@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from jaxphys.diagnostics.dimension import ESTIMATORS, Estimator, intrinsic_dimension
 from jaxphys.equilibrium import greens_function
-from jaxphys.learning.tasks import Task
+from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, legend_above, panels

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from jaxphys.diagnostics import Decision, capacity_curve, free_dimension, task_learnability
-from jaxphys.learning.tasks import Task, random_linear
+from jaxphys.learning import Task, random_linear
 from jaxphys.networks.generators import erdos_renyi
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, SpringNetwork
 from jaxphys.papers.claims import Claim, measured

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
-from jaxphys.learning.tasks import Task, random_linear
+from jaxphys.learning import Task, random_linear
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, band, legend_above, panels

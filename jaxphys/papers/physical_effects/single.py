@@ -20,7 +20,7 @@ from jaxphys.diagnostics import (
     participation_ratio,
     spectrum,
 )
-from jaxphys.learning.tasks import Task
+from jaxphys.learning import Task
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.networks.topology import component_labels, floppy_modes

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxphys.diagnostics import spectrum
 from jaxphys.equilibrium import Boundary
-from jaxphys.learning.tasks import Task, allostery, random_linear
+from jaxphys.learning import Task, allostery, random_linear
 from jaxphys.learning.transforms import bounds, precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork

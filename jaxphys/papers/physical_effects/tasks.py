@@ -15,15 +15,7 @@ from matplotlib.figure import Figure
 
 from jaxphys.data import iris
 from jaxphys.equilibrium import Boundary
-from jaxphys.learning.tasks import (
-    AbstractCost,
-    CrossEntropy,
-    Task,
-    accuracy,
-    classification,
-    regression,
-    respond,
-)
+from jaxphys.learning import AbstractCost, CrossEntropy, Task, accuracy, classification, regression, respond
 from jaxphys.learning.transforms import precondition
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
