@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "io")]
 
 import outside
 import strategies
-import test_io_networks
+import test_network_files
 from endings import ended
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from strategies import File
@@ -92,8 +92,8 @@ def cases_of_kinds() -> dict[str, Any]:
         "equilibria": strategies.equilibria(),
         "tasks": strategies.learnings(),
         "configs": strategies.tables((*tables, *strategies.small_tables())),
-        "files": strategies.files(files, test_io_networks.mutations),
-        "runs": strategies.files(runs, test_io_networks.mutations),
+        "files": strategies.files(files, test_network_files.mutations),
+        "runs": strategies.files(runs, test_network_files.mutations),
         "units": outside.netlists(),
         "headers": outside.headers(),
         "formats": outside.written(),
@@ -195,7 +195,7 @@ def whole_files(tables: list[dict]) -> tuple[tuple[File, ...], tuple[File, ...]]
     with tempfile.TemporaryDirectory() as folder:
         found = [
             File(f"network.{path.name}", path.read_bytes())
-            for path in test_io_networks.valid_files(Path(folder))
+            for path in test_network_files.valid_files(Path(folder))
         ]
     readings = "input,output,response\na,a,0.5\na,b,0.25\nb,a,0.25\nb,b,0.75\n"
     matrix = "node,in,out\nin,1.5,0.25\nout,0.25,2.0\nb,1,2\n"
@@ -210,7 +210,7 @@ def whole_files(tables: list[dict]) -> tuple[tuple[File, ...], tuple[File, ...]]
             np.savez(path, **arrays) if isinstance(arrays, dict) else np.save(path, arrays)
             found.append(File(name, path.read_bytes()))
         run = Path(folder) / "run.nc"
-        save_run(run_dataset(test_io_networks.trained("spring")), run)
+        save_run(run_dataset(test_network_files.trained("spring")), run)
         runs = (File("run.a.nc", run.read_bytes()),)
     protein = (Path(jp.__file__).parent / "data" / "ubiquitin.pdb").read_bytes()
     atoms = [line for line in protein.splitlines(keepends=True) if line[12:16].strip() == b"CA"]

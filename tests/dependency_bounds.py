@@ -30,13 +30,13 @@ SELECTION = (
     "tests/equilibrium/test_equilibrium.py",
     "tests/training/test_train.py::test_a_failure_is_isolated",
     "tests/training/test_train.py::test_training_is_plain_descent",
-    "tests/io/test_io.py",
-    "tests/io/test_io_networks.py",
+    "tests/io/test_round_trips.py",
+    "tests/io/test_network_files.py",
     "tests/diagnostics/test_dimension.py",
     "tests/networks/test_proteins.py",
     "tests/training/test_gradient_flow.py::test_a_flow_in_closed_form",
     "tests/cli/test_cli.py::test_train_writes_a_whole_run",
-    "tests/cli/test_cli_inspect.py::test_findings_are_written_once_and_replaced_only_by_force",
+    "tests/cli/test_inspect.py::test_findings_are_written_once_and_replaced_only_by_force",
 )
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,]+\])?\s*(?P<bounds>.*)")
 

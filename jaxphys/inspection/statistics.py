@@ -89,7 +89,7 @@ def _spanning(columns: Float[Array, "M q"]) -> Float[Array, "M q"]:
     """Orthonormal columns that span these, which have length one; zero in place of one that adds nothing.
 
     Gram-Schmidt, each column cleared twice (Giraud et al., 2005). No singular values: on a pool of one thread
-    XLA waits for ever for a batch of them, see `tests/training/test_one_cpu.py`.
+    XLA waits for ever for a batch of them, see `tests/runs/test_one_cpu.py`.
     """
     # On a regular graph some columns repeat the constant: what they leave is rounding.
     least = 1e4 * jnp.finfo(columns.dtype).eps

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from test_io_networks import EDGES, GRAPHML, K, archive, edge_list, mutations, one_line, quietly, written
+from test_network_files import EDGES, GRAPHML, K, archive, edge_list, mutations, one_line, quietly, written
 
 import jaxphys as jp
 from jaxphys.io import NetworkFile, ResponseFile, read_measured, read_responses, save_network

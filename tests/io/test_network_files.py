@@ -18,7 +18,7 @@ import jaxphys as jp
 from jaxphys.io import load_network, read_network, run_dataset, save_network, save_run, typical_realization
 from jaxphys.io.files import LARGEST_FILE, MOST_EDGES, MOST_NODES
 
-# Host code in double precision; what depends on the precision of the leg is in test_io.py.
+# Host code in double precision; what depends on the precision of the leg is in test_round_trips.py.
 pytestmark = pytest.mark.float64
 
 K = [2.5, 0.5, 1e-3, 7.0]
@@ -749,7 +749,7 @@ def test_only_input_errors_come_from_broken_arrays(tmp_path):
 
 BROKEN_RUNS = """
 import sys, numpy as np
-from test_io_networks import mutations, one_line
+from test_network_files import mutations, one_line
 import jaxphys as jp
 from jaxphys.io import load_run, read_network
 path = sys.argv[1]
