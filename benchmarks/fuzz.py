@@ -29,11 +29,11 @@ import jax
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "io")]
+sys.path.insert(0, str(ROOT / "tests"))
 
 import outside
+import sample_files
 import strategies
-import test_network_files
 from endings import ended
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from strategies import File
@@ -92,8 +92,8 @@ def cases_of_kinds() -> dict[str, Any]:
         "equilibria": strategies.equilibria(),
         "tasks": strategies.learnings(),
         "configs": strategies.tables((*tables, *strategies.small_tables())),
-        "files": strategies.files(files, test_network_files.mutations),
-        "runs": strategies.files(runs, test_network_files.mutations),
+        "files": strategies.files(files, sample_files.mutations),
+        "runs": strategies.files(runs, sample_files.mutations),
         "units": outside.netlists(),
         "headers": outside.headers(),
         "formats": outside.written(),
@@ -194,8 +194,7 @@ def whole_files(tables: list[dict]) -> tuple[tuple[File, ...], tuple[File, ...]]
     """Valid files of every format that is read; and runs, which are netCDF."""
     with tempfile.TemporaryDirectory() as folder:
         found = [
-            File(f"network.{path.name}", path.read_bytes())
-            for path in test_network_files.valid_files(Path(folder))
+            File(f"network.{path.name}", path.read_bytes()) for path in sample_files.valid_files(Path(folder))
         ]
     readings = "input,output,response\na,a,0.5\na,b,0.25\nb,a,0.25\nb,b,0.75\n"
     matrix = "node,in,out\nin,1.5,0.25\nout,0.25,2.0\nb,1,2\n"
@@ -210,7 +209,7 @@ def whole_files(tables: list[dict]) -> tuple[tuple[File, ...], tuple[File, ...]]
             np.savez(path, **arrays) if isinstance(arrays, dict) else np.save(path, arrays)
             found.append(File(name, path.read_bytes()))
         run = Path(folder) / "run.nc"
-        save_run(run_dataset(test_network_files.trained("spring")), run)
+        save_run(run_dataset(sample_files.small_run("spring")), run)
         runs = (File("run.a.nc", run.read_bytes()),)
     protein = (Path(jp.__file__).parent / "data" / "ubiquitin.pdb").read_bytes()
     atoms = [line for line in protein.splitlines(keepends=True) if line[12:16].strip() == b"CA"]

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import pytest
-from helpers import assert_refused
+from helpers import assert_refused, forget_compiled_rules
 
 from jaxphys.checks import certificate
 from jaxphys.checks.certificate import NETWORKS, certify, format_table
@@ -23,12 +23,6 @@ def test_everything_passes():
     failed = [check for check in checks if not check.passed]
     assert failed == []
     assert f"{len(checks)} of {len(checks)} checks passed" in format_table(checks)
-
-
-def forget_compiled_rules(monkeypatch):
-    """Compiled programs know rules by their type, not by their methods: compile anew."""
-    estimates = certificate._learning_estimates.__wrapped__
-    monkeypatch.setattr(certificate, "_learning_estimates", eqx.filter_jit(lambda *state: estimates(*state)))
 
 
 def failing(boundary, *rooms):

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
-from helpers import interrupt_call
-from test_certificate import forget_compiled_rules
+from helpers import forget_compiled_rules, interrupt_call
+from small_runs import CLASSIFICATION
 
 import jaxphys as jp
 from jaxphys import cli
@@ -24,27 +24,13 @@ from jaxphys.training import host_loop
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CONFIG = """
-seed = 1
-realizations = 4
-steps = 40
-record_every = 10
-[network]
-nodes = 8
-[task]
-kind = "classification"
-train_per_class = 5
-[optimizer]
-adaptive = true
-"""
-
 pytestmark = pytest.mark.float64
 
 
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "run.toml"
-    path.write_text(CONFIG)
+    path.write_text(CLASSIFICATION)
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from test_cli import CONFIG
+from small_runs import CLASSIFICATION
 
 import jaxphys as jp
 from jaxphys import cli
@@ -266,7 +266,7 @@ def test_facts_of_runs_and_graph_files_are_no_paths(tmp_path, monkeypatch, capsy
     save_network(square(), tmp_path / "net.json")
     config = work / "run.toml"
     config.write_text(
-        CONFIG.replace("nodes = 8", 'kind = "flow"\ngraph = {kind = "file", path = "../../net.json"}')
+        CLASSIFICATION.replace("nodes = 8", 'kind = "flow"\ngraph = {kind = "file", path = "../../net.json"}')
     )
     before = tree(tmp_path)
     assert cli.main(["train", str(config), "--out", "out", "--set", "steps=4"]) == 0
@@ -277,7 +277,7 @@ def test_facts_of_runs_and_graph_files_are_no_paths(tmp_path, monkeypatch, capsy
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    (folder / "run.toml").write_text(CONFIG.replace("steps = 40", "steps = 4"))
+    (folder / "run.toml").write_text(CLASSIFICATION.replace("steps = 40", "steps = 4"))
     assert cli.main(["train", str(folder / "run.toml"), "--out", str(folder / "out")]) == 0
     return folder
 

@@ -4,15 +4,29 @@ import json
 import os
 import subprocess
 import sys
-import warnings
-import zipfile
 
 import h5py
 import jax
 import networkx as nx
 import numpy as np
 import pytest
+import sample_files
 from helpers import assert_identical
+from sample_files import (
+    EDGES,
+    GRAPHML,
+    NAMES,
+    POSITIONS,
+    K,
+    archive,
+    assert_one_line,
+    edge_list,
+    mutations,
+    quietly,
+    small_run,
+    valid_files,
+    written,
+)
 
 import jaxphys as jp
 from jaxphys.io import load_network, read_network, run_dataset, save_network, save_run, typical_realization
@@ -20,57 +34,6 @@ from jaxphys.io.files import LARGEST_FILE, MOST_EDGES, MOST_NODES
 
 # Host code in double precision; what depends on the precision of the leg is in test_round_trips.py.
 pytestmark = pytest.mark.float64
-
-K = [2.5, 0.5, 1e-3, 7.0]
-EDGES = [[2, 0], [0, 1], [1, 2], [2, 3]]
-POSITIONS = [[0.0, 0.5], [1.0, 0.25], [0.125, 2.0], [3.0, 4.0]]
-NAMES = ["pump", "left valve", "röhre", "0"]
-
-GRAPHML = """<?xml version="1.0" encoding="UTF-8"?>
-<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
-  <key id="k0" for="edge" attr.name="conductance" attr.type="double"><default>0.5</default></key>
-  <key id="k1" for="node" attr.name="x" attr.type="double"/>
-  <key id="k2" for="node" attr.name="y" attr.type="double"/>
-  <key id="k3" for="graph" attr.name="kind" attr.type="string"/>
-  <key id="k4" for="node" attr.name="colour" attr.type="string"/>
-  <graph id="G" edgedefault="undirected">
-    <data key="k3">spring</data>
-    <node id="pump"><data key="k1">0</data><data key="k2">0.5</data><data key="k4">red</data></node>
-    <node id="left valve"><data key="k1">1</data><data key="k2">0.25</data></node>
-    <node id="röhre"><data key="k1">0.125</data><data key="k2">2</data></node>
-    <node id="0"><data key="k1">3</data><data key="k2">4</data></node>
-    <edge source="röhre" target="pump"><data key="k0">2.5</data></edge>
-    <edge source="pump" target="left valve"/>
-    <edge source="left valve" target="röhre"><data key="k0">1e-3</data></edge>
-    <edge source="röhre" target="0"><data key="k0">7</data></edge>
-  </graph>
-</graphml>
-"""
-
-
-def written(tmp_path, name, content):
-    path = tmp_path / name
-    if isinstance(content, dict) and name.endswith(".npz"):
-        np.savez(path, **content)
-    elif isinstance(content, dict):
-        path.write_text(json.dumps(content))
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        path.write_text(content, encoding="utf-8")
-    return path
-
-
-def edge_list(separator=",", quantity="k", places=False):
-    """The network above, nodes in the order in which edges name them."""
-    axes = [f"{end}_{axis}" for end in ("source", "target") for axis in "xy"] if places else []
-    lines = [["source", "target", quantity, *axes, "comment"]]
-    for (a, b), k in zip(EDGES, K, strict=True):
-        where = [repr(x) for node in (a, b) for x in POSITIONS[node]] if places else []
-        value = 1 / k if quantity == "resistance" else k
-        lines.append([NAMES[a], NAMES[b], repr(value), *where, "as found"])
-    return "\n".join(separator.join(line) for line in lines) + "\n"
-
 
 ORDER = [2, 0, 1, 3]  # the nodes, in the order in which the edges above name them
 
@@ -229,41 +192,17 @@ def test_a_matrix_is_a_node_network(order, dtype, tmp_path):
     assert labels == ("0", "1", "2")
 
 
-def trained(kind):
-    key = jax.random.key(3)
-    if kind == "node":
-        network = jp.NodeNetwork.from_matrix(10 * np.eye(4))
-        return jp.train(network, jp.random_linear(network, 1, key), steps=2)
-    graphs = [
-        jp.erdos_renyi(8, n, jax.random.key(n), dimension=2, rigid=True).padded(15) for n in (13, 14, 15)
-    ]
-    if kind == "periodic":
-        graphs = [jp.triangular_lattice((4, 4), periodic=True)]
-    k = [np.where(graph.edge_mask, np.random.default_rng(i).uniform(1, 2, graph.num_edges), 0)
-         for i, graph in enumerate(graphs)]  # fmt: skip
-    if kind == "flow":
-        networks = [jp.FlowNetwork(graph, each) for graph, each in zip(graphs, k, strict=True)]
-    else:
-        law = "vector" if kind == "vector" else "central"
-        networks = [jp.SpringNetwork(graph, each, law=law) for graph, each in zip(graphs, k, strict=True)]
-    tasks = [
-        jp.allostery(n, jp.Boundary(n, free_modes="project"), [(0, 1)], [(2, 3)], response=0.2)
-        for n in networks
-    ]
-    return jp.train(jp.stack(networks), jp.stack(tasks), steps=2, optimizer=jp.bounds(1e-3))
-
-
 @pytest.fixture(scope="module")
 def spring_run(tmp_path_factory):
     """The bytes of a run of springs."""
     path = tmp_path_factory.mktemp("runs") / "run.nc"
-    save_run(run_dataset(trained("spring")), path)
+    save_run(run_dataset(small_run("spring")), path)
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["flow", "spring", "vector", "periodic", "node"])
 def test_runs_hold_networks(kind, tmp_path):
-    run = trained(kind)
+    run = small_run(kind)
     dataset = run_dataset(run)
     save_run(dataset, tmp_path / "run.nc")
     for realization in (None, 0, len(run.cost) - 1):
@@ -317,7 +256,7 @@ def test_broken_runs_hold_no_network(change, saying, tmp_path, spring_run):
     (tmp_path / "run.nc").write_bytes(spring_run)
     with h5py.File(tmp_path / "run.nc", "a") as file:
         change(file)
-    refused(tmp_path / "run.nc", saying)
+    assert_refused(tmp_path / "run.nc", saying)
 
 
 def replace(file, name, values):
@@ -331,28 +270,18 @@ def huge(file, name, shape, chunks):
     file.create_dataset(name, shape, "f8", maxshape=[None] * len(shape), chunks=chunks, compression="gzip")
 
 
-def refused(path, saying, **arguments):
+def assert_refused(path, saying, **arguments):
     with pytest.raises(jp.InputError, match=saying) as caught:
         read_network(path, **arguments)
     assert path.name in str(caught.value)
-    assert one_line(caught.value)
-
-
-def one_line(error):
-    """Whether a message is one short sentence that begins with the file, without codes for terminals."""
-    message = str(error)
-    assert message.startswith("File ")
-    assert message.endswith(".")
-    assert message.isprintable()
-    assert len(message) < 800
-    return True
+    assert_one_line(caught.value)
 
 
 @pytest.mark.parametrize("realization", [-1, 3])
 def test_realizations_exist_only_in_runs(realization, tmp_path):
-    save_run(run_dataset(trained("flow")), tmp_path / "run.nc")
-    refused(tmp_path / "run.nc", "between 0 and 2", realization=realization)
-    refused(written(tmp_path, "a.csv", edge_list()), "no realizations", realization=0)
+    save_run(run_dataset(small_run("flow")), tmp_path / "run.nc")
+    assert_refused(tmp_path / "run.nc", "between 0 and 2", realization=realization)
+    assert_refused(written(tmp_path, "a.csv", edge_list()), "no realizations", realization=0)
 
 
 def json_of(**changes):
@@ -570,7 +499,7 @@ OBJECTS = np.array([{"k": 1}], dtype=object)
     ],
 )
 def test_broken_networks_are_refused(name, content, saying, tmp_path):
-    refused(written(tmp_path, name, content), saying)
+    assert_refused(written(tmp_path, name, content), saying)
 
 
 @pytest.mark.parametrize(
@@ -586,7 +515,7 @@ def test_broken_networks_are_refused(name, content, saying, tmp_path):
     ],
 )
 def test_the_kind_asked_for_must_fit(name, content, kind, saying, tmp_path):
-    refused(written(tmp_path, name, content), saying, kind=kind)
+    assert_refused(written(tmp_path, name, content), saying, kind=kind)
 
 
 def test_unknown_kinds_are_refused(tmp_path):
@@ -601,11 +530,11 @@ def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path):
         (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
         (tmp_path / f"folder{suffix}").mkdir()
         (tmp_path / f"circle{suffix}").symlink_to(f"circle{suffix}")
-        refused(tmp_path / f"pipe{suffix}", "a pipe, a device")
-        refused(tmp_path / f"device{suffix}", "a pipe, a device")
-        refused(tmp_path / f"folder{suffix}", "a folder")
-        refused(tmp_path / f"circle{suffix}", "cannot be read")
-        refused(tmp_path / f"missing{suffix}", "No such file")
+        assert_refused(tmp_path / f"pipe{suffix}", "a pipe, a device")
+        assert_refused(tmp_path / f"device{suffix}", "a pipe, a device")
+        assert_refused(tmp_path / f"folder{suffix}", "a folder")
+        assert_refused(tmp_path / f"circle{suffix}", "cannot be read")
+        assert_refused(tmp_path / f"missing{suffix}", "No such file")
         with pytest.raises(jp.InputError, match="none that a file can have"):
             read_network(tmp_path / f"nul\0{suffix}")
         with pytest.raises(jp.InputError, match=r"line\\nbreak"):
@@ -616,7 +545,7 @@ def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path):
 def test_what_may_not_be_read_is_refused(tmp_path):
     path = written(tmp_path, "a.csv", edge_list())
     path.chmod(0)
-    refused(path, "Permission denied")
+    assert_refused(path, "Permission denied")
 
 
 def test_large_files_are_refused_by_their_size(tmp_path):
@@ -624,30 +553,25 @@ def test_large_files_are_refused_by_their_size(tmp_path):
         path = tmp_path / f"large{suffix}"
         with path.open("wb") as file:
             file.truncate(LARGEST_FILE + 1)  # a hole: takes no room
-        refused(path, f"{LARGEST_FILE + 1} bytes, more than the {LARGEST_FILE} allowed")
+        assert_refused(path, f"{LARGEST_FILE + 1} bytes, more than the {LARGEST_FILE} allowed")
 
 
 def test_many_lines_are_refused_while_they_are_read(tmp_path):
-    refused(written(tmp_path, "a.csv", "source,target\n" + "\n" * (MOST_EDGES + 1)), "1000000 lines")
+    assert_refused(written(tmp_path, "a.csv", "source,target\n" + "\n" * (MOST_EDGES + 1)), "1000000 lines")
     edges = "".join(f"{i},{i + 1}\n" for i in range(MOST_NODES))
-    refused(written(tmp_path, "b.csv", "source,target\n" + edges), "20000 nodes")
-    refused(written(tmp_path, "c.json", "{" * (MOST_EDGES + 3 * MOST_NODES + 1)), "more lists and objects")
-
-
-def archive(path, **members):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return path
+    assert_refused(written(tmp_path, "b.csv", "source,target\n" + edges), "20000 nodes")
+    assert_refused(
+        written(tmp_path, "c.json", "{" * (MOST_EDGES + 3 * MOST_NODES + 1)), "more lists and objects"
+    )
 
 
 def test_archives_are_measured_before_they_are_unpacked(tmp_path):
     path = archive(tmp_path / "a.npz", **{"edges.npy": bytes(2**28 + 1)})
     assert path.stat().st_size < 2**20
-    refused(path, "unpacks to 268435457 bytes")
-    refused(archive(tmp_path / "b.npz", **{"../edges.npy": b"x"}), "no name that numpy.savez gives")
-    refused(archive(tmp_path / "c.npz", **{"edges.pkl": b"x"}), "no name that numpy.savez gives")
-    refused(archive(tmp_path / "d.npz", **{f"a{i}.npy": b"x" for i in range(65)}), "at most 64 arrays")
+    assert_refused(path, "unpacks to 268435457 bytes")
+    assert_refused(archive(tmp_path / "b.npz", **{"../edges.npy": b"x"}), "no name that numpy.savez gives")
+    assert_refused(archive(tmp_path / "c.npz", **{"edges.pkl": b"x"}), "no name that numpy.savez gives")
+    assert_refused(archive(tmp_path / "d.npz", **{f"a{i}.npy": b"x" for i in range(65)}), "at most 64 arrays")
 
 
 def test_a_lying_header_makes_no_array(tmp_path):
@@ -657,59 +581,7 @@ def test_a_lying_header_makes_no_array(tmp_path):
         start, end = honest.index(b"(1, 2)"), honest.index(b"\n")
         lying = honest[:start] + (shape + b", }").ljust(end - start) + honest[end:]
         assert len(lying) == len(honest)
-        refused(archive(tmp_path / "a.npz", **{"edges.npy": lying}), "that many are not in it")
-
-
-def mutations(content, generator):
-    """Endless broken copies: bytes changed, cut out, repeated or exchanged with words that matter."""
-    words = [
-        b"NaN",
-        b"-",
-        b"1e999",
-        b"9" * 30,
-        b"null",
-        b"\0",
-        b"\xff",
-        b"\n",
-        *(b"%c" % c for c in b'"{[<&,'),
-    ]
-    while True:
-        broken = bytearray(content)
-        for _ in range(generator.integers(1, 4)):
-            at = int(generator.integers(0, len(broken) + 1))
-            to = at + int(generator.integers(0, 12))
-            match generator.integers(0, 4):
-                case 0:
-                    broken[at:to] = generator.bytes(to - at)
-                case 1:
-                    del broken[at : to if generator.random() < 0.8 else None]
-                case 2:
-                    broken[at:at] = broken[at:to]
-                case 3:
-                    broken[at:to] = words[generator.integers(len(words))]
-        yield bytes(broken)
-
-
-def quietly(read, path):
-    """What a file holds, whatever is said aloud about it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return read(path)
-
-
-def valid_files(tmp_path):
-    network = jp.SpringNetwork(jp.from_edges(np.array(EDGES), positions=POSITIONS), K)
-    save_network(network, tmp_path / "a.json")
-    save_network(jp.NodeNetwork([1.0, 2.0, 3.0]), tmp_path / "b.json")
-    written(tmp_path, "c.csv", edge_list(places=True))
-    written(tmp_path, "d.graphml", GRAPHML)
-    arrays = {"edges": np.array(EDGES), "k": np.array(K), "labels": np.array(NAMES)}
-    written(tmp_path, "e.npz", arrays)
-    written(tmp_path, "f.npz", {"matrix": np.eye(3), "labels": np.array(NAMES[:3])})
-    written(
-        tmp_path, "g.cir", "a divider\nV1 top 0 DC 5\nR1 top out 3k\nR2 out 0 2k\nI1 0 out 1m\n.op\n.end\n"
-    )
-    return sorted(tmp_path.iterdir())
+        assert_refused(archive(tmp_path / "a.npz", **{"edges.npy": lying}), "that many are not in it")
 
 
 def test_only_input_errors_come_from_broken_files(tmp_path):
@@ -722,7 +594,8 @@ def test_only_input_errors_come_from_broken_files(tmp_path):
             try:
                 network, labels = quietly(read_network, path)
             except jp.InputError as error:
-                outcomes["refused"] += one_line(error)
+                assert_one_line(error)
+                outcomes["refused"] += 1
             else:
                 assert len(labels) == network.num_nodes
                 assert np.isfinite(network.k).all()
@@ -736,20 +609,26 @@ def test_only_input_errors_come_from_broken_arrays(tmp_path):
         np.save(tmp_path / "a.npy", array)
         copies = mutations((tmp_path / "a.npy").read_bytes(), np.random.default_rng(12))
         np.save(tmp_path / "edges.npy", np.array(EDGES))
+        outcomes = {"read": 0, "refused": 0}
         for _ in range(300):
             members = {f"{name}.npy": next(copies)}
             if name == "labels":
                 members["edges.npy"] = (tmp_path / "edges.npy").read_bytes()
             archive(tmp_path / "a.npz", **members)
             try:
-                quietly(read_network, tmp_path / "a.npz")
+                network, labels = quietly(read_network, tmp_path / "a.npz")
             except jp.InputError as error:
-                one_line(error)
+                assert_one_line(error)
+                outcomes["refused"] += 1
+            else:
+                assert len(labels) == network.num_nodes
+                outcomes["read"] += 1
+        assert min(outcomes.values()) > 0, (name, outcomes)
 
 
 BROKEN_RUNS = """
 import sys, numpy as np
-from test_network_files import mutations, one_line
+from sample_files import assert_one_line, mutations
 import jaxphys as jp
 from jaxphys.io import load_run, read_network
 path = sys.argv[1]
@@ -761,7 +640,7 @@ for _ in range(100):
         try:
             read(path)
         except jp.InputError as error:
-            one_line(error)
+            assert_one_line(error)
 print("done")
 """
 
@@ -770,7 +649,7 @@ def test_only_input_errors_come_from_broken_runs(tmp_path, spring_run):
     """In a process of its own: what HDF5 does to broken files is not ours to promise."""
     (tmp_path / "run.nc").write_bytes(spring_run)
     command = [sys.executable, "-c", BROKEN_RUNS, str(tmp_path / "run.nc")]
-    folders = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(jp.__file__))]
+    folders = [os.path.dirname(sample_files.__file__), os.path.dirname(os.path.dirname(jp.__file__))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.stdout.endswith("done\n"), done.stderr[-2000:]

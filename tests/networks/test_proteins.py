@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, assert_refused, ulps
-from test_network_files import mutations
+from sample_files import mutations
 
 import jaxphys as jp
 from jaxphys.data import ubiquitin

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 from browser import driven, needs_chromium, opened
 from helpers import assert_close
-from test_replay import DRAWN
+from small_runs import DRAWN
 
 import jaxphys as jp
 from jaxphys.diagnostics import FUNCTIONALS

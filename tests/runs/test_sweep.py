@@ -8,7 +8,7 @@ import optax
 import pytest
 import xarray as xr
 from helpers import assert_close, assert_identical, assert_refused, interrupt_call
-from test_parallel import end, start, start_two
+from processes import end, start, start_two
 
 import jaxphys as jp
 from jaxphys import InputError, cli

@@ -3,7 +3,6 @@
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from helpers import assert_identical, assert_refused
+from processes import ROOT, end, environment, start, start_two
 
 import jaxphys as jp
 from jaxphys.solvers.star_mesh import MeshRoom, StarMesh, draft_mesh
@@ -22,8 +22,6 @@ from jaxphys.training.solver_choice import BlockSolvers, _mesh_arguments, _sizes
 
 # Processes of their own, each in double precision.
 pytestmark = pytest.mark.float64
-
-ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
 realizations = 7
@@ -48,42 +46,6 @@ noise = 1e-3
 """
 # Own graphs that differ in shape, so that plans of different blocks must be given one room.
 PLANNED = ["--set", 'solver="star_mesh"']
-
-
-def environment(devices=1, **more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
-    return {**kept, "JAX_NUM_CPU_DEVICES": str(devices), "NPROC": "16", **more}
-
-
-def start(config, out, *arguments, program=("-m", "jaxphys"), **settings):
-    command = [sys.executable, *program, "train", str(config), "--out", str(out), *arguments]
-    return subprocess.Popen(
-        command,
-        env=environment(**settings),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def start_two(config, out, *arguments, **settings):
-    """Two processes of two devices each."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-    join = ("--coordinator", address, "--processes", "2", "--process")
-    return [start(config, out, *join, str(i), *arguments, devices=2, **settings) for i in range(2)]
-
-
-def end(processes, timeout=240):
-    """Exit statuses and what was printed; nobody is left behind."""
-    try:
-        printed = [process.communicate(timeout=timeout)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [process.returncode for process in processes], printed
 
 
 def assert_same_file(one, other):
