@@ -10,7 +10,7 @@ from jaxphys.papers import EXPERIMENTS, stored_claims
 from jaxphys.papers.pages import markdown_table
 
 PAGE = Path(__file__).parent / "reproduce.md"
-PAPERS = {"physical-effects": "Paper A", "microscopic-imprints": "Paper B"}
+PAPERS = {"physical-effects": "Stern et al. (2023)", "microscopic-imprints": "Guzman et al. (2024)"}
 BEGIN, END = "<!-- begin: claims_table.py -->", "<!-- end: claims_table.py -->"
 
 

@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
         description="Compute figures of the papers at their ensemble sizes. Writes a picture and a dataset "
         "for each, claims.json and report.html into the output folder. What is there is kept, so that an "
         "interrupted call goes on. See docs/reproduce.md.",
-        epilog="example: jaxphys reproduce physical-effects.fig4 --out runs/paper-a --quick",
+        epilog="example: jaxphys reproduce physical-effects.fig4 --out runs/physical-effects --quick",
     )
     again.add_argument(
         "names", metavar="NAME", nargs="*", help="a figure or a whole paper; everything if left out"
