@@ -7,13 +7,11 @@ import inspect
 import re
 import sys
 
-import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
 import jaxphys as jp
-from jaxphys.checks import certificate
 
 
 def is_double():
@@ -139,9 +137,3 @@ def interrupt_call(monkeypatch, number):
 
     monkeypatch.setattr(walk, "go_on", interrupted)
     return calls
-
-
-def forget_compiled_rules(monkeypatch):
-    """Compiled programs know rules by their type, not by their methods: compile anew."""
-    estimates = certificate._learning_estimates.__wrapped__
-    monkeypatch.setattr(certificate, "_learning_estimates", eqx.filter_jit(lambda *state: estimates(*state)))

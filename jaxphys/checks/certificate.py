@@ -6,11 +6,10 @@ keeps the measured number beside its bound.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -57,7 +56,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether it does (NaN does not)."""
+        """Whether `measured` lies between the bounds; NaN does not."""
         return self.lowest <= self.measured <= self.highest
 
 
@@ -71,7 +70,31 @@ class System:
     task: Task
 
 
-def certify(*, seed: int = 0, networks: Sequence[str] | None = None, progress: bool = False) -> list[Check]:
+class Rules(NamedTuple):
+    """The rules that are certified, each as something that makes one: a class, or a function.
+
+    - `exact()`: must give `∂C/∂k` itself.
+    - `propagation(nudge, symmetric=…, mode=…)`: must approach it in the order of its kind.
+    - `coupled(nudge)`: must approach the gradient with errors weighted by `G_TT⁻¹`.
+
+    Programs are compiled for each choice: a subclass that overrides `contrasts` is certified as it is.
+    """
+
+    exact: Callable[[], AbstractRule] = ExactGradient
+    propagation: Callable[..., AbstractRule] = EquilibriumPropagation
+    coupled: Callable[..., AbstractRule] = CoupledLearning
+
+
+LIBRARY_RULES = Rules()
+
+
+def certify(
+    *,
+    seed: int = 0,
+    networks: Sequence[str] | None = None,
+    rules: Rules = LIBRARY_RULES,
+    progress: bool = False,
+) -> list[Check]:
     """Run all checks in the current precision (float64 for the bounds to hold); takes a few minutes.
 
     Rows: every rule × kind of network × boundary × solver, planned solvers where they serve. `ExactGradient`
@@ -80,33 +103,53 @@ def certify(*, seed: int = 0, networks: Sequence[str] | None = None, progress: b
     against factorisations; the cost Hessian, exact and Gauss-Newton, against `jax.hessian`; the spectral laws
     of conductance and dimension by Monte Carlo. Nearly all of the time is compilation.
 
-    `networks` chooses among `NETWORKS`; all by default. Raises `InputError` on another name.
+    **Arguments**
+
+    - `seed`: of the random networks, tasks and forces.
+    - `networks`: which of `NETWORKS`; all by default. `rules`: which rules; the library's by default.
+    - `progress`: show a bar.
+
+    Raises `InputError` on a name that is not in `NETWORKS`.
     """
     chosen = NETWORKS if networks is None else tuple(networks)
     for name in chosen:
         require(name in NETWORKS, "networks", f"name some of {', '.join(NETWORKS)}", f"it names {name!r}")
-    groups = [[s for s in systems(seed) if s.network_name == name] for name in chosen]
+    kinds = [[s for s in systems(seed) if s.network_name == name] for name in chosen]
+
+    def of_one_kind(kind: list[System]) -> list[Check]:
+        # Boundary after boundary: some share their compiled programs.
+        return [check for system in kind for check in certify_system(system, rules=rules, seed=seed)]
+
     checks: list[Check] = []
     # Most of the time goes into compilation, which lets other threads run.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(partial(_network_checks, seed=seed), groups)
-        for group in tqdm(results, total=len(groups), disable=not progress, unit="network", leave=False):
-            checks += group
+        results = pool.map(of_one_kind, kinds)
+        for found in tqdm(results, total=len(kinds), disable=not progress, unit="network", leave=False):
+            checks += found
     return checks
 
 
-def _network_checks(group: list[System], seed: int) -> list[Check]:
-    """All checks of one kind of network, boundary after boundary (some share their compiled programs)."""
-    checks: list[Check] = []
-    for system in group:
-        checks += _learning_checks(system)
-        checks += _conservation_checks(system)
-        checks += _hessian_checks(system)
-        if system.boundary_name == "forces, projected":
-            checks += _spectral_checks(system, seed)
-            if system.network_name == "flow":
-                checks += _cost_checks(system, seed)
-    return checks
+def certify_system(
+    system: System, *, groups: Sequence[str] | None = None, rules: Rules = LIBRARY_RULES, seed: int = 0
+) -> list[Check]:
+    """The checks of one of `systems`, in the current precision.
+
+    **Arguments**
+
+    - `groups`: which checks, by names of `GROUPS`. By default `"learning"`, `"conservation"` and `"hessian"`,
+      and where free modes are projected out also `"spectral"` and, for flow networks, `"costs"`.
+    - `rules`: what is certified. `seed`: of random forces and targets.
+
+    Raises `InputError` on a name that is not in `GROUPS`.
+    """
+    if groups is None:
+        is_projected = system.boundary_name == "forces, projected"
+        groups = ("learning", "conservation", "hessian")
+        groups += ("spectral",) if is_projected else ()
+        groups += ("costs",) if is_projected and system.network_name == "flow" else ()
+    for name in groups:
+        require(name in GROUPS, "groups", f"name some of {', '.join(GROUPS)}", f"it names {name!r}")
+    return [check for name in groups for check in GROUPS[name](system, rules, seed)]
 
 
 def format_table(checks: list[Check]) -> str:
@@ -187,18 +230,24 @@ def _task(network: AbstractNetwork, boundary: Boundary, draw: np.random.Generato
 _WEIGHTS = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.5], [1.0, 1.0]])
 
 
-def _learning_checks(system: System) -> list[Check]:
+def _learning_checks(system: System, rules: Rules, seed: int) -> list[Check]:
+    """Gradients and their orders in the nudge, solver by solver."""
     checks: list[Check] = []
     network, task = system.network, system.task
     gradient, limit, nudges, responses = _learning_oracles(network, task)
     rows = list(
-        zip(_SOLVERS, zip(*_learning_estimates(network, task, responses, nudges), strict=True), strict=True)
+        zip(
+            _SOLVERS,
+            zip(*_learning_estimates(network, task, responses, nudges, rules), strict=True),
+            strict=True,
+        )
     )
     for solver in _planned(system):
         response = jax.tree.map(
             lambda leaf: leaf[None], eqx.filter_jit(respond)(network, task, solver=solver)
         )
-        rows += [(solver, next(zip(*_learning_estimates(network, task, response, nudges), strict=True)))]
+        found = _learning_estimates(network, task, response, nudges, rules)
+        rows += [(solver, next(zip(*found, strict=True)))]
     for solver, (exact, force, force_symmetric, energy, energy_symmetric, coupled, _) in rows:
         names = (system.network_name, system.boundary_name, type(solver).__name__)
         small = (
@@ -222,11 +271,11 @@ def _learning_checks(system: System) -> list[Check]:
     return checks
 
 
-def _conservation_checks(system: System) -> list[Check]:
-    """What scaling all k alike does: `k·g = Σ a·G F + (η/2) Σ a·G_TT a` for clamps that push by `η a`.
+def _conservation_checks(system: System, rules: Rules, seed: int) -> list[Check]:
+    """The component of the gradient along k: `k·g = Σ a·G F + (η/2) Σ a·G_TT a` under clamping forces `η a`.
 
-    Voltages do not know the scale of k, forces move a network as 1/k, so that the first term is zero where
-    values are held, and `-Σ c'·y` for the exact gradient where forces are applied.
+    Voltages do not depend on the scale of k and responses to forces go as 1/k, so that the first term is zero
+    where values are held, and `-Σ c'·y` for the exact gradient where forces are applied.
     """
     network, task, checks = system.network, system.task, []
     names = (system.network_name, system.boundary_name)
@@ -234,7 +283,7 @@ def _conservation_checks(system: System) -> list[Check]:
     driven = eqx.tree_at(lambda task: task.force, task, jnp.zeros_like(task.force))
     for case in (forced, driven) if task.boundary.num_held else (forced,):
         _, _, nudges, responses = _learning_oracles(network, case)
-        estimates = _learning_estimates(network, case, responses, nudges)
+        estimates = _learning_estimates(network, case, responses, nudges, rules)
         nudge = float(nudges[0])
         # Equilibrium propagation at the largest nudge, the first of the series.
         found = [each if each.ndim == 2 else each[:, 0] for each in estimates]
@@ -267,7 +316,7 @@ def _conservation_checks(system: System) -> list[Check]:
                 name = f"{how}, {rule}: k·g = {law}"
                 checks.append(Check(name, *names, type(solver).__name__, error, 0.0, 1e-12))
     if system.boundary_name == "held nodes":
-        step, flow = map(float, _conserved(network, driven))
+        step, flow = map(float, _conserved(network, driven, rules))
         small = (
             ("held values, plain steps: Σk² grows by α²|g|²", step),
             ("held values, flow in a metric: Σk²/m stays", flow),
@@ -277,9 +326,9 @@ def _conservation_checks(system: System) -> list[Check]:
 
 
 def _clamps(task: Task, responses: Response, nudge: float) -> tuple[np.ndarray, ...]:
-    """Slopes of the cost at the free outputs; output forces of energy nudges at ±η and of a clamp that holds.
+    """Cost gradients at the free outputs; output forces of energy nudges at ±η and of a clamp that holds.
 
-    In closed form for squared errors, from the reference's response.
+    In closed form for squared errors, from the response of the reference solver.
     """
     coupling, outputs = np.asarray(responses.coupling[1]), np.asarray(responses.outputs[1])
     errors, identity = np.asarray(task.targets) - outputs, np.eye(len(coupling))
@@ -295,11 +344,11 @@ def _clamps(task: Task, responses: Response, nudge: float) -> tuple[np.ndarray, 
 
 
 @eqx.filter_jit
-def _conserved(network: AbstractNetwork, task: Task, steps: int = 20) -> tuple[Array, Array]:
-    """How far `Σk²` after plain steps is from `Σk² + α² Σ|g|²`, and `Σk²/m` after a flow from what it was."""
+def _conserved(network: AbstractNetwork, task: Task, rules: Rules, steps: int = 20) -> tuple[Array, Array]:
+    """Relative errors of two laws: plain steps add `α² Σ|g|²` to `Σk²`, and gradient flow keeps `Σk²/m`."""
 
     def gradient(k: Array) -> Array:
-        return ExactGradient()(network.with_k(k), task).gradient
+        return rules.exact()(network.with_k(k), task).gradient
 
     start = network.k
     rate = 0.05 / jnp.max(jnp.abs(gradient(start)))
@@ -308,7 +357,7 @@ def _conserved(network: AbstractNetwork, task: Task, steps: int = 20) -> tuple[A
     def both(state: tuple[Array, Array, Array], _: Any) -> tuple[tuple[Array, Array, Array], None]:
         plain, added, flown = state
         slope = gradient(plain)
-        # A Runge-Kutta step of order four, tenth of a plain step long.
+        # A Runge-Kutta step of order four, a tenth of a plain step long.
         stages = [jnp.zeros_like(flown)]
         for part in (0.0, 0.5, 0.5, 1.0):
             stages.append(-0.1 * rate * metric * gradient(flown + part * stages[-1]))
@@ -329,7 +378,7 @@ _SOLVERS = (Dense(), BorderedLU())
 
 
 def _planned(system: System) -> list[AbstractSolver]:
-    """Solvers that are made for one network and its boundary; each has a program of its own to compile."""
+    """Solvers planned for this network and boundary; each costs one more compiled program."""
     held = system.boundary_name == "held nodes" and system.network_name in ("flow", "spring 2-D")
     if not held and system.boundary_name != "forces, projected":
         return []
@@ -341,7 +390,7 @@ def _planned(system: System) -> list[AbstractSolver]:
 
 
 def _tracking(system: System) -> float:
-    """How far learning by a tracked inverse is from learning by a factorisation in every step."""
+    """Relative error of 20 steps of learning by a tracked inverse against a factorisation in every step."""
     network, task = system.network, system.task
     assert isinstance(network, NodeNetwork)
     rate = 0.05 / float(jnp.max(jnp.abs(ExactGradient()(network, task).gradient)))
@@ -355,7 +404,10 @@ def _tracking(system: System) -> float:
 
 @eqx.filter_jit
 def _learning_oracles(network: AbstractNetwork, task: Task) -> tuple[Array, Array, Array, Response]:
-    """Gradient by autodiff, limit of coupled learning, small nudges, and each solver's response, stacked."""
+    """Gradient by automatic differentiation, limit of coupled learning, small nudges, solvers' responses.
+
+    The responses are stacked, one for each of `_SOLVERS`.
+    """
 
     def cost(k: Array) -> Array:
         return task_cost(network.with_k(k), task, solver=BorderedLU())
@@ -369,26 +421,29 @@ def _learning_oracles(network: AbstractNetwork, task: Task) -> tuple[Array, Arra
 
 @eqx.filter_jit
 def _learning_estimates(
-    network: AbstractNetwork, task: Task, responses: Response, nudges: Array
+    network: AbstractNetwork, task: Task, responses: Response, nudges: Array, rules: Rules
 ) -> tuple[Array, ...]:
-    """Exact gradient, equilibrium propagation of four kinds (each nudge), coupled learning (in the limit of
-    small nudges, and at the largest); per solver."""
+    """Gradients by every rule, one for each of the solvers that the responses come from.
+
+    The exact one, equilibrium propagation of four kinds (at each nudge), coupled learning (at a vanishing
+    nudge, and at the largest).
+    """
 
     def gradient(rule: AbstractRule, response: Response) -> Array:
         return rule.estimate(network, task, response).gradient
 
     def series(response: Response, **kind: Any) -> Array:
-        return jax.vmap(lambda nudge: gradient(EquilibriumPropagation(nudge, **kind), response))(nudges)
+        return jax.vmap(lambda nudge: gradient(rules.propagation(nudge, **kind), response))(nudges)
 
     def all_rules(response: Response) -> tuple[Array, ...]:
         return (
-            gradient(ExactGradient(), response),
+            gradient(rules.exact(), response),
             series(response),
             series(response, symmetric=True),
             series(response, mode="energy"),
             series(response, symmetric=True, mode="energy"),
-            gradient(CoupledLearning(1e-8 * nudges[0]), response),
-            gradient(CoupledLearning(nudges[0]), response),
+            gradient(rules.coupled(1e-8 * nudges[0]), response),
+            gradient(rules.coupled(nudges[0]), response),
         )
 
     return jax.vmap(all_rules)(responses)
@@ -407,9 +462,9 @@ def _coupled_limit(network: AbstractNetwork, task: Task, response: Response) -> 
     return task.sample_weight * total
 
 
-def _hessian_checks(system: System) -> list[Check]:
+def _hessian_checks(system: System, rules: Rules, seed: int) -> list[Check]:
+    """Cost Hessian and Gauss-Newton matrix in closed form."""
     names = (system.network_name, system.boundary_name, "Dense")
-
     exact, oracle, gauss_newton, learned_oracle = _measure_hessians(system.network, system.task)
     return [
         Check("cost Hessian against jax.hessian", *names, _relative(exact, oracle), 0.0, 1e-10),
@@ -435,15 +490,15 @@ def _measure_hessians(network: AbstractNetwork, task: Task) -> tuple[Array, ...]
     )
 
 
-def _cost_checks(system: System, seed: int) -> list[Check]:
-    """Every kind of cost, without weights."""
+def _cost_checks(system: System, rules: Rules, seed: int) -> list[Check]:
+    """Gradient and Hessian of every kind of cost, without weights."""
     checks = []
     draw = np.random.default_rng(seed)
     targets = np.abs(draw.standard_normal((5, 2))) + 0.1
     names = (system.network_name, system.boundary_name, "Dense")
     for cost in (SquaredError(), CrossEntropy(3.0), CosineDistance()):
         task = _task(system.network, system.task.boundary, draw, targets=targets, cost=cost, weights=None)
-        gradient, oracle, hessian, hessian_oracle = _measure_cost(system.network, task)
+        gradient, oracle, hessian, hessian_oracle = _measure_cost(system.network, task, rules)
         name = type(cost).__name__
         checks += [
             Check(f"{name}, gradient against jax.grad", *names, _relative(gradient, oracle), 0.0, 1e-10),
@@ -455,21 +510,21 @@ def _cost_checks(system: System, seed: int) -> list[Check]:
 
 
 @eqx.filter_jit
-def _measure_cost(network: AbstractNetwork, task: Task) -> tuple[Array, ...]:
+def _measure_cost(network: AbstractNetwork, task: Task, rules: Rules) -> tuple[Array, ...]:
     """Gradient and Hessian of the cost in closed form, each with its oracle."""
 
     def cost(k: Array) -> Array:
         return task_cost(network.with_k(k), task, solver=BorderedLU())
 
     return (
-        ExactGradient()(network, task).gradient,
+        rules.exact()(network, task).gradient,
         jax.grad(cost)(network.k),
         cost_hessian(network, task),
         jax.hessian(cost)(network.k),
     )
 
 
-def _spectral_checks(system: System, seed: int) -> list[Check]:
+def _spectral_checks(system: System, rules: Rules, seed: int) -> list[Check]:
     """Ratios of Monte Carlo averages to the spectral laws; bounds at about four standard errors."""
     key = jax.random.key(seed, impl="threefry2x32")
     names = (system.network_name, system.boundary_name, "Dense")
@@ -507,7 +562,7 @@ def _spectral_ratios(
 
 
 def _relative(actual: Array, expected: Array) -> float:
-    """Largest deviation relative to the largest entry."""
+    """Largest deviation over the largest expected entry."""
     return float(jnp.max(jnp.abs(actual - expected)) / jnp.max(jnp.abs(expected)))
 
 
@@ -515,3 +570,12 @@ def _order(estimates: Array, gradient: Array, nudges: Array) -> float:
     """Slope of log error against log η."""
     errors = jnp.linalg.norm(estimates - gradient, axis=-1)
     return float(np.polyfit(np.log(nudges), np.log(errors), 1)[0])
+
+
+GROUPS: dict[str, Callable[[System, Rules, int], list[Check]]] = {
+    "learning": _learning_checks,
+    "conservation": _conservation_checks,
+    "hessian": _hessian_checks,
+    "spectral": _spectral_checks,
+    "costs": _cost_checks,
+}

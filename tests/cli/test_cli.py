@@ -5,17 +5,20 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import xarray as xr
-from helpers import forget_compiled_rules, interrupt_call
+from helpers import interrupt_call
 from small_runs import CLASSIFICATION
 
 import jaxphys as jp
 from jaxphys import cli
+from jaxphys.checks import certificate
+from jaxphys.checks.certificate import Rules, certify
 from jaxphys.cli import common, train
 from jaxphys.io import provenance, read_network
 from jaxphys.io.files import jsonable
@@ -392,14 +395,12 @@ def test_single_precision(config, tmp_path):
 
 
 def test_verify_prints_a_table_and_fails_with_a_broken_rule(tmp_path, monkeypatch, capsys):
-    contrasts = jp.ExactGradient.contrasts
+    class Doubled(jp.ExactGradient):
+        def contrasts(self, response, task):
+            found, converged = super().contrasts(response, task)
+            return found + found, converged
 
-    def doubled(self, response, task):
-        found, converged = contrasts(self, response, task)
-        return found + found, converged
-
-    monkeypatch.setattr(jp.ExactGradient, "contrasts", doubled)
-    forget_compiled_rules(monkeypatch)
+    monkeypatch.setattr(certificate, "certify", partial(certify, rules=Rules(exact=Doubled)))
     assert cli.main(["verify", "--network", "flow", "--json", str(tmp_path / "table.json")]) == 1
     assert "failed: exact gradient against jax.grad, flow network" in capsys.readouterr().out
     table = json.loads((tmp_path / "table.json").read_text())
