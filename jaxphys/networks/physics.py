@@ -18,6 +18,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import (
+    MOST_DENSE,
     check_dense,
     check_indices,
     check_kind,
@@ -27,6 +28,7 @@ from jaxphys._checks import (
     require,
     to_array,
 )
+from jaxphys.networks.kinds import NetworkKind
 from jaxphys.networks.topology import (
     Topology,
     checked_names,
@@ -41,57 +43,151 @@ if TYPE_CHECKING:
 Node = int | np.integer | str
 """A node: its number, or its name where nodes have names."""
 
+_CLASSES: "dict[str, type[AbstractNetwork]]" = {}
+
+
+def network_class(tag: str) -> "type[AbstractNetwork] | None":
+    """The class whose `kind` has this tag; None unless such a class was defined.
+
+    >>> import jaxphys as jp
+    >>> jp.networks.network_class("flow").__name__
+    'FlowNetwork'
+    """
+    return _CLASSES.get(tag)
+
+
+def _register(cls: "type[AbstractNetwork]") -> None:
+    tag, known = cls.kind.tag, _CLASSES.get(cls.kind.tag)
+    # A cell of a notebook that runs again defines the same class anew.
+    is_same = known is None or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
+    require(is_same, "tag", "belong to one kind of network", f"{tag!r} is that of {known and known.__name__}")
+    _CLASSES[tag] = cls
+
 
 class AbstractNetwork(eqx.Module):
     """A physical network: coordinates `x` of shape `(n,)`, learning degrees of freedom `k` of shape `(M,)`.
 
-    Physical coordinates minimise `E(x; k) - F·x`; learning changes `k`. Ensembles stack
-    networks along a leading realization axis of every array leaf and are `vmap`ped.
+    Physical coordinates minimise `E(x; k) - F·x` with `E = Σᵢ kᵢ eᵢ(x)`; learning changes `k`. The energies
+    of edges are quadratic, `eᵢ = ½ xᵀ Qᵢ x` with symmetric `Qᵢ = ∂H/∂kᵢ`. Ensembles stack networks along a
+    leading realization axis of every array leaf (`jaxphys.stack`) and are `vmap`ped.
+
+    A kind of network says what an edge costs; all else follows from that, by automatic differentiation where
+    the kind has no closed form of its own:
+
+    - `kind`: what it is called, and what is known of it (`NetworkKind`).
+    - `topology`: the nodes, their names and positions, and between which two nodes each entry of `k` is
+      drawn, listed and saved, `topology.edges` of shape `(M, 2)`.
+    - `k`: `(M,)`, in its own floating dtype, which is that of all computations.
+    - `dimension`: coordinates for each node, d. Coordinates are ordered node by node: `x[d a + c]`.
+    - `edge_energies`, or `strains` of an `AbstractStrainNetwork`.
+
+    Concrete kinds are registered by their tags when their class is made, so that files find them
+    (`network_class`).
     """
 
+    kind: eqx.AbstractClassVar[NetworkKind]
     k: eqx.AbstractVar[Float[Array, " M"]]
+    # A field of some kinds and a property of others, which type checkers have no word for.
+    if TYPE_CHECKING:
 
-    # Whether physics asks that every k be positive; `train` then keeps them so.
-    positive_k: ClassVar[bool] = False
+        @property
+        def topology(self) -> Topology:
+            """Nodes, and the two ends of every entry of `k`."""
 
-    @property
-    @abstractmethod
-    def num_nodes(self) -> int:
-        """N."""
+        @property
+        def dimension(self) -> int:
+            """Coordinates for each node, d."""
 
-    @property
-    @abstractmethod
-    def dimension(self) -> int:
-        """Coordinates per node, d."""
+    else:
+        topology: eqx.AbstractVar[Topology]
+        dimension: eqx.AbstractVar[int]
 
-    @property
-    @abstractmethod
-    def edge_mask(self) -> Bool[Array, " M"]:
-        """True where an entry of `k` acts on anything (padding does not)."""
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "kind" in cls.__dict__:
+            _register(cls)
 
     @abstractmethod
     def edge_energies(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
-        """`eᵢ(x)`, the energy of every edge per unit `kᵢ`; units of `x` squared."""
+        """`eᵢ(x)`, the energy of every edge per unit `kᵢ`; units of `x` squared. Quadratic in `x`."""
 
-    @abstractmethod
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return self.topology.num_nodes
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """N names of the nodes, or None where they only have numbers."""
+        return self.topology.names
+
+    @property
+    def edge_mask(self) -> Bool[Array, " M"]:
+        """True where an entry of `k` acts on anything (padding does not)."""
+        return self.topology.edge_mask
+
+    @property
+    def positive_k(self) -> bool:
+        """Whether physics asks that every k be positive; `train` then keeps them so."""
+        return self.kind.positive_k
+
+    @property
+    def descent_metric(self) -> np.ndarray | None:
+        """`(M,)` weights that turn `∂C/∂k` into the direction of plain descent; None where all are 1."""
+        return None
+
+    def strains(self, x: Float[Array, "... n"]) -> Float[Array, "... M c"]:
+        """What every edge feels of `x`, c numbers with `eᵢ = ½ |strainᵢ|²`.
+
+        Raises `InputError` where edges feel nothing of the kind (`kind.strain` is None).
+        """
+        refuse("network", "be one whose edges feel strains", f"it is a {type(self).__name__}")
+
+    def strain_directions(self) -> Float[Array, "*R M q d"]:
+        """What an edge feels of the difference between its two ends: q rows that read its d components.
+
+        Raises `InputError` unless `kind.is_pairwise`.
+        """
+        refuse(
+            "network", "be one whose edges couple the two nodes they join", f"it is a {type(self).__name__}"
+        )
+
+    def edge_forces(self, x: Float[Array, "... n"]) -> Float[Array, "... M n"]:
+        """`Qᵢ x = ∂eᵢ/∂x`, what each edge pulls at all coordinates with, per unit `kᵢ`."""
+        return jnp.vectorize(jax.jacfwd(self.edge_energies), signature="(n)->(m,n)")(x)
+
     def edge_form(self, x: Float[Array, "... n"], y: Float[Array, "... n"]) -> Float[Array, "... M"]:
         """`xᵀ (∂H/∂kᵢ) y` for every edge; leading axes broadcast. `edge_form(x, x) = 2 edge_energies(x)`."""
+        x, y = jnp.broadcast_arrays(x, y)
+        # The slope of a quadratic form at x along y.
+        return jax.jvp(self.edge_energies, (x,), (y,))[1]
 
-    @abstractmethod
     def edge_reach(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
         """`|Qᵢ x|₁`: the largest `xᵀ Qᵢ y` for any y with entries up to 1, for every edge."""
+        return jnp.sum(jnp.abs(self.edge_forces(x)), axis=-1)
 
-    @abstractmethod
     def edge_moment(
         self, x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]
     ) -> Float[Array, " M"]:
         """`Σ_ab moment_ab xₐᵀ (∂H/∂kᵢ) y_b` for every edge: a sum over samples given their second moments."""
+        return jnp.sum(self.edge_form(x, moment @ y), axis=0)
 
-    @abstractmethod
+    def edge_norms(self, states: Float[Array, "z n"]) -> Float[Array, " M"]:
+        """`|X Qᵢ Xᵀ|` in the Frobenius norm, for every edge i and z states X.
+
+        With the columns of a Green's function for X that is how much edge i changes the response, `|∂G/∂kᵢ|`.
+        """
+        squares = jax.lax.map(lambda row: jnp.sum(self.edge_form(row, states) ** 2, axis=0), states)
+        return jnp.sqrt(jnp.sum(squares, axis=0))
+
     def hessian(self) -> Float[Array, "n n"]:
-        """The physical Hessian `H = ∂²E/∂x∂x = Σᵢ kᵢ Qᵢ` in closed form (paper A, eqs 12 and 14)."""
+        """The physical Hessian `H = ∂²E/∂x∂x = Σᵢ kᵢ Qᵢ` (paper A, eqs 12 and 14).
 
-    @abstractmethod
+        Raises `InputError` where that is more than dense algebra can take.
+        """
+        check_dense(self.num_coordinates, self.num_coordinates)
+        return jax.hessian(self.energy)(jnp.zeros(self.num_coordinates, self.k.dtype))
+
     def hessian_coupling(
         self,
         x: Float[Array, "s n"],
@@ -100,19 +196,60 @@ class AbstractNetwork(eqx.Module):
         g: Float[Array, "n n"],
     ) -> Float[Array, "M M"]:
         """`T_ij = Σ_ab moment_ab xₐᵀ Qᵢ G Qⱼ y_b`: two edges acting in turn (paper A, eq. B4)."""
+        left = jnp.einsum("amn,nl->aml", self.edge_forces(x), g)
+        right = jnp.einsum("ab,bml->aml", moment, self.edge_forces(y))
+        return jnp.einsum("ail,ajl->ij", left, right)
 
-    @abstractmethod
     def rigid_motions(self) -> np.ndarray:
-        """`(z, n)` orthonormal coordinates changes that cost no energy whatever `k`. Runs on the host."""
+        """`(z, n)` orthonormal changes of coordinates that cost no energy whatever `k`. Runs on the host.
 
-    @abstractmethod
+        Raises `InputError` where a kind without a closed form of its own is too large to look for them.
+        """
+        n, edges = self.num_coordinates, self.num_edges
+        require(
+            n * n * edges <= MOST_DENSE**2,
+            "network",
+            "say itself what its rigid motions are where it is large (override `rigid_motions`)",
+            f"it has {n} coordinates and {edges} edges",
+        )
+        # One matrix for each edge; what all of them take to zero is what the sum of their squares does.
+        forces = np.asarray(self.edge_forces(jnp.eye(n, dtype=self.k.dtype)), dtype=float)
+        squares, motions = np.linalg.eigh(np.einsum("amn,bmn->ab", forces, forces))
+        return motions[:, squares <= n * float(jnp.finfo(self.k.dtype).eps) * squares[-1]].T
+
     def drop_row(self, source: int, target: int) -> np.ndarray:
-        """`(n,)` row that reads the difference between two nodes. Runs on the host."""
+        """`(n,)` row that reads the difference between two nodes. Runs on the host.
 
-    @property
-    def names(self) -> tuple[str, ...] | None:
-        """N names of the nodes, or None where they only have numbers."""
-        return None
+        Raises `InputError` on nodes that do not exist or are the same, and where nodes have several
+        coordinates and the kind does not say which difference is meant (by a `drop_row` of its own).
+        """
+        require(
+            self.dimension == 1,
+            "network",
+            "say how a difference between two nodes is read (override `drop_row`)",
+            f"a {type(self).__name__} has {self.dimension} coordinates for each node",
+        )
+        check_indices("nodes", (source, target), self.num_nodes, "nodes")
+        require(source != target, "nodes", "be two different nodes", f"both are {source}")
+        row = np.zeros(self.num_nodes)
+        row[source], row[target] = 1.0, -1.0
+        return row
+
+    def parts(self) -> dict[str, Any]:
+        """What the network is made of beside `topology` and `k`, by the names in `kind.parts`.
+
+        Files hold these: texts and numbers among the facts of a network, arrays beside its edges.
+        """
+        return {name: getattr(self, name) for name in self.kind.parts}
+
+    @classmethod
+    def from_parts(cls, topology: Topology, k: Any, **parts: Any) -> "AbstractNetwork":
+        """The network that was taken apart into `topology`, `k` and `parts()`, as files do.
+
+        By default the class is called with these by name, so that a plain equinox module needs no method of
+        its own. Arrays come as NumPy arrays. Raises `InputError` where the class refuses them.
+        """
+        return cls(topology=topology, k=k, **parts)  # type: ignore[call-arg]
 
     @property
     def node_names(self) -> tuple[str, ...]:
@@ -179,40 +316,18 @@ def check_single(network: AbstractNetwork, argument: str = "network") -> None:
     )
 
 
-class AbstractDifferenceNetwork(AbstractNetwork):
-    """A network whose edges feel differences between their two ends, `eᵢ = ½ |strainᵢ|²` (paper A, eq. 14).
+class AbstractStrainNetwork(AbstractNetwork):
+    """A network whose edges feel strains, linear in the coordinates: `eᵢ = ½ |strainᵢ|²`.
 
-    A subclass says what a strain is; everything else follows.
+    A subclass says what a strain is (`strains`), of as many nodes as it likes; everything else follows.
     """
-
-    topology: eqx.AbstractVar[Topology]
-
-    # Conductances and spring constants: an edge of negative k would do work.
-    positive_k: ClassVar[bool] = True
 
     @abstractmethod
     def strains(self, x: Float[Array, "... n"]) -> Float[Array, "... M c"]:
-        """What an edge feels of `x`: a voltage drop, an extension, or a vector of `c` components."""
+        """What an edge feels of `x`: a voltage drop, an extension, or a vector of `c` components.
 
-    @abstractmethod
-    def strain_directions(self) -> Float[Array, "*R M q d"]:
-        """What an edge feels of the difference between its two ends: q rows that read its d components."""
-
-    @abstractmethod
-    def stiffness_blocks(self) -> Float[Array, "M d d"]:
-        """`kᵢ` times the `d × d` block by which edge i couples its two ends."""
-
-    @property
-    def num_nodes(self) -> int:
-        return self.topology.num_nodes
-
-    @property
-    def names(self) -> tuple[str, ...] | None:
-        return self.topology.names
-
-    @property
-    def edge_mask(self) -> Bool[Array, " M"]:
-        return self.topology.edge_mask
+        Linear in `x`, zero for padding. Leading axes broadcast.
+        """
 
     def edge_energies(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
         return 0.5 * jnp.sum(self.strains(x) ** 2, axis=-1)
@@ -220,9 +335,8 @@ class AbstractDifferenceNetwork(AbstractNetwork):
     def edge_form(self, x: Float[Array, "... n"], y: Float[Array, "... n"]) -> Float[Array, "... M"]:
         return jnp.sum(self.strains(x) * self.strains(y), axis=-1)
 
-    def edge_reach(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
-        pulls = jnp.einsum("...mq,mqd->...md", self.strains(x), self.strain_directions())
-        return 2 * jnp.sum(jnp.abs(pulls), axis=-1)
+    def edge_forces(self, x: Float[Array, "... n"]) -> Float[Array, "... M n"]:
+        return jnp.einsum("...mc,mcn->...mn", self.strains(x), self.compatibility())
 
     def edge_moment(
         self, x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]
@@ -231,16 +345,15 @@ class AbstractDifferenceNetwork(AbstractNetwork):
         weighted = jnp.einsum("so,omc->smc", moment, strains)
         return jnp.sum(self.strains(x) * weighted, axis=(0, -1))
 
+    def edge_norms(self, states: Float[Array, "z n"]) -> Float[Array, " M"]:
+        strains = self.strains(states)
+        products = jnp.einsum("zic,zid->icd", strains, strains)
+        return jnp.sqrt(jnp.sum(products**2, axis=(1, 2)))
+
     def hessian(self) -> Float[Array, "n n"]:
         check_dense(self.num_coordinates, self.num_coordinates)
-        source, target = self.topology.edges[:, 0], self.topology.edges[:, 1]
-        blocks = self.stiffness_blocks()
-        rows = jnp.concatenate([source, target, source, target])
-        columns = jnp.concatenate([source, target, target, source])
-        values = jnp.concatenate([blocks, blocks, -blocks, -blocks])
-        shape = (self.num_nodes, self.dimension, self.num_nodes, self.dimension)
-        hessian = jnp.zeros(shape, blocks.dtype).at[rows, :, columns, :].add(values)
-        return hessian.reshape(self.num_coordinates, self.num_coordinates)
+        b = self.compatibility()
+        return jnp.einsum("mci,mcj->ij", b * self.k[:, None, None], b)
 
     def compatibility(self) -> Float[Array, "M c n"]:
         """The matrix B that turns coordinates into strains, `H = Bᵀ diag(k) B` (Δ for flow networks)."""
@@ -253,10 +366,51 @@ class AbstractDifferenceNetwork(AbstractNetwork):
         moment: Float[Array, "s o"],
         g: Float[Array, "n n"],
     ) -> Float[Array, "M M"]:
-        # B G Bᵀ by strains of the columns and rows of G: an edge reads its two ends, not all nodes.
+        # B G Bᵀ by strains of the columns and rows of G: an edge reads its own nodes, not all of them.
         between = self.strains(jnp.moveaxis(self.strains(g.T), 0, -1))
         states = jnp.einsum("aic,ab,bjd->icjd", self.strains(x), moment, self.strains(y))
         return jnp.sum(between * states, axis=(1, 3))
+
+    def rigid_motions(self) -> np.ndarray:
+        """`(z, n)` orthonormal changes of coordinates that strain no edge, floppy ones among them."""
+        n = self.num_coordinates
+        check_dense(n, n)
+        b = np.asarray(self.compatibility(), dtype=float).reshape(-1, n)
+        _, singular, motions = np.linalg.svd(b, full_matrices=len(b) < n)
+        sizes = np.pad(singular, (0, n - len(singular)))
+        return motions[sizes <= max(b.shape) * float(jnp.finfo(self.k.dtype).eps) * sizes[0]]
+
+
+class AbstractDifferenceNetwork(AbstractStrainNetwork):
+    """A network whose edges feel differences between their two ends, `eᵢ = ½ |strainᵢ|²` (paper A, eq. 14).
+
+    A subclass says what a strain is, and of which components of the difference (`strain_directions`); its
+    `kind.structure` is `"pairwise"` or `"laplacian"`. The Hessian is then as sparse as the graph, which
+    planned solvers use.
+    """
+
+    @abstractmethod
+    def strain_directions(self) -> Float[Array, "*R M q d"]:
+        """What an edge feels of the difference between its two ends: q rows that read its d components."""
+
+    @abstractmethod
+    def stiffness_blocks(self) -> Float[Array, "M d d"]:
+        """`kᵢ` times the `d × d` block by which edge i couples its two ends."""
+
+    def edge_reach(self, x: Float[Array, "... n"]) -> Float[Array, "... M"]:
+        pulls = jnp.einsum("...mq,mqd->...md", self.strains(x), self.strain_directions())
+        return 2 * jnp.sum(jnp.abs(pulls), axis=-1)
+
+    def hessian(self) -> Float[Array, "n n"]:
+        check_dense(self.num_coordinates, self.num_coordinates)
+        source, target = self.topology.edges[:, 0], self.topology.edges[:, 1]
+        blocks = self.stiffness_blocks()
+        rows = jnp.concatenate([source, target, source, target])
+        columns = jnp.concatenate([source, target, target, source])
+        values = jnp.concatenate([blocks, blocks, -blocks, -blocks])
+        shape = (self.num_nodes, self.dimension, self.num_nodes, self.dimension)
+        hessian = jnp.zeros(shape, blocks.dtype).at[rows, :, columns, :].add(values)
+        return hessian.reshape(self.num_coordinates, self.num_coordinates)
 
 
 class FlowNetwork(AbstractDifferenceNetwork):
@@ -278,6 +432,19 @@ class FlowNetwork(AbstractDifferenceNetwork):
     [[1.0, -1.0, 0.0], [-1.0, 3.0, -2.0], [0.0, -2.0, 2.0]]
     """
 
+    kind: ClassVar[NetworkKind] = NetworkKind(
+        tag="flow",
+        name="flow network",
+        strength="conductance",
+        strengths="conductances",
+        coordinate="pressure or voltage",
+        force="current",
+        strain="drop",
+        edge_force="current",
+        column="conductance",
+        structure="laplacian",
+        null_models=("shuffled", "redrawn", "smooth", "rewired"),
+    )
     topology: Topology
     k: Float[Array, " M"]
 
@@ -335,9 +502,6 @@ class FlowNetwork(AbstractDifferenceNetwork):
         motions = np.eye(labels.max() + 1)[:, labels]
         return motions / np.linalg.norm(motions, axis=1, keepdims=True)
 
-    def drop_row(self, source: int, target: int) -> np.ndarray:
-        return _scalar_drop_row(source, target, self.num_nodes)
-
 
 class SpringNetwork(AbstractDifferenceNetwork):
     """A network of springs in 2-D or 3-D: `x` are node displacements, `k` spring constants.
@@ -361,6 +525,20 @@ class SpringNetwork(AbstractDifferenceNetwork):
     0.375
     """
 
+    kind: ClassVar[NetworkKind] = NetworkKind(
+        tag="spring",
+        name="spring network",
+        strength="spring constant",
+        strengths="spring constants",
+        coordinate="displacement",
+        force="force",
+        strain="extension",
+        edge_force="tension",
+        column="stiffness",
+        structure="pairwise",
+        parts=("law",),
+        null_models=("shuffled", "redrawn", "smooth"),
+    )
     topology: Topology
     k: Float[Array, " M"]
     directions: Float[Array, "M d"]
@@ -461,6 +639,17 @@ class NodeNetwork(AbstractNetwork):
     [[2.0, -1.0], [-1.0, 3.0]]
     """
 
+    kind: ClassVar[NetworkKind] = NetworkKind(
+        tag="node",
+        name="fully connected node network",
+        strength="coupling",
+        strengths="couplings",
+        symbol="W",
+        coordinate="state",
+        force="force",
+        positive_k=False,
+        structure="matrix",
+    )
     k: Float[Array, " M"]
     names: tuple[str, ...] | None = eqx.field(static=True, default=None)
 
@@ -489,6 +678,16 @@ class NodeNetwork(AbstractNetwork):
             require(np.array_equal(w, w.T), "matrix", "be symmetric", "it differs from its transpose")
         return NodeNetwork(w[np.triu_indices(w.shape[0])], names=names)
 
+    @classmethod
+    def from_parts(cls, topology: Topology, k: Any, **parts: Any) -> "NodeNetwork":
+        return cls(k, names=topology.names)
+
+    @property
+    def topology(self) -> Topology:
+        """The pairs of nodes that entries of `k` join, those of a node with itself among them."""
+        pairs = np.stack(np.triu_indices(self.num_nodes), axis=1)
+        return Topology(jnp.asarray(pairs, jnp.int32), None, None, num_nodes=self.num_nodes, names=self.names)
+
     @property
     def num_nodes(self) -> int:
         return _triangle_side(self.k.shape[-1])
@@ -500,6 +699,10 @@ class NodeNetwork(AbstractNetwork):
     @property
     def edge_mask(self) -> Bool[Array, " M"]:
         return jnp.ones(self.k.shape, bool)
+
+    @property
+    def descent_metric(self) -> np.ndarray:
+        return self.frobenius_metric
 
     @property
     def frobenius_metric(self) -> np.ndarray:
@@ -523,6 +726,13 @@ class NodeNetwork(AbstractNetwork):
         self, x: Float[Array, "s n"], y: Float[Array, "o n"], moment: Float[Array, "s o"]
     ) -> Float[Array, " M"]:
         return _pair_moment(x, y, moment)
+
+    def edge_norms(self, states: Float[Array, "z n"]) -> Float[Array, " M"]:
+        # Q joins two nodes, or one to itself: |g_a g_bᵀ + g_b g_aᵀ|² = 2 (g_a² g_b² + (g_a·g_b)²).
+        gram = states.T @ states
+        a, b = np.triu_indices(self.num_nodes)
+        squares = gram[a, a] * gram[b, b]
+        return jnp.sqrt(jnp.where(a == b, squares, 2 * (squares + gram[a, b] ** 2)))
 
     @property
     def entries(self) -> np.ndarray:
@@ -553,9 +763,6 @@ class NodeNetwork(AbstractNetwork):
 
     def rigid_motions(self) -> np.ndarray:
         return np.zeros((0, self.num_nodes))
-
-    def drop_row(self, source: int, target: int) -> np.ndarray:
-        return _scalar_drop_row(source, target, self.num_nodes)
 
     def _metric(self) -> Float[Array, " M"]:
         return _pair_metric(self.num_nodes, self.k.dtype)
@@ -609,14 +816,6 @@ def _pair_moment_of_all(axis_size: int, batched: Any, *arrays: Array) -> tuple[A
     first, second = jnp.concatenate([pulled, y]), jnp.concatenate([y, pulled])
     total = jnp.sum(first[:, rows] * second[:, columns], axis=0)
     return jnp.moveaxis(total * _pair_metric(x.shape[1], total.dtype)[:, None], -1, 0), True
-
-
-def _scalar_drop_row(source: int, target: int, num_nodes: int) -> np.ndarray:
-    check_indices("nodes", (source, target), num_nodes, "nodes")
-    require(source != target, "nodes", "be two different nodes", f"both are {source}")
-    row = np.zeros(num_nodes)
-    row[source], row[target] = 1.0, -1.0
-    return row
 
 
 def _triangle_side(entries: int) -> int:
