@@ -14,12 +14,10 @@ from jaxphys._checks import InputError
 from jaxphys.equilibrium import Boundary
 from jaxphys.io.circuits import NETLISTS, Circuit, make_circuit, read_netlist, read_rows, save_netlist
 from jaxphys.io.files import about, shown, write_atomically
-from jaxphys.io.networks import KINDS, read_network, save_network
+from jaxphys.io.networks import read_network, save_network, split_parts
 from jaxphys.io.runs import read_run_network, read_run_task
-from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
+from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, check_single
 from jaxphys.solvers.bordered import row_entries
-
-_NAMES = {FlowNetwork: "conductance", SpringNetwork: "stiffness", NodeNetwork: "k"}
 
 
 def export_file(
@@ -88,14 +86,16 @@ def export_network(network: AbstractNetwork, path: Path | str) -> None:
     """
     check_single(network)
     suffix = Path(path).suffix.lower()
-    edges, k, positions, box = _parts(network)
-    names = list(network.node_names)
     if suffix == ".json":
         save_network(network, path)
         return
+    edges, k, positions, box = _plain(network)
+    names = list(network.node_names)
+    scalars, of_edges = split_parts(network)
     if suffix == ".npz":
-        arrays: dict[str, Any] = {"edges": edges, _NAMES[type(network)]: k}
-        if isinstance(network, NodeNetwork):
+        arrays: dict[str, Any] = {"edges": edges, network.kind.column: k, "kind": network.kind.tag, **scalars}
+        arrays |= {name: array[np.asarray(network.edge_mask)] for name, array in of_edges.items()}
+        if network.kind.is_matrix:
             arrays = {"matrix": np.asarray(network.hessian())}
         arrays |= {} if positions is None else {"positions": positions}
         arrays |= {} if box is None else {"box": box}
@@ -103,6 +103,8 @@ def export_network(network: AbstractNetwork, path: Path | str) -> None:
         np.savez(content, labels=np.array(names), **arrays)
         write_atomically(path, lambda to: to.write_bytes(content.getvalue()))
         return
+    if of_edges and suffix in (".csv", ".graphml"):
+        raise InputError(f"File {path}: {suffix} cannot hold a {network.kind.name}; use .json or .npz.")
     if box is not None and suffix in (".csv", ".graphml"):
         raise InputError(f"File {path}: {suffix} cannot hold a periodic box; use .json or .npz.")
     alone = np.setdiff1d(np.arange(network.num_nodes), edges)
@@ -155,17 +157,14 @@ def read_run_circuit(path: Path | str, *, realization: int | None = None, sample
     return Circuit(network, boundary, jnp.asarray(force, dtype), jnp.asarray(values, dtype))
 
 
-def _parts(
+def _plain(
     network: AbstractNetwork,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Edges that there are, their values, positions and periodic box."""
-    k = np.asarray(network.k, dtype=float)
-    if not isinstance(network, FlowNetwork | SpringNetwork):
-        return np.stack(np.triu_indices(network.num_nodes), axis=1), k, None, None
-    topology, kept = network.topology, np.asarray(network.topology.edge_mask)
+    topology, kept = network.topology, np.asarray(network.edge_mask)
     places = None if topology.positions is None else np.asarray(topology.positions, dtype=float)
     box = None if topology.box is None else np.asarray(topology.box, dtype=float)
-    return _aligned(np.asarray(topology.edges)[kept]), k[kept], places, box
+    return _aligned(np.asarray(topology.edges)[kept]), np.asarray(network.k, dtype=float)[kept], places, box
 
 
 def _aligned(edges: np.ndarray) -> np.ndarray:
@@ -181,7 +180,7 @@ def _edge_list(
     table = csv.writer(text, lineterminator="\n")
     axes = "" if positions is None or positions.shape[1] < 2 else "xyz"[: positions.shape[1]]
     places = [f"{end}_{axis}" for end in ("source", "target") for axis in axes]
-    table.writerow(["source", "target", _NAMES[type(network)], *places])
+    table.writerow(["source", "target", network.kind.column, *places])
     for (a, b), value in zip(edges.tolist(), k.tolist(), strict=True):
         coordinates = [] if positions is None or not axes else positions[[a, b]].ravel().tolist()
         table.writerow([names[a], names[b], repr(value), *map(repr, coordinates)])
@@ -191,15 +190,13 @@ def _edge_list(
 def _graphml(
     network: AbstractNetwork, edges: np.ndarray, k: np.ndarray, positions: np.ndarray | None, names: list[str]
 ) -> str:
-    kind = KINDS[type(network)]
-    graph = nx.MultiGraph(kind=kind) if _are_parallel(edges) else nx.Graph(kind=kind)
-    if isinstance(network, SpringNetwork):
-        graph.graph["law"] = network.law
+    facts = {"kind": network.kind.tag, **split_parts(network)[0]}
+    graph = nx.MultiGraph(**facts) if _are_parallel(edges) else nx.Graph(**facts)
     for node, name in enumerate(names):
         place = {} if positions is None else dict(zip("xyz", positions[node].tolist(), strict=False))
         graph.add_node(name, **place)
     for (a, b), value in zip(edges.tolist(), k.tolist(), strict=True):
-        graph.add_edge(names[a], names[b], **{_NAMES[type(network)]: value})
+        graph.add_edge(names[a], names[b], **{network.kind.column: value})
     return "\n".join(nx.generate_graphml(graph)) + "\n"
 
 

@@ -1,6 +1,7 @@
 """Networks in files: our own and those that others made."""
 
 import dataclasses
+import inspect
 import itertools
 import json
 import math
@@ -8,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,12 +54,16 @@ from jaxphys.io.strengths import (
     may_be_unit,
     units_of,
 )
-from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork, check_single
+from jaxphys.networks.kinds import NetworkKind
+from jaxphys.networks.physics import (
+    AbstractNetwork,
+    NodeNetwork,
+    SpringNetwork,
+    check_single,
+    network_classes,
+)
 from jaxphys.networks.topology import Topology, from_edges
 
-Kind = Literal["flow", "spring", "node"]
-
-KINDS: dict[type, Kind] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}
 # How tables call the two ends of an edge.
 _ENDS = (
     *(("source", "target"), ("from", "to"), ("start", "end"), ("startnode", "endnode"), ("node1", "node2")),
@@ -71,18 +76,23 @@ _ENDS = (
 # Beside a first column of nodes these are nodes, too: those that are driven.
 _MAY_BE_NODES = {"a", "b", "i", "j", "u", "v", "n1", "n2", "v1", "v2", "inlet", "outlet"}
 # What an archive of a network holds beside its strengths.
-NETWORK_ARRAYS = ("edges", "edge_index", "positions", "box", "labels", "matrix")
+NETWORK_ARRAYS = ("edges", "edge_index", "positions", "box", "labels", "matrix", "kind")
 
 
 def is_of_edges(name: str) -> bool:
-    """Whether an array of this name holds strengths or their units, and must be read."""
-    return is_strength(name) or is_unit_name(name)
+    """Whether an array of this name holds strengths, their units or parts of a network, and must be read."""
+    return is_strength(name) or is_unit_name(name) or name in _part_names()
+
+
+def _part_names() -> set[str]:
+    """What networks of any kind are made of beside topology and k."""
+    return {name for network in network_classes().values() for name in network.kind.parts}
 
 
 class NetworkFile(NamedTuple):
     """What a file says of a network.
 
-    - `network`: a `FlowNetwork`, `SpringNetwork` or `NodeNetwork`.
+    - `network`: a `FlowNetwork`, `SpringNetwork` or `NodeNetwork`, or one of your own kind.
     - `labels`: `(N,)` names of its nodes, in the order of the network's nodes.
     """
 
@@ -98,28 +108,35 @@ def save_network(network: AbstractNetwork, path: Path | str, **facts: Any) -> No
     Raises `InputError` for an ensemble.
     """
     check_single(network)
-    graph: dict[str, Any] = {"kind": KINDS[type(network)], **facts}
+    graph: dict[str, Any] = {"kind": network.kind.tag, **facts}
     names: Sequence[str | int] = range(network.num_nodes) if network.names is None else network.names
     nodes: list[dict[str, Any]] = [{"id": name} for name in names]
-    if isinstance(network, NodeNetwork):
-        pairs = np.stack(np.triu_indices(network.num_nodes), axis=1).tolist()
-        kept = np.ones(len(pairs), bool)
-    else:
-        assert isinstance(network, FlowNetwork | SpringNetwork)
-        topology = network.topology
-        pairs, kept = np.asarray(topology.edges).tolist(), np.asarray(topology.edge_mask)
-        if topology.positions is not None:
-            for node, position in zip(nodes, np.asarray(topology.positions).tolist(), strict=True):
-                node["pos"] = position
-        if topology.box is not None:
-            graph["box"] = np.asarray(topology.box).tolist()
-        if isinstance(network, SpringNetwork):
-            graph["law"] = network.law
-    k = np.asarray(network.k).tolist()
-    edges = [{"source": names[a], "target": names[b], "k": k[i]} for i, (a, b) in enumerate(pairs) if kept[i]]
+    topology = network.topology
+    if topology.positions is not None:
+        for node, position in zip(nodes, np.asarray(topology.positions).tolist(), strict=True):
+            node["pos"] = position
+    if topology.box is not None:
+        graph["box"] = np.asarray(topology.box).tolist()
+    scalars, arrays = split_parts(network)
+    graph |= scalars
+    columns = {"k": np.asarray(network.k)} | arrays
+    kept = np.flatnonzero(np.asarray(network.edge_mask))
+    rows = {name: column[kept].tolist() for name, column in columns.items()}
+    edges = [
+        {"source": names[a], "target": names[b], **{name: row[i] for name, row in rows.items()}}
+        for i, (a, b) in enumerate(np.asarray(topology.edges)[kept].tolist())
+    ]
     parallel = len({frozenset((e["source"], e["target"])) for e in edges}) < len(edges)
     content = {"directed": False, "multigraph": parallel, "graph": graph, "nodes": nodes, "edges": edges}
     write_atomically(path, lambda to: to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
+
+
+def split_parts(network: AbstractNetwork) -> tuple[dict[str, str | int | float], dict[str, np.ndarray]]:
+    """What a network is made of beside topology and k: texts and numbers, and arrays of its edges."""
+    parts = network.parts()
+    scalars = {name: part for name, part in parts.items() if isinstance(part, str | int | float)}
+    arrays = {name: np.asarray(part) for name, part in parts.items() if name not in scalars}
+    return scalars, arrays
 
 
 def load_network(path: Path | str, **said: Any) -> AbstractNetwork:
@@ -142,8 +159,8 @@ def read_network(
 
     **Arguments**
 
-    - `kind`: `"flow"`, `"spring"` or `"node"`; left out, what the file says: its `kind`, springs where the
-      values are stiffnesses, a node network for a matrix, else a flow network.
+    - `kind`: `"flow"`, `"spring"`, `"node"` or the tag of your own kind; left out, what the file says: its
+      `kind`, springs where the values are stiffnesses, a node network for a matrix, else a flow network.
     - `realization`: of a run; left out, the `typical_realization`.
     - `values`: under which name edges have their strengths and what they are, `"weight=resistance (kOhm)"`;
       left out, the names in the file are understood, where they can be.
@@ -194,7 +211,8 @@ def checked(
     path: Path | str, kind: str | None, values: str | None, unweighted: bool, matrix: str | None = None
 ) -> Said:
     """What a caller says of a file, if it can be said; nothing of it where the file says all by itself."""
-    require(kind in (None, *KINDS.values()), "kind", "be flow, spring or node", f"it is {shown(kind)}")
+    is_known = kind is None or kind in network_classes()
+    require(is_known, "kind", "be flow, spring or node", f"it is {shown(kind)}")
     check_said(values)
     require(not (unweighted and values is not None), "unweighted", "be left out beside `values`", "it is set")
     meanings = f"be one of {', '.join(MEANINGS)}"
@@ -285,7 +303,8 @@ class _Draft:
     `places` says where in the file edge i stands; `called` is under which name the file gives the strengths
     of its edges and what these are, None where it gives none. `parallel` is whether the file says that edges
     stand side by side, None where it does not say; `directed` whether it gives edges a direction. `units` are
-    those that stand beside the values, by name and edge by edge.
+    those that stand beside the values, by name and edge by edge. `parts` are what a network of this kind is
+    made of beside them (`NetworkKind.parts`), arrays of numbers, texts and numbers, unchecked.
     """
 
     labels: Sequence[str]
@@ -294,7 +313,7 @@ class _Draft:
     called: tuple[str, Strength] | None
     values: np.ndarray | Sequence[Any]
     kind: Any = None
-    law: Any = "central"
+    parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     positions: np.ndarray | None = None
     box: np.ndarray | None = None
     parallel: bool | None = None
@@ -316,57 +335,94 @@ def _network(draft: _Draft, said: Said) -> NetworkFile:
     draft = dataclasses.replace(draft, called=called)
     if kind is None:
         kind = "spring" if draft.quantity == "stiffness" else "flow"
-    if kind not in KINDS.values():
-        raise InputError(f"its kind must be flow, spring or node, but it is {shown(kind)}.")
+    network_class = network_classes().get(kind) if isinstance(kind, str) else None
+    if network_class is None:
+        cure = "; the class of a kind of your own must be imported before" if isinstance(kind, str) else ""
+        raise InputError(f"its kind must be flow, spring or node, but it is {shown(kind)}{cure}.")
     labels = tuple(draft.labels)
     if len(labels) > MOST_NODES:
         raise InputError(f"it has more than the {MOST_NODES} nodes allowed.")
     if not len(draft.edges):
         raise InputError("it must have edges, but it has none.")
-    if len(draft.edges) > MOST_EDGES and kind != "node":
+    is_matrix = network_class.kind.is_matrix
+    if len(draft.edges) > MOST_EDGES and not is_matrix:
         raise InputError(f"it has more than the {MOST_EDGES} edges allowed.")
-    if kind != "node":
+    if not is_matrix:
         loops = np.flatnonzero(draft.edges[:, 0] == draft.edges[:, 1])
         if loops.size:
             i = int(loops[0])
             raise InputError(
                 f"{draft.places(i)} joins {shown(labels[draft.edges[i, 0]])} to itself; take it out."
             )
-    k = _checked_values(draft, kind, units)
-    if kind == "node":
+    k = _checked_values(draft, network_class.kind, units)
+    if is_matrix:
         _check_duplicates(draft, labels, "; keep one of them")
     else:
         _check_parallel(draft, labels, k, said)
-    network = _built(draft, kind, labels, k)
+    network = _from_matrix_entries(draft, labels, k) if is_matrix else _built(draft, network_class, k)
     _tell(draft, k, said)
     return NetworkFile(network, labels)
 
 
-def _built(draft: _Draft, kind: str, labels: Sequence[str], k: np.ndarray) -> AbstractNetwork:
-    """The network itself; raises `InputError` where its kind needs what the file does not give."""
-    if kind == "node":
-        _check_matrix_size(len(labels))
-        matrix = np.zeros((len(labels), len(labels)))
-        a, b = draft.edges[:, 0], draft.edges[:, 1]
-        matrix[a, b] = matrix[b, a] = k
-        bare = np.setdiff1d(np.arange(len(labels)), a[a == b])
-        if bare.size:
-            raise InputError(
-                f"a node network needs an edge from every node to itself, its diagonal entry, but "
-                f"{shown(labels[bare[0]])} has none."
-            )
-        return _node_network(matrix, labels)
-    topology = _topology(draft)
-    if kind == "flow":
-        return FlowNetwork(topology, k)
-    if draft.law not in ("central", "vector"):
-        raise InputError(f"the law of its springs must be central or vector, but it is {shown(draft.law)}.")
-    if topology.positions is None:
+def _from_matrix_entries(draft: _Draft, labels: Sequence[str], k: np.ndarray) -> NodeNetwork:
+    """A node network from the entries of its matrix; raises `InputError` where a diagonal one is missing."""
+    _check_matrix_size(len(labels))
+    matrix = np.zeros((len(labels), len(labels)))
+    a, b = draft.edges[:, 0], draft.edges[:, 1]
+    matrix[a, b] = matrix[b, a] = k
+    bare = np.setdiff1d(np.arange(len(labels)), a[a == b])
+    if bare.size:
         raise InputError(
-            "it must give positions of the nodes of a spring network, but it has none; with one displacement "
-            "for each node, as in a chain, it is of kind flow."
+            f"a node network needs an edge from every node to itself, its diagonal entry, but "
+            f"{shown(labels[bare[0]])} has none."
         )
-    return SpringNetwork(topology, k, law=draft.law)
+    return _node_network(matrix, labels)
+
+
+def _built(draft: _Draft, network_class: type[AbstractNetwork], k: np.ndarray) -> AbstractNetwork:
+    """The network itself; raises `InputError` where its kind needs what the file does not give."""
+    topology, kind = _topology(draft), network_class.kind
+    if network_class is SpringNetwork:
+        law = draft.parts.get("law", "central")
+        if law not in ("central", "vector"):
+            raise InputError(f"the law of its springs must be central or vector, but it is {shown(law)}.")
+        if topology.positions is None:
+            raise InputError(
+                "it must give positions of the nodes of a spring network, but it has none; with one "
+                "displacement for each node, as in a chain, it is of kind flow."
+            )
+    parts = {
+        name: _checked_part(draft.parts[name], name, len(k)) for name in kind.parts if name in draft.parts
+    }
+    missing = [name for name in kind.parts if name not in parts and _is_needed(network_class, name)]
+    if missing:
+        raise InputError(f"it must give `{missing[0]}` of a {kind.name}, but it has none.")
+    return network_class.from_parts(topology, jnp.asarray(k), **parts)
+
+
+def _checked_part(part: Any, name: str, num_edges: int) -> Any:
+    """A text or number as it stands, or an array of numbers with a row for every edge."""
+    if isinstance(part, str):
+        return to_label(part, f"its `{name}`")
+    if isinstance(part, int | float) and not isinstance(part, bool):
+        if math.isnan(to_number(part)):
+            raise no_number(part, f"its `{name}`")
+        return part
+    try:
+        array = np.asarray(part)
+    except ValueError:  # Rows of different lengths.
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu" or array.shape[:1] != (num_edges,) or not np.isfinite(array).all():
+        raise InputError(f"its `{name}` must hold finite numbers, as many for each of its {num_edges} edges.")
+    if array.size > MOST_ENTRIES:
+        raise InputError(f"its `{name}` has more than the {MOST_ENTRIES} numbers allowed.")
+    return jnp.asarray(array)
+
+
+def _is_needed(network_class: type[AbstractNetwork], name: str) -> bool:
+    """Whether a network of this kind cannot be made without a part."""
+    known = inspect.signature(network_class).parameters
+    return name in known and known[name].default is inspect.Parameter.empty
 
 
 def _check_duplicates(draft: _Draft, labels: Sequence[str], cure: str) -> None:
@@ -440,18 +496,18 @@ def _tell(draft: _Draft, k: np.ndarray, said: Said) -> None:
         )
 
 
-def _checked_values(draft: _Draft, kind: str, units: Sequence[Strength] | None) -> np.ndarray:
+def _checked_values(draft: _Draft, kind: NetworkKind, units: Sequence[Strength] | None) -> np.ndarray:
     """`k` of every edge in double precision, known to survive JAX's present precision."""
     if draft.called is None:
-        if kind == "node":
+        if kind.is_matrix:
             raise InputError("it must give the values of a node network's edges, but it has none.")
         return np.ones(len(draft.edges))
     name, strength = draft.called
     inverse = strength.quantity == "resistance"
-    if inverse and kind != "flow":
-        raise InputError(f"it gives resistances, which a {kind} network does not have.")
+    if inverse and kind.strength != "conductance":
+        raise InputError(f"it gives resistances, which a {kind.tag} network does not have.")
     k = np.array([to_number(value) for value in draft.values], dtype=float)
-    positive = kind != "node"
+    positive = kind.positive_k
     must = "a positive number" if positive else "a finite number"
     bad = ~((k > 0) | ((not positive) & np.isfinite(k)))
     if not bad.any():
@@ -669,7 +725,13 @@ def _from_json(text: str, said: Said) -> _Draft:
             if node is None:
                 raise InputError(f"edge {i} names a node that is not among the nodes: {shown(edge[end])}.")
             edges.append(node)
-    called, values, units = _strengths(links, lambda i: f"edge {i}", said, content | graph)
+    parts = _listed_parts(graph, links)
+    own = (
+        [{name: value for name, value in link.items() if name not in parts} for link in links]
+        if parts
+        else links
+    )
+    called, values, units = _strengths(own, lambda i: f"edge {i}", said, content | graph)
     return _Draft(
         list(number),
         np.array(edges, dtype=np.int64).reshape(-1, 2),
@@ -677,13 +739,25 @@ def _from_json(text: str, said: Said) -> _Draft:
         called,
         values,
         kind=graph.get("kind"),
-        law=graph.get("law", "central"),
+        parts=parts,
         positions=_positions(nodes, list(number)),
         box=_box(graph.get("box")),
         parallel=content.get("multigraph"),
         directed=content.get("directed", False),
         units=units,
     )
+
+
+def _listed_parts(graph: Mapping[str, Any], links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a network of the kind that a graph names is made of: facts of the graph, and of its edges."""
+    found: dict[str, Any] = {}
+    network_class = network_classes().get(str(graph.get("kind")))
+    for name in () if network_class is None else network_class.kind.parts:
+        if name in graph:
+            found[name] = graph[name]
+        elif any(name in link for link in links):
+            found[name] = [link.get(name) for link in links]
+    return found
 
 
 def _whole(digits: str) -> int | float:
@@ -746,7 +820,7 @@ def _box(box: Any) -> np.ndarray | None:
 def _from_graphml(text: str, said: Said) -> _Draft:
     graph = read_graphml(
         text,
-        of_graph=lambda name: name in ("kind", "law") or is_unit_name(name),
+        of_graph=lambda name: name == "kind" or name in _part_names() or is_unit_name(name),
         of_nodes={"x", "y", "z", "pos"},
     )
     number = {node: i for i, node in enumerate(graph.nodes)}
@@ -770,7 +844,7 @@ def _from_graphml(text: str, said: Said) -> _Draft:
         called,
         values,
         kind=graph.values.get("kind"),
-        law=graph.values.get("law", "central"),
+        parts={name: value for name, value in graph.values.items() if name in _part_names()},
         positions=_positions(list(graph.nodes.values()), labels),
         parallel=True if _have_ids(graph.edges) else None,
         directed=graph.directed,
@@ -796,11 +870,12 @@ def _shown_labels(nodes: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
     edges = _ends_in_arrays(arrays)
+    kind, parts = _kind_in_arrays(arrays)
     # Numbers, one for each edge, or what is called a strength.
     others = {
         name: array.reshape(-1) if array.shape == (len(edges), 1) else array
         for name, array in arrays.items()
-        if name not in NETWORK_ARRAYS
+        if name not in NETWORK_ARRAYS and name not in parts
     }
     of_edges = [
         name for name, array in others.items() if array.shape == (len(edges),) and array.dtype.kind in "fiu"
@@ -835,10 +910,27 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
         lambda i: f"row {i} of `edges`",
         called,
         values,
+        kind=kind,
+        parts=parts,
         positions=_placed(positions, count),
         box=_sides(box),
+        # Whoever says what kind it is wrote each edge down once.
+        parallel=None if kind is None else True,
         units=units,
     )
+
+
+def _kind_in_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[str | None, dict[str, Any]]:
+    """The tag of the kind of network that an archive names, and what such a network is made of."""
+    if "kind" not in arrays:
+        return None, {}
+    if arrays["kind"].shape != () or arrays["kind"].dtype.kind != "U":
+        raise InputError("array `kind` must hold one text.")
+    kind = str(arrays["kind"])
+    network_class = network_classes().get(kind)
+    names = () if network_class is None else network_class.kind.parts
+    found = {name: arrays[name] for name in names if name in arrays}
+    return kind, {name: part if part.ndim else part.item() for name, part in found.items()}
 
 
 def _ends_in_arrays(arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -888,7 +980,8 @@ def _from_run(path: Path | str, realization: int | None) -> _Draft:
         raise InputError(
             f"variable `edges` must name nodes below {run.num_nodes}, but it names {edges.max()}."
         )
-    real = np.ones(len(edges), bool) if run.kind == "node" else edges[:, 0] != edges[:, 1]
+    is_matrix = network_classes()[run.kind].kind.is_matrix
+    real = np.ones(len(edges), bool) if is_matrix else edges[:, 0] != edges[:, 1]
     box = None if run.box is None else to_numbers(run.box, "variable `box`", 1)
     positions = None if run.positions is None else to_numbers(run.positions, "variable `positions`", 2)
     rows = np.flatnonzero(real)
@@ -899,7 +992,9 @@ def _from_run(path: Path | str, realization: int | None) -> _Draft:
         ("k", Strength("k")),
         to_numbers(run.k, "variable `k`", 1)[real],
         kind=run.kind,
-        law=run.law,
+        parts={
+            name: part[real] if isinstance(part, np.ndarray) else part for name, part in run.parts.items()
+        },
         positions=_placed(positions, run.num_nodes),
         box=_sides(box),
         parallel=True,

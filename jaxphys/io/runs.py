@@ -27,7 +27,8 @@ from jaxphys.io.files import (
     to_numbers,
     write_atomically,
 )
-from jaxphys.networks.physics import NodeNetwork, SpringNetwork
+from jaxphys.networks.kinds import NetworkKind
+from jaxphys.networks.physics import AbstractNetwork, network_classes
 from jaxphys.training._train import Run
 
 _LARGEST_RUN = 4 * 2**30
@@ -67,14 +68,21 @@ def run_dataset(
         "k_initial": (("realization", "edge"), np.asarray(run.initial_k)),
         "status": ("realization", run.status, {"long_name": "0: ok; else see jaxphys.Status"}),
     }
-    if isinstance(network, NodeNetwork):
-        variables["edges"] = (("edge", "end"), np.stack(np.triu_indices(network.num_nodes), axis=1))
-    else:
-        variables["edges"] = _shared(np.asarray(network.topology.edges), ("edge", "end"))
-        if network.topology.positions is not None:
-            variables["positions"] = _shared(np.asarray(network.topology.positions), ("node", "axis"))
-        if network.topology.box is not None:
-            variables["box"] = _shared(np.asarray(network.topology.box), ("axis",))
+    topology = network.topology
+    own: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "edges": (topology.edges, ("edge", "end")),
+        "positions": (topology.positions, ("node", "axis")),
+        "box": (topology.box, ("axis",)),
+    }
+    facts: dict[str, str | int | float] = {}
+    for name, part in network.parts().items():
+        if isinstance(part, str | int | float):
+            facts[name] = part
+        else:
+            own[part_variable(name)] = part, ("edge", *(f"{name}_{i}" for i in range(np.ndim(part) - 2)))
+    for name, (values, axes) in own.items():
+        if values is not None:
+            variables[name] = _shared(np.asarray(values), axes)
     if network.names is not None:
         variables["node_name"] = ("node", np.array(network.names, dtype=object))
     for name, axes, values in (
@@ -99,14 +107,24 @@ def run_dataset(
         )
     for name, values in per_realization.items():
         variables[name] = ("realization", np.asarray(values))
-    facts: dict[str, str | int] = {
-        "network": type(network).__name__,
-        "num_nodes": network.num_nodes,
-        "dimension": network.dimension,
-    }
-    if isinstance(network, SpringNetwork):
-        facts["law"] = network.law
-    return xr.Dataset(variables, attrs={**facts, **(attributes or {})})
+    sizes = {"num_nodes": network.num_nodes, "dimension": network.dimension}
+    attrs = {"network": type(network).__name__, **sizes, **facts, **(attributes or {})}
+    return xr.Dataset(variables, attrs=attrs)
+
+
+def part_variable(name: str) -> str:
+    """What a run calls an array that its networks are made of (`NetworkKind.parts`)."""
+    return f"edge_{name}"
+
+
+def dataset_kind(dataset: xr.Dataset) -> NetworkKind | None:
+    """The kind of the networks of a run; None where the dataset does not say or no such class was defined."""
+    network = _class_named(dataset.attrs.get("network"))
+    return None if network is None else network.kind
+
+
+def _class_named(name: Any) -> type[AbstractNetwork] | None:
+    return {each.__name__: each for each in network_classes().values()}.get(str(name))
 
 
 def save_run(dataset: xr.Dataset | Run, path: Path | str) -> None:
@@ -272,8 +290,16 @@ def recorded_of(path: Path | str, first: int, size: int) -> tuple[np.ndarray, di
 
 def _is_recorded(run: Any, name: str) -> bool:
     """Whether a variable has realizations and records for its first two axes."""
-    axes = [scale[0].name.rsplit("/")[-1] if len(scale) else "" for scale in run[name].dims][:2]
-    return axes == ["realization", "record"]
+    return [_axis(scale) for scale in run[name].dims][:2] == ["realization", "record"]
+
+
+def _begins(variable: h5py.Dataset) -> str:
+    """The name of a variable's first axis."""
+    return _axis(variable.dims[0]) if variable.ndim else ""
+
+
+def _axis(scale: Any) -> str:
+    return scale[0].name.rsplit("/")[-1] if len(scale) else ""
 
 
 def sampled_run(path: Path | str, most: int) -> xr.Dataset:
@@ -307,10 +333,13 @@ def load_run(path: Path | str) -> xr.Dataset:
 
 
 class RunNetwork(NamedTuple):
-    """One realization of a run: what a network of that class is made of."""
+    """One realization of a run: its `kind` of network by tag, and what a network of that class is made of.
+
+    `parts` are texts, numbers, and arrays with a row for each edge, by the names in `NetworkKind.parts`.
+    """
 
     kind: str
-    law: str
+    parts: dict[str, Any]
     num_nodes: int
     edges: np.ndarray
     k: np.ndarray
@@ -326,19 +355,27 @@ def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
     Raises `InputError` without the name of the file.
     """
     with _opened(path) as file:
-        kind = _KINDS.get(_attribute(file, "network", str))
-        if kind is None:
-            raise InputError("it does not say of which class its network is.")
+        network = _class_named(_attribute(file, "network", str))
+        if network is None:
+            raise InputError(
+                "it does not say of which class its network is, or names one that was not defined before."
+            )
+        is_matrix = network.kind.is_matrix
         num_nodes = _attribute(file, "num_nodes", int)
-        most = math.isqrt(MOST_ENTRIES) if kind == "node" else MOST_NODES
+        most = math.isqrt(MOST_ENTRIES) if is_matrix else MOST_NODES
         if not 1 <= num_nodes <= most:
             raise InputError(f"it must have between 1 and {most} nodes, but it says {num_nodes}.")
-        law = _attribute(file, "law", str) if kind == "spring" else "central"
+        stored = {name: part_variable(name) for name in network.kind.parts if part_variable(name) in file}
+        parts = {
+            name: _attribute(file, name, str | int | float)
+            for name in network.kind.parts
+            if name not in stored
+        }
         shape = _plain(file, "k").shape
         if shape is None or len(shape) != 2 or not 1 <= shape[0] <= _MOST_REALIZATIONS or not shape[1]:
             raise InputError("variable `k` must have realizations and edges.")
-        # A node network has an edge for every pair.
-        if shape[1] > (MOST_ENTRIES if kind == "node" else MOST_EDGES):
+        # A network of all couplings has an edge for every pair.
+        if shape[1] > (MOST_ENTRIES if is_matrix else MOST_EDGES):
             raise InputError(f"it has {shape[1]} edges, more than allowed.")
         if realization is None:
             cost = _plain(file, "cost")
@@ -353,22 +390,28 @@ def read_run_network(path: Path | str, realization: int | None) -> RunNetwork:
                 f"realization must be between 0 and {shape[0] - 1}, but {realization} is asked for."
             )
         found = {"k": _read(_plain(file, "k"), (realization,))}
-        for name, axes in {"edges": 2, "positions": 2, "box": 1}.items():
+        for name, axes in {"edges": 2, "positions": 2, "box": 1, **dict.fromkeys(stored.values())}.items():
             if name in file:
                 variable = _plain(file, name)
-                own = variable.ndim == axes + 1
-                if variable.ndim not in (axes, axes + 1) or (own and variable.shape[0] != shape[0]):
+                # Arrays of edges begin with a realization or an edge, of which there may be as many.
+                own = _begins(variable) == "realization" if axes is None else variable.ndim == axes + 1
+                if (axes and variable.ndim not in (axes, axes + 1)) or (
+                    own and variable.shape[:1] != shape[:1]
+                ):
                     raise InputError(f"variable `{name}` has {variable.ndim} axes.")
                 one = variable.shape[own:]
+                if axes is None and one[:1] != shape[1:]:
+                    raise InputError(f"variable `{name}` must have a row for every entry of `k`.")
                 if math.prod(one) > 2 * MOST_ENTRIES:
                     raise InputError(f"variable `{name}` is larger than allowed.")
                 found[name] = _read(variable, (realization,) if own else ())
         names = _names(file, num_nodes) if "node_name" in file else None
     if found["edges"].shape != (shape[1], 2) or found["edges"].dtype.kind not in "iu":
         raise InputError("variable `edges` must hold two nodes for every entry of `k`.")
+    parts |= {name: found[variable] for name, variable in stored.items()}
     return RunNetwork(
-        kind,
-        law,
+        network.kind.tag,
+        parts,
         num_nodes,
         found["edges"],
         found["k"],
@@ -394,9 +437,6 @@ def read_run_task(path: Path | str, realization: int) -> dict[str, np.ndarray]:
                 raise InputError(f"variable `task_{name}` is larger than allowed.")
             found[name] = to_numbers(_read(variable, (realization,)), f"variable `task_{name}`", 2)
     return found
-
-
-_KINDS = {"FlowNetwork": "flow", "SpringNetwork": "spring", "NodeNetwork": "node"}
 
 
 @contextlib.contextmanager
@@ -441,7 +481,7 @@ def _names(file: h5py.File, num_nodes: int) -> tuple[str, ...]:
     return to_labels(np.array(variable.asstr()[()], dtype=str), num_nodes, "variable `node_name`")
 
 
-def _attribute(file: h5py.File, name: str, wanted: type) -> Any:
+def _attribute(file: h5py.File, name: str, wanted: Any) -> Any:
     value = file.attrs.get(name)
     value = value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
     if not isinstance(value, wanted):
@@ -450,7 +490,9 @@ def _attribute(file: h5py.File, name: str, wanted: type) -> Any:
 
 
 def _shared(values: np.ndarray, axes: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Without the realization axis where all realizations agree."""
+    """Without the realization axis where all realizations agree, or there is none."""
+    if values.ndim == len(axes):
+        return axes, values
     return (axes, values[0]) if (values == values[0]).all() else (("realization", *axes), values)
 
 

@@ -11,7 +11,7 @@ from jaxphys.networks.physics import (
     FlowNetwork,
     NodeNetwork,
     SpringNetwork,
-    network_class,
+    network_classes,
 )
 from jaxphys.networks.topology import Topology, from_edges, from_networkx
 
@@ -32,7 +32,7 @@ __all__ = [
     "from_networkx",
     "jammed_packing",
     "jammed_packings",
-    "network_class",
+    "network_classes",
     "read_structure",
     "square_lattice",
     "triangular_lattice",

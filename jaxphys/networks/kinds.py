@@ -31,8 +31,9 @@ class NetworkKind:
       every edge couples the two nodes that it joins through the difference of their coordinates, as
       `AbstractDifferenceNetwork` does. `"matrix"`: k are the independent entries of H. `"general"`: none of
       these. A kind that claims more than it keeps gets wrong numbers, which `jaxphys.checks.certify` finds.
-    - `parts`: names of the attributes that it is made of beside `topology` and `k`; each is an array, a text
-      or a number. They are saved under these names, and handed to `AbstractNetwork.from_parts` by them.
+    - `parts`: names of the attributes that it is made of beside `topology` and `k`: texts, numbers, and
+      arrays with a row for every entry of k. They are saved under these names, and handed to
+      `AbstractNetwork.from_parts` by them.
     - `null_models`: with what `jaxphys.inspect_network` may compare it.
     """
 

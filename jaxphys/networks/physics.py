@@ -46,14 +46,14 @@ Node = int | np.integer | str
 _CLASSES: "dict[str, type[AbstractNetwork]]" = {}
 
 
-def network_class(tag: str) -> "type[AbstractNetwork] | None":
-    """The class whose `kind` has this tag; None unless such a class was defined.
+def network_classes() -> "dict[str, type[AbstractNetwork]]":
+    """Every kind of network that was defined, by its tag: those that ship with jaxphys, and your own.
 
     >>> import jaxphys as jp
-    >>> jp.networks.network_class("flow").__name__
-    'FlowNetwork'
+    >>> [one.__name__ for one in jp.networks.network_classes().values()][:3]
+    ['FlowNetwork', 'SpringNetwork', 'NodeNetwork']
     """
-    return _CLASSES.get(tag)
+    return dict(_CLASSES)
 
 
 def _register(cls: "type[AbstractNetwork]") -> None:
@@ -82,7 +82,7 @@ class AbstractNetwork(eqx.Module):
     - `edge_energies`, or `strains` of an `AbstractStrainNetwork`.
 
     Concrete kinds are registered by their tags when their class is made, so that files find them
-    (`network_class`).
+    (`network_classes`).
     """
 
     kind: eqx.AbstractClassVar[NetworkKind]
@@ -238,7 +238,8 @@ class AbstractNetwork(eqx.Module):
     def parts(self) -> dict[str, Any]:
         """What the network is made of beside `topology` and `k`, by the names in `kind.parts`.
 
-        Files hold these: texts and numbers among the facts of a network, arrays beside its edges.
+        Texts and numbers are saved among the facts of a network, arrays beside its edges: they have a row for
+        every entry of `k`, `(M, …)`.
         """
         return {name: getattr(self, name) for name in self.kind.parts}
 
@@ -247,7 +248,8 @@ class AbstractNetwork(eqx.Module):
         """The network that was taken apart into `topology`, `k` and `parts()`, as files do.
 
         By default the class is called with these by name, so that a plain equinox module needs no method of
-        its own. Arrays come as NumPy arrays. Raises `InputError` where the class refuses them.
+        its own. Arrays come as JAX arrays of finite numbers, of which nobody knows more: a class refuses what
+        is no use to it, nodes that there are not, by `InputError`.
         """
         return cls(topology=topology, k=k, **parts)  # type: ignore[call-arg]
 
