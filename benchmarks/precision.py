@@ -141,7 +141,7 @@ def solved(network: jp.FlowNetwork, drive: str, solver: str) -> tuple[np.ndarray
         boundary, values = jp.Boundary(network, held_nodes=[1], ground=[0]), np.ones(1, dtype)
         force = np.zeros(network.num_nodes, dtype)
     task = jp.Task(boundary, force=force[None], readout=np.eye(network.num_nodes)[2:3], targets=[[0.0]])
-    chosen = SOLVERS[solver](network, task)
+    chosen = SOLVERS[solver].for_task(network, task)
     state = compiled(network, boundary, jax.numpy.asarray(force), values, chosen)
     return np.asarray(state.x), int(state.status)
 

@@ -132,7 +132,7 @@ def measure_point(asked: dict) -> dict:
         **sizes,
     )
     name = asked["contender"]
-    solver = SOLVERS[name](found.network, found.task) if name in SOLVERS else None
+    solver = SOLVERS[name].for_task(found.network, found.task) if name in SOLVERS else None
     make = CONTENDERS[name] if solver is None else partial(trained, solver=solver)
     contender = make(found)
     compiling = compile_seconds(contender)

@@ -371,9 +371,9 @@ CALLS = {
     # Solvers and what else there is.
     "choose_solver swapped": call(jp.choose_solver, TASK, NETWORK),
     "choose_solver a boundary": call(jp.choose_solver, NETWORK, BOUNDARY),
-    "star_mesh of springs": call(jp.star_mesh, SPRINGS, TASK),
-    "star_mesh of a boundary": call(jp.star_mesh, NETWORK, BOUNDARY),
-    "sparse_cholesky of nodes": call(jp.sparse_cholesky, NODES, TASK),
+    "StarMesh of springs": call(jp.StarMesh.for_task, SPRINGS, TASK),
+    "StarMesh of a boundary": call(jp.StarMesh.for_task, NETWORK, BOUNDARY),
+    "SparseCholesky of nodes": call(jp.SparseCholesky.for_task, NODES, TASK),
     "concerns swapped": call(jp.concerns, TASK, NETWORK),
     "concerns of a boundary": call(jp.concerns, NETWORK, BOUNDARY),
     "realization_mesh a number": call(jp.realization_mesh, 2),

@@ -35,9 +35,8 @@ from jaxphys.learning.rules import AbstractRule, CoupledLearning, EquilibriumPro
 from jaxphys.learning.transforms import precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
-from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.training._train import train
-from jaxphys.training.solver_choice import sparse_cholesky, star_mesh
 
 NETWORKS = ("node", "flow", "spring 2-D", "spring 3-D", "spring vector")
 
@@ -382,11 +381,11 @@ def _planned(system: System) -> list[AbstractSolver]:
     held = system.boundary_name == "held nodes" and system.network_name in ("flow", "spring 2-D")
     if not held and system.boundary_name != "forces, projected":
         return []
-    if isinstance(system.network, FlowNetwork):
-        return [star_mesh(system.network, system.task)]
-    if isinstance(system.network, SpringNetwork):
-        return [sparse_cholesky(system.network, system.task)]
-    return []
+    kind = system.network.kind
+    if not kind.is_pairwise:
+        return []
+    planned = StarMesh if kind.is_laplacian else SparseCholesky
+    return [planned.for_task(system.network, system.task)]
 
 
 def _tracking(system: System) -> float:

@@ -25,16 +25,12 @@ from jaxphys._checks import require
 from jaxphys.checks.baselines import CONTENDERS, Contender, trained
 from jaxphys.checks.workloads import WORKLOADS, Workload, check_names, workload
 from jaxphys.io import provenance
-from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, TrackedInverse
-from jaxphys.training.solver_choice import choose_solver, sparse_cholesky, star_mesh
+from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
+from jaxphys.training.solver_choice import choose_solver
 
-# What solvers are called, and how to make one for an ensemble, for scripts that compare them.
-SOLVERS: dict[str, Callable[[Any, Any], AbstractSolver]] = {
-    "Dense": lambda network, task: Dense(),
-    "BorderedLU": lambda network, task: BorderedLU(),
-    "StarMesh": star_mesh,
-    "TrackedInverse": lambda network, task: TrackedInverse(),
-    "SparseCholesky": sparse_cholesky,
+# What solvers are called, for scripts that compare them.
+SOLVERS: dict[str, type[AbstractSolver]] = {
+    solver.__name__: solver for solver in (Dense, BorderedLU, StarMesh, TrackedInverse, SparseCholesky)
 }
 
 

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import jax
@@ -37,23 +37,21 @@ from jaxphys.networks import generators
 from jaxphys.networks.packings import jammed_packing
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.networks.topology import Topology
-from jaxphys.training import solver_choice
 from jaxphys.training._train import AdaptiveStep, Integrator, own_bounds, record_schedule, stack
 from jaxphys.training.arguments import check_batches
 from jaxphys.training.gradient_flow import GradientFlow
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
-from jaxphys.training.tracking import check_trackable
+from jaxphys.training.solver_choice import choose_solver
 
 Terminal = int | tuple[int, int]
 
 
-_SOLVERS: dict[str, Callable[[Any, Any, Any], solvers.AbstractSolver]] = {
-    "auto": solver_choice.choose_solver,
-    "dense": lambda network, task, optimizer: solvers.Dense(),
-    "bordered_lu": lambda network, task, optimizer: solvers.BorderedLU(),
-    "star_mesh": lambda network, task, optimizer: solver_choice.star_mesh(network, task),
-    "sparse_cholesky": lambda network, task, optimizer: solver_choice.sparse_cholesky(network, task),
-    "tracked_inverse": lambda network, task, optimizer: _tracked(network, task),
+_SOLVERS: dict[str, type[solvers.AbstractSolver]] = {
+    "dense": solvers.Dense,
+    "bordered_lu": solvers.BorderedLU,
+    "star_mesh": solvers.StarMesh,
+    "sparse_cholesky": solvers.SparseCholesky,
+    "tracked_inverse": solvers.TrackedInverse,
 }
 
 
@@ -128,7 +126,9 @@ def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, 
         "functionals": functionals,
         "batch_size": config.batch_size,
         "stop_cost": config.stop_cost,
-        "solver": lambda network, task: _SOLVERS[config.solver](network, task, optimizer),
+        "solver": partial(choose_solver, optimizer=optimizer)
+        if config.solver == "auto"
+        else _SOLVERS[config.solver].for_task,
     }
 
 
@@ -190,11 +190,6 @@ def _check_sizes(config: RunConfig) -> None:
             f"make at most {_MOST_RECORDS} records",
             f"it makes {number}",
         )
-
-
-def _tracked(network: Any, task: Any) -> solvers.TrackedInverse:
-    check_trackable(network, task)
-    return solvers.TrackedInverse()
 
 
 def make_rule(

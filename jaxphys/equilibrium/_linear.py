@@ -12,16 +12,8 @@ from jaxtyping import Array, Float, Int
 from jaxphys._checks import InputError, is_concrete, require, to_array
 from jaxphys.equilibrium._boundary import Boundary, check_boundary
 from jaxphys.equilibrium._status import judged, state_error
-from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, SpringNetwork
-from jaxphys.solvers import (
-    AbstractSolver,
-    Constraints,
-    Dense,
-    SparseConstraints,
-    SparseLU,
-    pinned,
-    solve_bordered,
-)
+from jaxphys.networks.physics import AbstractNetwork
+from jaxphys.solvers import AbstractSolver, Bonds, Dense, Solution, SparseLU, solve_bordered
 
 # What a reaction may be off by, in units of what refinement moves it and a rounding error of its terms,
 # beside what it shares of the error of x.
@@ -142,11 +134,10 @@ class Columns(NamedTuple):
 def _default_solver(
     network: AbstractNetwork, boundary: Boundary, force: Array, values: Array
 ) -> AbstractSolver:
-    rows = boundary.constraints
-    if not isinstance(rows, SparseConstraints) or not _are_concrete(network, boundary, force, values):
+    rows, kind = boundary.constraints, network.kind
+    if not rows.is_sparse or not _are_concrete(network, boundary, force, values):
         return Dense()
-    without_drops = isinstance(network, SpringNetwork) and rows.holds_nodes
-    return SparseLU() if isinstance(network, FlowNetwork) or without_drops else Dense()
+    return SparseLU() if kind.is_laplacian or (kind.is_pairwise and rows.holds_nodes) else Dense()
 
 
 def _are_concrete(*trees: Any) -> bool:
@@ -161,35 +152,19 @@ def _equilibrate_on_host(
     batch: tuple[int, ...],
     solver: AbstractSolver,
 ) -> State:
-    require(
-        isinstance(network, FlowNetwork | SpringNetwork),
-        "network",
-        f"be a flow or spring network for `{type(solver).__name__}`",
-        f"it is a {type(network).__name__}",
-    )
-    require(
-        _are_concrete(network, boundary, force, values),
-        "solver",
-        "work inside of `jit`, `vmap` and `grad` here",
-        f"`{type(solver).__name__}` works on the host",
-    )
-    assert isinstance(network, FlowNetwork | SpringNetwork)
+    name = type(solver).__name__
+    is_served = solver.structures is None or network.kind.structure in solver.structures
+    must, but = f"be a flow or spring network for `{name}`", f"it is a {type(network).__name__}"
+    require(is_served, "network", must, but)
+    must, but = "work inside of `jit`, `vmap` and `grad` here", f"`{name}` works on the host"
+    require(_are_concrete(network, boundary, force, values), "solver", must, but)
     # In NumPy: what JAX does once it compiles first.
     n, c, h, count = network.num_coordinates, boundary.num_rows, boundary.num_held, math.prod(batch)
     held = np.zeros((c, count))
     held[:h] = np.broadcast_to(values, (*batch, h)).reshape(count, h).T
-    found = solver.rest(
-        network.k,
-        network.strain_directions(),
-        network.topology.edges,
-        boundary.constraints,
-        np.broadcast_to(force, (*batch, n)).reshape(count, n).T,
-        held,
-    )
-    parts = (found.x, found.reaction, found.residual, found.doubt, found.reaction_doubt)
-    x, reaction, residual, doubt, reaction_doubt = (jnp.asarray(each, force.dtype) for each in parts)
-    status = judged(jnp.asarray(found.definite), residual, doubt)
-    return _shaped(_judged_columns(x, reaction, residual, status, doubt, reaction_doubt), batch)
+    columns = np.broadcast_to(force, (*batch, n)).reshape(count, n).T
+    bonds = Bonds(network.k, network.topology.edges, network.strain_directions())
+    return _shaped(_judged_columns(solver.rest(bonds, boundary.constraints, columns, held)), batch)
 
 
 def solve_columns(
@@ -203,20 +178,15 @@ def solve_columns(
 
     `values` covers all rows of the boundary, `(c, m)`, not only those that are held at a choice.
     """
-    rows = boundary.rows
-    found = solve_bordered(solver or Dense(), hessian, boundary.constraints, force, values)
-    residual = _backward_error(hessian, rows, found.x, found.reaction, force, values)
-    doubt = jnp.max(found.doubt, initial=0.0)
-    status = judged(found.definite, residual, doubt)
-    return _judged_columns(found.x, found.reaction, residual, status, doubt, found.reaction_doubt)
+    return _judged_columns(solve_bordered(solver or Dense(), hessian, boundary.constraints, force, values))
 
 
-def _judged_columns(
-    x: Array, reaction: Array, residual: Array, status: Array, doubt: Array, reaction_doubt: Array
-) -> Columns:
-    error = state_error(doubt, len(x))
-    share = 4 * error * jnp.max(jnp.abs(jax.lax.stop_gradient(reaction)), axis=0, initial=0.0)
-    return Columns(x, reaction, residual, status, error, _REACTION * reaction_doubt + share)
+def _judged_columns(found: Solution) -> Columns:
+    error = state_error(found.doubt, len(found.x))
+    share = 4 * error * jnp.max(jnp.abs(jax.lax.stop_gradient(found.reaction)), axis=0, initial=0.0)
+    status = judged(found.definite, found.residual, found.doubt)
+    reaction_error = _REACTION * found.reaction_doubt + share
+    return Columns(found.x, found.reaction, found.residual, status, error, reaction_error)
 
 
 def greens_function(
@@ -225,8 +195,10 @@ def greens_function(
     """Response `G_ab` of coordinate a to a unit force at b, every held row at zero; `H⁻¹` without a border.
 
     Shape `(n, n)`, symmetric, in units of 1/k. NaN where the Hessian is not positive definite (with `Dense`).
-    `Dense` factors H with what is held pinned to a stiff spring of its own, which takes as many operations
-    as without a border.
+    `Dense`, the default, factors H with what is held pinned to a stiff spring of its own, which takes as many
+    operations as without a border. Differentiable in `k`.
+
+    Raises `InputError` unless the boundary was made for this network, and in its precision.
 
     >>> import jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=2.0)
@@ -234,18 +206,7 @@ def greens_function(
     [[1.0, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
     """
     check_boundary(network, boundary, solver)
-    n, c = network.num_coordinates, boundary.rows.shape[0]
-    hessian = network.hessian()
-    identity = jnp.eye(n, dtype=hessian.dtype)
-    if not isinstance(solver or Dense(), Dense):
-        return solve_columns(hessian, boundary, identity, jnp.zeros((c, n), hessian.dtype), solver)[0]
-    rows, lift = boundary.rows, boundary.constraints.lift
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(hessian)))
-    stiffness = jnp.where(largest > 0, largest, 1)
-    free = Constraints(np.zeros((0, n)), hessian.dtype)
-    whole = pinned(hessian, boundary.constraints, stiffness)
-    inverse, *_ = solve_bordered(Dense(), whole, free, identity, jnp.zeros((0, n), hessian.dtype))
-    return inverse - lift @ rows / stiffness
+    return (solver or Dense()).inverse(network.hessian(), boundary.constraints)
 
 
 def _numbers(argument: str, values: Any, dtype: Any) -> Array:
@@ -253,23 +214,3 @@ def _numbers(argument: str, values: Any, dtype: Any) -> Array:
     if isinstance(values, jax.Array):
         return values
     return jnp.asarray(to_array(argument, values, dtype))
-
-
-def _backward_error(
-    hessian: Array, rows: Array, x: Array, reaction: Array, force: Array, values: Array
-) -> Array:
-    """The worst column's, each on its own scale."""
-
-    def largest(array: Array) -> Array:
-        return jnp.max(jnp.abs(array), axis=0, initial=0.0)
-
-    balance = largest(hessian @ x + rows.T @ reaction - force)
-    # Pinning, projecting and factoring mix all entries: what cancels is as large as the largest of them.
-    terms = jnp.max(jnp.abs(hessian)) * largest(x) + largest(jnp.abs(rows.T) @ jnp.abs(reaction))
-    held = largest(rows @ x - values)
-    # A held value of zero cancels against the whole state, not against the entries that it reads; and a state
-    # of zero against what its forces would do if nothing held it.
-    tiny = jnp.finfo(hessian.dtype).tiny
-    state = largest(x) + largest(force) / (jnp.max(jnp.abs(hessian)) + tiny)
-    size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
-    return jnp.max(jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxphys._checks import InputError, require
-from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, SpringNetwork
+from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.networks.topology import component_labels
 from jaxphys.solvers import AnyConstraints, Constraints, SparseConstraints, SparseLU
 
@@ -52,7 +52,7 @@ def chosen_rows(
     network: AbstractNetwork, held_nodes: np.ndarray, pairs: np.ndarray, ground: np.ndarray
 ) -> ChosenRows:
     size = network.num_coordinates
-    if size > _LARGE and isinstance(network, AbstractDifferenceNetwork):
+    if size > _LARGE and network.kind.is_pairwise:
         return _sparse_rows(network, held_nodes, pairs, ground)
     drops = [network.drop_row(a, b) for a, b in pairs.tolist()]
     _check_apart(drops)
@@ -69,7 +69,7 @@ def _sparse_rows(
     # Coordinates that are read: one by each row of a node, those of both nodes by each drop.
     single = [(d * nodes[:, None] + np.arange(d)).ravel() for nodes in (held_nodes, ground)]
     both = (d * pairs[:, :, None] + np.arange(d)).reshape(len(pairs), 2 * d)
-    if isinstance(network, FlowNetwork):
+    if network.kind.is_laplacian:
         drops = [np.array([1.0, -1.0])] * len(pairs)
     else:
         drops = [network.drop_row(*pair)[both[i]] for i, pair in enumerate(pairs.tolist())]
@@ -79,7 +79,7 @@ def _sparse_rows(
     numbers = [np.arange(first), np.repeat(np.arange(first, second), 2 * d), np.arange(second, count)]
     places = np.stack([np.concatenate(numbers), np.concatenate([single[0], both.ravel(), single[1]])], axis=1)
     entries = np.concatenate([np.ones(first), np.ravel(drops), np.ones(len(single[1]))])
-    repeat = _repeats(places, entries, count, size, is_forest=isinstance(network, FlowNetwork))
+    repeat = _repeats(places, entries, count, size, is_forest=network.kind.is_laplacian)
     return ChosenRows(None, places, entries, count, size, repeat)
 
 
@@ -109,7 +109,7 @@ def free_motions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal combinations of free motions that no row of C sees, and the nodes that these move."""
     size, d = chosen.size, network.dimension
-    if chosen.dense is None and isinstance(network, FlowNetwork):
+    if chosen.dense is None and network.kind.is_laplacian:
         # Pieces of the graph, drops counted, of which nothing is held; several are refused without rows.
         edges = np.asarray(network.topology.edges)
         pieces = component_labels(np.concatenate([edges, pairs]), size)
@@ -129,10 +129,7 @@ def free_motions(
 def check_free_modes(
     network: AbstractNetwork, chosen: ChosenRows, free: np.ndarray, floating: np.ndarray, policy: str
 ) -> None:
-    if not isinstance(network, AbstractDifferenceNetwork):
-        return
-    components = network.topology.components()
-    if len(free) and components.max() > 0:
+    if len(free) and network.kind.is_pairwise and network.topology.components().max() > 0:
         node = int(np.flatnonzero(floating)[0])
         raise InputError(
             "Argument `ground` must hold every connected component of the graph, but the component of "
@@ -143,10 +140,11 @@ def check_free_modes(
             f'Argument `free_modes` must be "project" where nothing holds a free motion, but it is "forbid" '
             f"and {len(free)} motion(s) are free; ground a node or project them out."
         )
-    if isinstance(network, FlowNetwork):
+    # Laplacians have no floppy modes beside floating pieces; where edges feel no strain a status tells.
+    if network.kind.is_laplacian or network.kind.strain is None:
         return
     rows = chosen.dense
-    if rows is None and chosen.holds_nodes and isinstance(network, SpringNetwork):
+    if rows is None and chosen.holds_nodes:
         held = chosen.with_motions(free, float)
         is_rigid = SparseLU().is_rigid(network.strain_directions(), network.topology.edges, held)
         must, but = "be rigid under its boundary", "it is floppy; add bonds or hold more nodes"
@@ -155,8 +153,9 @@ def check_free_modes(
     if rows is None:
         rows = np.zeros((chosen.num_rows, chosen.size))
         rows[chosen.places[:, 0], chosen.places[:, 1]] = chosen.entries
-    compatibility = np.asarray(network.compatibility(), dtype=float).reshape(-1, network.num_coordinates)
-    floppy = network.num_coordinates - np.linalg.matrix_rank(np.concatenate([compatibility, rows, free]))
+    n = network.num_coordinates
+    strains = np.asarray(network.strains(jnp.eye(n, dtype=network.k.dtype)), dtype=float)
+    floppy = n - np.linalg.matrix_rank(np.concatenate([strains.reshape(n, -1).T, rows, free]))
     require(
         floppy == 0,
         "network",

@@ -17,7 +17,7 @@ from jaxphys.io.files import about, shown, write_atomically
 from jaxphys.io.networks import read_network, save_network, split_parts
 from jaxphys.io.runs import read_run_network, read_run_task
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, check_single
-from jaxphys.solvers.bordered import row_entries
+from jaxphys.solvers import row_entries
 
 
 def export_file(

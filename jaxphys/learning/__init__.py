@@ -11,7 +11,7 @@ from jaxphys.learning.rules import (
     Estimate,
     ExactGradient,
 )
-from jaxphys.learning.task import Task, holds_nodes
+from jaxphys.learning.task import Task
 from jaxphys.learning.transforms import bounds, desynchronous, precondition, update_noise
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "classification",
     "concerns",
     "desynchronous",
-    "holds_nodes",
     "precondition",
     "random_linear",
     "regression",

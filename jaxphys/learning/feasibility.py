@@ -13,7 +13,6 @@ import numpy as np
 from jaxphys._checks import require
 from jaxphys.learning.costs import SquaredError
 from jaxphys.learning.response import check_pair
-from jaxphys.networks.physics import FlowNetwork
 from jaxphys.networks.topology import component_labels
 
 
@@ -198,7 +197,7 @@ def _cases(network: Any, task: Any) -> Iterator[_Case]:
     arrays["lift"] = np.asarray(task.boundary.constraints.lift, dtype=float)
     weights = np.ones(arrays["targets"].shape) if task.weights is None else np.asarray(task.weights, float)
     arrays["weights"] = weights / (task.num_samples if task.reduction == "mean" else 1)
-    if isinstance(network, FlowNetwork):
+    if network.kind.is_laplacian:
         arrays["edges"] = np.asarray(network.topology.edges)
         arrays["k"] = np.asarray(network.k, dtype=float)
     if arrays["targets"].ndim == 2:

@@ -23,8 +23,8 @@ from jaxphys.equilibrium import (
     state_error,
 )
 from jaxphys.learning.task import Task
-from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, SpringNetwork, check_single
-from jaxphys.solvers import AbstractSolver, SparseCholesky, StarMesh, strain_moment
+from jaxphys.networks.physics import AbstractNetwork, check_single
+from jaxphys.solvers import AbstractSolver, Bonds, strain_moment
 
 
 class Response(eqx.Module):
@@ -99,10 +99,8 @@ def respond(network: AbstractNetwork, task: Task, *, solver: AbstractSolver | No
     differ from them by combinations of `adjoint`.
     """
     check_pair(network, task, solver=solver)
-    if isinstance(solver, StarMesh) and isinstance(network, FlowNetwork):
-        return _respond_by_elimination(network, task, solver)
-    if isinstance(solver, SparseCholesky) and isinstance(network, FlowNetwork | SpringNetwork):
-        return _respond_by_blocks(network, task, solver)
+    if solver is not None and solver.can_respond(network.kind.structure):
+        return _respond_by_edges(network, task, solver)
     return _respond_by_columns(network, task, solver)
 
 
@@ -123,80 +121,44 @@ def _right_hand_sides(task: Task) -> tuple[Float[Array, "n m"], Float[Array, "c 
 
 
 @eqx.filter_custom_jvp
-def _respond_by_elimination(network: FlowNetwork, task: Task, solver: StarMesh) -> Response:
-    """The same, with what the hot path of training needs and no Hessian."""
+def _respond_by_edges(network: AbstractNetwork, task: Task, solver: AbstractSolver) -> Response:
+    """The same from edges, without a Hessian: the hot path of training."""
     force, values = _right_hand_sides(task)
-    edges, rows = network.topology.edges, task.boundary.rows
-    x, strains, outputs, sound, planned = solver.respond(network.k, edges, rows, force, values, task.readout)
+    bonds = Bonds(network.k, network.topology.edges, network.strain_directions())
+    reply = solver.respond(bonds, task.boundary.constraints, force, values, task.readout)
     number = len(task.force)
-    # Currents that are left over at nodes which nothing holds; compiled away where nobody asks.
-    currents = network.k[:, None] * strains
-    balance = jnp.zeros_like(x).at[edges[:, 0]].add(currents).at[edges[:, 1]].add(-currents) - force
-    balance = balance - rows.T @ (task.boundary.constraints.lift.T @ balance)
-    # Currents are differences of what either end would drive alone.
-    either = network.k[:, None] * (jnp.abs(x[edges[:, 0]]) + jnp.abs(x[edges[:, 1]]))
-    size = jnp.max(either, axis=0, initial=0.0) + jnp.max(jnp.abs(force), axis=0)
-    residual = jnp.max(jnp.max(jnp.abs(balance), axis=0) / (size + jnp.finfo(size.dtype).tiny))
-    status = jnp.where(sound, Status.OK, Status.NOT_POSITIVE_DEFINITE)
-    # Elimination multiplies conductances two by two: where that leaves the range of numbers, they are lost.
-    limits, k = jnp.finfo(network.k.dtype), network.k
-    smallest, largest = 100 * float(limits.tiny) ** 0.5, 0.01 * float(limits.max) ** 0.5
-    fits = jnp.all((k <= 0) | ((k > smallest) & (k < largest)) | ~network.topology.edge_mask)
+    if solver.is_relative:
+        # The residual is not asked for: XLA then leaves it out of training steps.
+        status = jnp.where(reply.definite, Status.OK, Status.NOT_POSITIVE_DEFINITE)
+    else:
+        status = judged(reply.definite, reply.residual, reply.doubt)
     # A plan for another graph, boundary or task gives numbers that mean nothing.
-    status = jnp.where(planned & fits, status, Status.INACCURATE).astype(jnp.int32)
+    status = jnp.where(reply.planned, status, Status.INACCURATE).astype(jnp.int32)
     return Response(
-        x.T[:number],
-        x.T[number:],
-        outputs[:, number:],
-        task.inputs @ outputs[:, :number].T,
-        residual,
+        reply.x.T[:number],
+        reply.x.T[number:],
+        reply.outputs[:, number:],
+        task.inputs @ reply.outputs[:, :number].T,
+        reply.residual,
         status,
-        strains,
-        solver.shared,
-        state_error(jnp.zeros((), x.dtype), len(x)),
+        reply.strains,
+        solver.is_shared,
+        state_error(reply.doubt, len(reply.x)),
     )
 
 
-@_respond_by_elimination.def_jvp
-def _respond_by_elimination_jvp(primals: Any, tangents: Any) -> Any:
-    def differentiable(network: FlowNetwork, task: Task, solver: StarMesh) -> Response:
-        response = _respond_by_columns(network, task, solver)
-        strains = network.strains(jnp.concatenate([response.drive, response.adjoint]))[..., 0].T
-        return dataclasses.replace(response, strains=strains, shared=solver.shared)
+@_respond_by_edges.def_jvp
+def _respond_by_edges_jvp(
+    primals: tuple[AbstractNetwork, Task, AbstractSolver],
+    tangents: tuple[AbstractNetwork, Task, AbstractSolver],
+) -> tuple[Response, Response]:
+    """Derivatives take the way through the Hessian, which `solve_bordered` makes differentiable."""
 
-    return eqx.filter_jvp(differentiable, primals, tangents)
-
-
-@eqx.filter_custom_jvp
-def _respond_by_blocks(network: FlowNetwork | SpringNetwork, task: Task, solver: SparseCholesky) -> Response:
-    """The same by sparse Cholesky factorisation, from what edges feel of their ends."""
-    force, values = _right_hand_sides(task)
-    x, strains, residual, doubt, sound, planned = solver.respond(
-        network.k, network.strain_directions(), network.topology.edges, task.boundary.rows, force, values
-    )
-    number = len(task.force)
-    outputs = task.readout @ x
-    status = jnp.where(planned, judged(sound, residual, doubt), Status.INACCURATE).astype(jnp.int32)
-    return Response(
-        x.T[:number],
-        x.T[number:],
-        outputs[:, number:],
-        task.inputs @ outputs[:, :number].T,
-        residual,
-        status,
-        strains[:, 0] if strains.shape[1] == 1 else None,
-        solver.shared,
-        state_error(doubt, len(x)),
-    )
-
-
-@_respond_by_blocks.def_jvp
-def _respond_by_blocks_jvp(primals: Any, tangents: Any) -> Any:
-    def differentiable(network: Any, task: Task, solver: SparseCholesky) -> Response:
+    def differentiable(network: AbstractNetwork, task: Task, solver: AbstractSolver) -> Response:
         response = _respond_by_columns(network, task, solver)
         strains = network.strains(jnp.concatenate([response.drive, response.adjoint]))
         scalar = strains[..., 0].T if strains.shape[-1] == 1 else None
-        return dataclasses.replace(response, strains=scalar, shared=solver.shared)
+        return dataclasses.replace(response, strains=scalar, shared=solver.is_shared)
 
     return eqx.filter_jvp(differentiable, primals, tangents)
 

@@ -189,11 +189,6 @@ class Task(eqx.Module):
         return 1.0 if self.reduction == "sum" else 1.0 / self.num_samples
 
 
-def holds_nodes(task: Any) -> bool:
-    """Whether every row of the boundary of a task, or of stacked ones, holds a single coordinate."""
-    return bool((np.count_nonzero(np.asarray(task.boundary.rows), axis=-1) == 1).all())
-
-
 def _free_directions(xp: Any, readout: Any, rows: Any, lift: Any) -> Any:
     """`(o, n)` unit vectors along what each output reads beside the held rows, by NumPy or JAX (`xp`)."""
     left = readout - (readout @ lift) @ rows

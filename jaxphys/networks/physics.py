@@ -739,10 +739,7 @@ class NodeNetwork(AbstractNetwork):
     @property
     def entries(self) -> np.ndarray:
         """`(N, N)`: which entry of `k` each entry of `W` is."""
-        size = self.num_nodes
-        index = np.zeros((size, size), dtype=np.int32)
-        index[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
-        return np.maximum(index, index.T)
+        return matrix_entries(self.num_nodes)
 
     def hessian(self) -> Float[Array, "n n"]:
         return self.k[self.entries]
@@ -818,6 +815,13 @@ def _pair_moment_of_all(axis_size: int, batched: Any, *arrays: Array) -> tuple[A
     first, second = jnp.concatenate([pulled, y]), jnp.concatenate([y, pulled])
     total = jnp.sum(first[:, rows] * second[:, columns], axis=0)
     return jnp.moveaxis(total * _pair_metric(x.shape[1], total.dtype)[:, None], -1, 0), True
+
+
+def matrix_entries(size: int) -> np.ndarray:
+    """`(N, N)`: which entry of k each entry of H is, where k are its upper triangle, row by row."""
+    index = np.zeros((size, size), dtype=np.int32)
+    index[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
+    return np.maximum(index, index.T)
 
 
 def _triangle_side(entries: int) -> int:

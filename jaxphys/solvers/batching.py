@@ -1,9 +1,9 @@
-"""Kernels that know their batch: `vmap` as the last, contiguous axis, or as graphs side by side."""
+"""Planned solvers, and kernels that know their batch: along the last axis, or as graphs side by side."""
 
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -13,17 +13,45 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Int
 
 from jaxphys._checks import is_concrete, require
-from jaxphys.solvers.bordered import AbstractSolver
+from jaxphys.solvers.bordered import AbstractSolver, NetworkLike, TaskLike
+
+Planned = TypeVar("Planned", bound="AbstractPlannedSolver")
 
 
-class PlannedSolver(AbstractSolver):
-    """A solver planned for one graph, or for `graphs` of them side by side."""
+class AbstractPlannedSolver(AbstractSolver):
+    """A solver planned for one graph and boundary, or for `graphs` of them side by side.
+
+    A plan for one graph serves any number of realizations on it, and `vmap` over them becomes the last,
+    contiguous axis of every array. Realizations with different graphs are planned side by side, as one large
+    graph; the solver then serves exactly that ensemble, in its order, under one `vmap` over all of it.
+
+    **Attributes**
+
+    - `graphs`: G, how many graphs there are side by side; 1 if all realizations have the same.
+    - `chunk`: how many realizations on one graph are worked on at once.
+
+    A subclass takes what `plan_arguments` makes of a network and a task, plans in `__init__`, and has kernels
+    that `batched` calls.
+    """
+
+    is_planned: ClassVar[bool] = True
 
     graphs: eqx.AbstractVar[int]
 
+    @classmethod
+    @abstractmethod
+    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Any, ...]:
+        """What `__init__` takes, for a network and its task or for stacked ensembles of both.
+
+        Raises `InputError` where the solver is not made for such a network.
+        """
+
+    @classmethod
+    def for_task(cls: type[Planned], network: NetworkLike, task: TaskLike) -> Planned:
+        return cls(*cls.plan_arguments(network, task))
+
     @property
-    def shared(self) -> bool:
-        """Whether one graph serves every realization."""
+    def is_shared(self) -> bool:
         return self.graphs == 1
 
     @property
@@ -31,13 +59,16 @@ class PlannedSolver(AbstractSolver):
     def chunk(self) -> int:
         """Realizations that are worked on at once: what they need stays in cache."""
 
+    def can_respond(self, structure: str) -> bool:
+        return self.structures is None or structure in self.structures
+
 
 def to_last_axis(is_batched: bool, array: Array) -> Array:
     """Realizations from the first axis to the last; one entry serves all where there are none."""
     return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
 
 
-def batched(solver: PlannedSolver, kernel: Callable[..., Any], arguments: tuple[Array, ...]) -> Any:
+def batched(solver: AbstractPlannedSolver, kernel: Callable[..., Any], arguments: tuple[Array, ...]) -> Any:
     """Call `kernel(solver, *arguments)` so that `vmap` becomes axes that the kernel knows.
 
     A kernel takes and returns arrays `(G, …, B)`: G graphs, each with its own numbers, and B realizations on
@@ -46,12 +77,15 @@ def batched(solver: PlannedSolver, kernel: Callable[..., Any], arguments: tuple[
 
     wanted = "see all realizations that it was planned for under one `vmap`"
     require(
-        solver.shared or not is_concrete(arguments[0]), "solver", wanted, f"they are {solver.graphs} graphs"
+        solver.is_shared or not is_concrete(arguments[0]),
+        "solver",
+        wanted,
+        f"they are {solver.graphs} graphs",
     )
 
     @custom_vmap
-    def call(solver: PlannedSolver, arguments: tuple[Array, ...]) -> Any:
-        if solver.shared:
+    def call(solver: AbstractPlannedSolver, arguments: tuple[Array, ...]) -> Any:
+        if solver.is_shared:
             results = kernel(solver, *(argument[None, ..., None] for argument in arguments))
             return jax.tree.map(lambda result: result[0, ..., 0], results)
         # Which of the graphs? Shapes for whoever asks before `vmap` does, and no numbers.
@@ -62,8 +96,10 @@ def batched(solver: PlannedSolver, kernel: Callable[..., Any], arguments: tuple[
         return jax.tree.map(lambda each: _nothing(each.shape[1:-1], each.dtype), shapes)
 
     @call.def_vmap
-    def call_all(axis_size: int, batched: Any, solver: PlannedSolver, arguments: tuple[Array, ...]) -> Any:
-        if solver.shared:
+    def call_all(
+        axis_size: int, batched: Any, solver: AbstractPlannedSolver, arguments: tuple[Array, ...]
+    ) -> Any:
+        if solver.is_shared:
             results = _chunked(partial(kernel, solver), solver.chunk, axis_size, batched[1], arguments)
             return results, jax.tree.map(lambda _: True, results)
         require(axis_size == solver.graphs, "solver", wanted, f"it sees {axis_size} of {solver.graphs}")
@@ -111,8 +147,11 @@ def _chunked(
     return jax.tree.map(lambda result: jnp.moveaxis(result[0, ..., :count], -1, 0), results)
 
 
-def as_in_shape(tree: Any) -> Any:
-    """In memory as in shape: untold, XLA keeps what was turned as it was, and copies it in every step."""
+def row_major(tree: Any) -> Any:
+    """The same arrays laid out in memory in the order of their axes.
+
+    Without this XLA keeps the layout from before a transposition, and copies at every step.
+    """
 
     def lay_out(array: Array) -> Array:
         return _ordered(array, tuple(range(array.ndim)))
@@ -121,9 +160,9 @@ def as_in_shape(tree: Any) -> Any:
 
 
 def last_in_memory(batched: Any, tree: Any) -> Any:
-    """Ensembles that lead with realizations, which run fastest in memory.
+    """Ensembles with realizations on the first axis, laid out so that these are contiguous in memory.
 
-    Steps keep them along the last axis, and where XLA is not told it may copy them back and forth in each.
+    Steps keep realizations on the last axis; without this XLA may copy back and forth at every step.
     """
 
     def lay_out(is_batched: bool, array: Array) -> Array:
@@ -149,8 +188,8 @@ def _all_last_in_memory(axis_size: int, batched: Any, array: Array) -> tuple[Arr
     return last_in_memory(True, array), True
 
 
-def rows_at(array: Array, index: Int[Array, "..."]) -> Array:
-    """Rows of an array by numbers that a plan vouches for: no check against its length."""
+def gather_rows(array: Array, index: Int[Array, "..."]) -> Array:
+    """Rows of an array by indices that are known to be in range: none is checked."""
     return array.at[index].get(mode="promise_in_bounds")
 
 

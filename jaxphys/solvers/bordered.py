@@ -1,175 +1,187 @@
 """Solving `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` by one factorisation for many right-hand sides.
 
-A solver splits the work as lineax does: `factor` once per change of `H`, `solve` for as many
-columns as there are. `solve_bordered` ties the two together and is what everything else
+The protocol of all solvers. Work is split as lineax does: a plan, made once; `factor`, once for every H;
+`solve`, for as many columns as there are. `solve_bordered` ties the two together and is what everything else
 calls; it differentiates through the solution, never through the factorisation.
 """
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.scipy.linalg
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import check_dense
+from jaxphys._checks import described, require
+from jaxphys.solvers.constraints import AnyConstraints
 
 
-class Constraints(eqx.Module):
-    """What depends on the rows of `C x = d` alone, planned once on the host.
+class Bonds(NamedTuple):
+    """A Hessian by its edges: `H = Σᵢ kᵢ Bᵢᵀ Bᵢ` with `Bᵢ x = directionsᵢ (x_s - x_t)`.
 
-    - `rows`: C, `(c, n)`, of full rank.
-    - `basis`: orthonormal columns Z that span `{x : C x = 0}`, `(n, n - c)`.
-    - `lift`: the pseudo-inverse of C, `(n, c)`.
-
-    Where every row reads a single coordinate Z is a selection of coordinates, which keeps the
-    structure of H.
+    - `k`: `(M,)`. `edges`: `(M, 2)` the nodes s and t that each edge joins; an edge from a node to itself
+      carries nothing. `directions`: `(M, q, d)`, which q combinations of the d components of the difference
+      an edge feels; for a weighted Laplacian one, 1.
     """
 
-    rows: Float[Array, "c n"]
-    basis: Float[Array, "n m"]
-    lift: Float[Array, "n c"]
-
-    @property
-    def num_rows(self) -> int:
-        """c."""
-        return self.rows.shape[-2]
-
-    @property
-    def rows_like(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of the rows."""
-        return jax.ShapeDtypeStruct(self.rows.shape, self.rows.dtype)
-
-    def __init__(self, rows: np.ndarray, dtype: Any):
-        count, size = rows.shape
-        selected = np.flatnonzero(np.any(rows != 0, axis=0))
-        if len(selected) == count:
-            basis = np.delete(np.eye(size), selected, axis=1)
-        else:
-            basis = np.linalg.qr(rows.T, mode="complete")[0][:, count:]
-        self.rows = jnp.asarray(rows, dtype)
-        self.basis = jnp.asarray(basis, dtype)
-        self.lift = jnp.asarray(np.linalg.pinv(rows), dtype)
-
-    def row_entries(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of every row the coordinates that it reads, and its entries there. Runs on the host."""
-        return row_entries(np.asarray(self.rows))
+    k: Float[Array, " M"]
+    edges: Int[Array, "M 2"]
+    directions: Float[Array, "M q d"]
 
 
-def row_entries(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of every row of a matrix where it is not zero, and what it is there."""
-    places = [np.flatnonzero(row) for row in rows]
-    return [(where, row[where]) for where, row in zip(places, rows, strict=True)]
+class Solution(NamedTuple):
+    """Solutions for m columns of right-hand sides, and what they are worth.
 
-
-class SparseConstraints(eqx.Module):
-    """What `Constraints` is for large networks: the entries of C alone, until a dense solver asks for more.
-
-    - `places`: `(e, 2)` row and coordinate of every entry of the rows that read few coordinates.
-    - `entries`: `(e,)` these entries.
-    - `motions`: `(z, n)` the rows behind them, which read all: orthonormal, and orthogonal to the others.
-    - `num_chosen`: how many rows there are before the motions.
-
-    `rows`, `basis` and `lift` are made anew whenever they are read. They raise `InputError` beyond the
-    size that `check_dense` allows.
+    - `x`, `reaction`: the solutions.
+    - `residual`: backward error of the worst column, the largest entry of `H x + Cᵀλ - F` and `C x - d` over
+      the size of the terms that cancel in it.
+    - `definite`: whether H is positive definite where C leaves it free.
+    - `doubt`: how far one step of iterative refinement would move x, of its largest entry, in the worst
+      column: about the condition number times a rounding error, and so what x may be wrong by; or the
+      solver's `pivot_error_bound`, if that is more. Zero where the solver `is_relative`.
+    - `reaction_doubt`: `(m,)` the same of the reaction, its largest entry, in its own units, with a rounding
+      error of all that cancels in `C⁺ᵀ (F - H x)` and, unless the solver `is_relative`, in all of `F - H x`.
     """
 
-    places: Int[Array, "*R e 2"]
-    entries: Float[Array, "*R e"]
-    motions: Float[Array, "*R z n"]
-    num_chosen: int = eqx.field(static=True)
-
-    @property
-    def num_rows(self) -> int:
-        """c."""
-        return self.num_chosen + self.motions.shape[-2]
-
-    @property
-    def rows_like(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of the rows."""
-        shape = (*self.entries.shape[:-1], self.num_rows, self.motions.shape[-1])
-        return jax.ShapeDtypeStruct(shape, self.entries.dtype)
-
-    def row_entries(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of every row the coordinates that it reads, and its entries there. Runs on the host."""
-        places, entries = np.asarray(self.places), np.asarray(self.entries)
-        # Entries stand in the order of their rows.
-        cuts = np.searchsorted(places[:, 0], np.arange(1, self.num_chosen))
-        chosen = zip(np.split(places[:, 1], cuts), np.split(entries, cuts), strict=True)
-        all_of_them = np.arange(self.motions.shape[-1])
-        motions = [(all_of_them, row) for row in np.asarray(self.motions)]
-        return [*(chosen if self.num_chosen else ()), *motions]
-
-    @property
-    def holds_nodes(self) -> bool:
-        """Whether every row but those of motions reads a single coordinate."""
-        return self.places.shape[-2] == self.num_chosen
-
-    @property
-    def rows(self) -> Float[Array, "*R c n"]:
-        if self.entries.ndim > 1:
-            return jax.vmap(lambda one: one.rows)(self)
-        size = self.motions.shape[-1]
-        check_dense(self.num_rows, size)
-        chosen = jnp.zeros((self.num_chosen, size), self.entries.dtype)
-        chosen = chosen.at[self.places[:, 0], self.places[:, 1]].set(self.entries)
-        return jnp.concatenate([chosen, self.motions])
-
-    @property
-    def lift(self) -> Float[Array, "n c"]:
-        rows = self.rows
-        return jnp.linalg.solve(rows @ rows.T, rows).T
-
-    @property
-    def basis(self) -> Float[Array, "n m"]:
-        check_dense(self.motions.shape[-1], self.motions.shape[-1])
-        return jnp.linalg.qr(self.rows.T, mode="complete")[0][:, self.num_rows :]
+    x: Float[Array, "n m"]
+    reaction: Float[Array, "c m"]
+    residual: Float[Array, ""]
+    definite: Bool[Array, ""]
+    doubt: Float[Array, ""]
+    reaction_doubt: Float[Array, " m"]
 
 
-AnyConstraints = Constraints | SparseConstraints
+class Reply(NamedTuple):
+    """What `AbstractSolver.respond` finds for m columns of forces and held values.
 
-
-class AtRest(NamedTuple):
-    """`(n, m)` states and `(c, m)` multipliers in float64, and what the worst column is worth.
-
-    `reaction_doubt`: `(m,)` a rounding error of what cancels in each column's multipliers.
+    - `x`: `(n, m)` states. `outputs`: `(o, m)` what the readout reads of them.
+    - `strains`: `(M, m)` what each edge feels of them; None where that is several numbers.
+    - `residual`, `doubt`, `definite`: as in `Solution`.
+    - `planned`: whether the plan was made for these edges, rows and terminals, and k lies within its range;
+      otherwise the numbers mean nothing.
     """
 
-    x: np.ndarray
-    reaction: np.ndarray
-    residual: float
-    definite: bool
-    doubt: float
-    reaction_doubt: np.ndarray
+    x: Float[Array, "n m"]
+    outputs: Float[Array, "o m"]
+    strains: Float[Array, "M m"] | None
+    residual: Float[Array, ""]
+    doubt: Float[Array, ""]
+    definite: Bool[Array, ""]
+    planned: Bool[Array, ""]
+
+
+@runtime_checkable
+class _HasStructure(Protocol):
+    @property
+    def structure(self) -> str: ...
+
+
+@runtime_checkable
+class _HasEdges(Protocol):
+    @property
+    def edges(self) -> Int[Array, "*R M 2"]: ...
+
+
+@runtime_checkable
+class _HasRows(Protocol):
+    @property
+    def rows(self) -> Float[Array, "*R c n"]: ...
+
+
+@runtime_checkable
+class NetworkLike(Protocol):
+    """What a plan reads of a network, or of stacked ones: see `AbstractNetwork`."""
+
+    @property
+    def kind(self) -> _HasStructure: ...
+    @property
+    def topology(self) -> _HasEdges: ...
+    @property
+    def num_coordinates(self) -> int: ...
+    def strain_directions(self) -> Float[Array, "*R M q d"]: ...
+
+
+@runtime_checkable
+class TaskLike(Protocol):
+    """What a plan reads of a task, or of stacked ones: see `Task`."""
+
+    @property
+    def boundary(self) -> _HasRows: ...
+    @property
+    def force(self) -> Float[Array, "*R s n"]: ...
+    @property
+    def readout(self) -> Float[Array, "*R o n"]: ...
+
+
+Solver = TypeVar("Solver", bound="AbstractSolver")
 
 
 class AbstractSolver(eqx.Module):
-    """A way to factor a bordered system and solve it for columns."""
+    """A way to solve `[[H, Cᵀ], [C, 0]] [x; λ] = [F; d]` for many columns F and d at once.
+
+    Three steps: a plan, made once on the host from what does not change while a network learns (`for_task`;
+    the solver is the plan); `factor`, once for every H; `solve`, for all columns. `solve_bordered` calls
+    them, makes the result differentiable to any order, and measures what it is worth. So the methods of a
+    solver need no derivatives, but `jit` and `vmap` must go through them.
+
+    **Class attributes**
+
+    - `structures`: the structures of networks (`NetworkKind.structure`) that it is made for; None for all.
+    - `is_planned`: whether it holds a plan for one boundary and graph (or an ensemble of them).
+    - `has_room`: whether plans for several ensembles can be padded to one shape, for one compiled program.
+    - `is_tracked`: whether `train` carries what it knows from one step to the next.
+    - `on_host`: whether it works outside of compiled programs only, by `rest` in place of `factor` and
+      `solve`.
+
+    A solver that does better with edges than with H also offers `respond`, which `jaxphys.respond` prefers
+    where `can_respond` says so.
+
+    >>> import jax.numpy as jnp, jaxphys as jp
+    >>> class ByInverse(jp.solvers.AbstractSolver):
+    ...     "The inverse of H: for boundaries that hold nothing."
+    ...     is_relative = False
+    ...     def factor(self, hessian, constraints):
+    ...         return jnp.linalg.inv(hessian)
+    ...     def solve(self, factors, hessian, constraints, force, values):
+    ...         return factors @ force, values
+    ...     def is_definite(self, factors):
+    ...         return jnp.all(jnp.linalg.eigvalsh(factors) > 0)
+    >>> network = jp.NodeNetwork([2.0, 0.0, 4.0])
+    >>> jp.equilibrate(network, jp.Boundary(network), [1.0, 1.0], solver=ByInverse()).x.tolist()
+    [0.5, 0.25]
+    """
+
+    structures: ClassVar[tuple[str, ...] | None] = None
+    is_planned: ClassVar[bool] = False
+    has_room: ClassVar[bool] = False
+    is_tracked: ClassVar[bool] = False
+    on_host: ClassVar[bool] = False
+
+    @classmethod
+    def for_task(cls: type[Solver], network: NetworkLike, task: TaskLike) -> Solver:
+        """The solver for a network and its task, or for stacked ensembles of both. Runs on the host.
+
+        Raises `InputError` where it is not made for such a network or boundary.
+        """
+        cls.check(network, task)
+        return cls()
+
+    @classmethod
+    def check(cls, network: NetworkLike, task: TaskLike) -> None:
+        """Raise `InputError` unless these are a network and a task (or ensembles) that this solver serves."""
+        check_planned_for(network, task)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it serves each realization of an ensemble alike, and any number of them."""
+        return True
 
     @property
     @abstractmethod
     def is_relative(self) -> bool:
         """Whether x comes out to rounding however ill-conditioned the system is."""
-
-    @property
-    def on_host(self) -> bool:
-        """Whether it solves networks at rest by their edges and outside of compiled programs, by `rest`."""
-        return False
-
-    def rest(
-        self,
-        k: Float[Array, " M"],
-        directions: Float[Array, "M q d"],
-        edges: Int[Array, "M 2"],
-        constraints: AnyConstraints,
-        force: Float[np.ndarray, "n m"],
-        values: Float[np.ndarray, "c m"],
-    ) -> AtRest:
-        """m states at rest: edge i feels `directions[i] @ (x_s - x_t)` and carries `k[i]` times that."""
-        raise NotImplementedError("Solvers on the host have this method; others have `factor` and `solve`.")
 
     @abstractmethod
     def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
@@ -184,172 +196,80 @@ class AbstractSolver(eqx.Module):
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
-        """`(x, λ)` for every column of right-hand sides."""
+        """`(x, λ)` for every column of right-hand sides; NaN or anything where H is not positive definite."""
 
     @abstractmethod
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         """Whether H is positive definite where C leaves it free."""
 
-    def loss(
+    def pivot_error_bound(
         self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
-        """What share of itself a pivot may have lost to rounding, at worst; zero if the solver `is_relative`.
+        """Relative error of the worst pivot by rounding; zero if the solver `is_relative`.
 
         A pivot is what is left of a sum that was rounded: of stiffnesses that met in an entry of H, of
         entries that met in C's basis. No solution knows of that, however well it fits H.
         """
         return jnp.zeros((), hessian.dtype)
 
+    def inverse(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[Array, "n n"]:
+        """x for a unit force on each coordinate in turn, every row of C held at zero."""
+        n, dtype = len(hessian), hessian.dtype
+        held = jnp.zeros((constraints.num_rows, n), dtype)
+        return solve_bordered(self, hessian, constraints, jnp.eye(n, dtype=dtype), held).x
 
-class BorderedLU(AbstractSolver):
-    """The reference: LU with partial pivoting of the whole `(n + c)²` bordered matrix.
-
-    It also solves indefinite systems, and says that they are indefinite.
-    """
-
-    @property
-    def is_relative(self) -> bool:
+    def can_respond(self, structure: str) -> bool:
+        """Whether `respond` serves networks of this `NetworkKind.structure`."""
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
-        rows = _stiffness_scale(hessian) * constraints.rows
-        zeros = jnp.zeros((rows.shape[0], rows.shape[0]), hessian.dtype)
-        bordered = jnp.block([[hessian, rows.T], [rows, zeros]])
-        return jax.scipy.linalg.lu_factor(bordered), _reduced_cholesky(hessian, constraints)
-
-    def solve(
+    def respond(
         self,
-        factors: Any,
-        hessian: Float[Array, "n n"],
+        bonds: Bonds,
         constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
-    ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
-        scale = _stiffness_scale(hessian)
-        solution = jax.scipy.linalg.lu_solve(factors[0], jnp.concatenate([force, scale * values]))
-        return solution[: force.shape[0]], scale * solution[force.shape[0] :]
+        readout: Float[Array, "o n"],
+    ) -> Reply:
+        """States, strains and readouts for m columns, from edges in place of H; only where `can_respond`.
 
-    def is_definite(self, factors: Any) -> Bool[Array, ""]:
-        return jnp.all(jnp.isfinite(factors[1]))
+        It need not be differentiable: `jaxphys.respond` takes the way through `solve_bordered` for
+        derivatives.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has `factor` and `solve` only.")
 
-    def loss(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
-    ) -> Float[Array, ""]:
-        return _loss(factors[1], _terms(hessian, constraints))
-
-
-class Dense(AbstractSolver):
-    """The default: one Cholesky factorisation of H where the constraints leave it free.
-
-    With the lift C⁺ of `Constraints` and the projector `P = C⁺ C` on what the rows see,
-    `x = C⁺ d + (1 - P) y`, `[(1 - P) H (1 - P) + s P] y = (1 - P) (F - H C⁺ d)` and
-    `λ = C⁺ᵀ (F - H x)`: what is held is pinned to springs of some stiffness s, which takes products with the
-    few rows of C instead of a basis of all that they leave free. Where rows are many the basis Z is used,
-    `(Zᵀ H Z) y = Zᵀ (F - H C⁺ d)` and `x = C⁺ d + Z y`. Columns of an indefinite system are NaN.
-    """
-
-    @property
-    def is_relative(self) -> bool:
-        return False
-
-    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
-        if _is_pinned(constraints):
-            return _cholesky(pinned(hessian, constraints, _stiffness_scale(hessian)))
-        return _reduced_cholesky(hessian, constraints)
-
-    def solve(
+    def rest(
         self,
-        factors: Any,
-        hessian: Float[Array, "n n"],
+        bonds: Bonds,
         constraints: AnyConstraints,
-        force: Float[Array, "n m"],
-        values: Float[Array, "c m"],
-    ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
-        if constraints.rows.shape[0] == 0:
-            return jax.scipy.linalg.cho_solve((factors, True), force), values
-        rows, basis, lift = constraints.rows, constraints.basis, constraints.lift
-        held = lift @ values
-        right_side = force - hessian @ held
-        if _is_pinned(constraints):
-            y = jax.scipy.linalg.cho_solve((factors, True), right_side - lift @ (rows @ right_side))
-            x = held + y - lift @ (rows @ y)
-        else:
-            x = held + basis @ jax.scipy.linalg.cho_solve((factors, True), basis.T @ right_side)
-        return x, lift.T @ (force - hessian @ x)
-
-    def is_definite(self, factors: Any) -> Bool[Array, ""]:
-        return jnp.all(jnp.isfinite(factors))
-
-    def loss(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
-    ) -> Float[Array, ""]:
-        # Springs that pin outweigh whatever cancels where they act.
-        is_pinned = _is_pinned(constraints)
-        return _loss(factors, jnp.sum(factors**2, axis=1) if is_pinned else _terms(hessian, constraints))
+        force: Float[np.ndarray, "n m"],
+        values: Float[np.ndarray, "c m"],
+    ) -> Solution:
+        """Solutions for m columns, from edges in place of H and in NumPy; only where `on_host`."""
+        raise NotImplementedError(f"{type(self).__name__} has `factor` and `solve` only.")
 
 
-def pinned(
-    hessian: Float[Array, "n n"], constraints: AnyConstraints, stiffness: Float[Array, ""]
-) -> Float[Array, "n n"]:
-    """`(1 - P) H (1 - P) + s P` with `P = C⁺C`: H with what is held pinned to springs of stiffness s.
+def check_planned_for(
+    network: Any,
+    task: Any,
+    structures: tuple[str, ...] | None = None,
+    must: str = "",
+    argument: str = "network",
+) -> None:
+    """Raise `InputError` unless these are a network and its task, or stacked ensembles of both.
 
-    Its inverse is that of H where C leaves it free, plus `P / s`.
+    And, about `argument`, unless the network has one of the `structures`; `must` says in words which.
     """
-    rows, lift = constraints.rows, constraints.lift
-    crossing = lift @ (rows @ hessian)
-    both = lift @ (rows @ hessian @ lift + stiffness * jnp.eye(rows.shape[0], dtype=rows.dtype)) @ rows
-    return hessian - crossing - crossing.T + both
-
-
-def _is_pinned(constraints: AnyConstraints) -> bool:
-    """Whether rows are few enough for pinning to take fewer operations than a basis of the rest."""
-    count, size = constraints.rows.shape
-    return 0 < 8 * count <= size
-
-
-def _stiffness_scale(hessian: Float[Array, "n n"]) -> Float[Array, ""]:
-    """Largest entry of H: rows of C are brought to its scale, so that pivoting compares like with like."""
-    largest = jnp.max(jnp.abs(hessian))
-    return jnp.where(largest > 0, largest, 1)
-
-
-def _reduced_cholesky(hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[Array, "m m"]:
-    if constraints.rows.shape[0] == 0:
-        return _cholesky(hessian)
-    return _cholesky(constraints.basis.T @ hessian @ constraints.basis)
-
-
-def _cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Lower factor; NaN where the matrix is not positive definite."""
-    return jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
-
-
-def _terms(hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[Array, " m"]:
-    """What is added up, signs aside, to the diagonal of `Zᵀ H Z`: at most `Σ_a Z_ai² Σ_b |H_ab|`."""
-    return (constraints.basis**2).T @ jnp.sum(jnp.abs(hessian), axis=1)
-
-
-def _loss(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array, ""]:
-    """A rounding error of the terms of every diagonal entry, over its pivot."""
-    return jnp.finfo(lower.dtype).eps * jnp.max(terms / jnp.diagonal(lower) ** 2, initial=0.0)
-
-
-class Solution(NamedTuple):
-    """What `solve_bordered` found for m columns.
-
-    - `x`, `reaction`: solutions; `definite`: whether H is positive definite where C leaves it free.
-    - `doubt`: `(m,)` how far one step of iterative refinement would move x, of its largest entry: about the
-      condition number times a rounding error, and so what x may be wrong by; or the solver's `loss`, if that
-      is more. Zero where the solver `is_relative`.
-    - `reaction_doubt`: `(m,)` the same of the reaction, its largest entry, in its own units, with a rounding
-      error of all that cancels in `C⁺ᵀ (F - H x)` and, unless the solver `is_relative`, in all of `F - H x`.
-    """
-
-    x: Float[Array, "n m"]
-    reaction: Float[Array, "c m"]
-    definite: Bool[Array, ""]
-    doubt: Float[Array, " m"]
-    reaction_doubt: Float[Array, " m"]
+    is_network = hasattr(network, "kind") and hasattr(network, "num_coordinates")
+    require(
+        is_network, "network", "be a network, or an ensemble of `jp.stack`", f"it is {described(network)}"
+    )
+    is_served = structures is None or network.kind.structure in structures
+    require(is_served, argument, must, f"it is a {type(network).__name__}")
+    is_task = all(hasattr(task, name) for name in ("boundary", "force", "readout"))
+    require(is_task, "task", "be a task, or an ensemble of `jp.stack`", f"it is {described(task)}")
+    n, found = network.num_coordinates, task.readout.shape[-1]
+    made_for = f"be made for this network of {n} coordinates"
+    require(found == n, "task", made_for, f"it was made for one of {found}")
 
 
 def solve_bordered(
@@ -380,10 +300,11 @@ def solve_bordered(
     # Force and values travel as one array: the transpose rule wants all right-hand sides linear, or none.
     right_side = jnp.concatenate([force, values])
     solution = jax.lax.custom_linear_solve(bordered, right_side, solve, symmetric=True)
+    x, reaction = solution[:n], solution[n:]
     epsilon = jnp.finfo(hessian.dtype).eps
     doubt = jnp.zeros(force.shape[1], hessian.dtype)
     # Terms that cancel in `C⁺ᵀ (F - H x)`, by rows of C.
-    lift, terms = jnp.abs(constraints.lift.T), jnp.abs(constant) @ jnp.abs(solution[:n]) + jnp.abs(force)
+    lift, terms = jnp.abs(constraints.lift.T), jnp.abs(constant) @ jnp.abs(x) + jnp.abs(force)
     reaction_doubt = epsilon * jnp.max(lift @ terms, axis=0, initial=0.0)
     if not solver.is_relative:
         gap = jax.lax.stop_gradient(right_side - bordered(solution))
@@ -397,7 +318,35 @@ def solve_bordered(
         # measured against what its forces would do if nothing held it.
         tiny = jnp.finfo(hessian.dtype).tiny
         alone = jnp.max(jnp.abs(force), axis=0) / (jnp.max(jnp.abs(constant)) + tiny)
-        size = jnp.max(jnp.abs(solution[:n]), axis=0) + alone
-        doubt = jnp.maximum(moved / (size + tiny), solver.loss(factors, constant, constraints))
-    doubts = jax.lax.stop_gradient((doubt, reaction_doubt))
-    return Solution(solution[:n], solution[n:], solver.is_definite(factors), *doubts)
+        size = jnp.max(jnp.abs(x), axis=0) + alone
+        bound = solver.pivot_error_bound(factors, constant, constraints)
+        doubt = jnp.maximum(moved / (size + tiny), bound)
+    doubt, reaction_doubt = jax.lax.stop_gradient((doubt, reaction_doubt))
+    residual = _backward_error(hessian, rows, x, reaction, force, values)
+    worst = jnp.max(doubt, initial=0.0)
+    return Solution(x, reaction, residual, solver.is_definite(factors), worst, reaction_doubt)
+
+
+def _backward_error(
+    hessian: Float[Array, "n n"],
+    rows: Float[Array, "c n"],
+    x: Float[Array, "n m"],
+    reaction: Float[Array, "c m"],
+    force: Float[Array, "n m"],
+    values: Float[Array, "c m"],
+) -> Float[Array, ""]:
+    """The backward error of the worst column, each on its own scale."""
+
+    def largest(array: Array) -> Array:
+        return jnp.max(jnp.abs(array), axis=0, initial=0.0)
+
+    balance = largest(hessian @ x + rows.T @ reaction - force)
+    # Pinning, projecting and factoring mix all entries: what cancels is as large as the largest of them.
+    terms = jnp.max(jnp.abs(hessian)) * largest(x) + largest(jnp.abs(rows.T) @ jnp.abs(reaction))
+    held = largest(rows @ x - values)
+    # A held value of zero cancels against the whole state, not against the entries that it reads; and a state
+    # of zero against what its forces would do if nothing held it.
+    tiny = jnp.finfo(hessian.dtype).tiny
+    state = largest(x) + largest(force) / (jnp.max(jnp.abs(hessian)) + tiny)
+    size = jnp.max(jnp.abs(rows), initial=0.0) * state + largest(values)
+    return jnp.max(jnp.maximum(balance / (terms + largest(force) + tiny), held / (size + tiny)), initial=0.0)

@@ -7,7 +7,7 @@ nodes, where all touch all, are left to a dense factorisation.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import require
-from jaxphys.solvers.batching import PlannedSolver, batched, loop, of_one_width, rows_at
+from jaxphys.solvers.batching import AbstractPlannedSolver, batched, gather_rows, loop, of_one_width
 from jaxphys.solvers.block_plan import (
     Level,
     by_turn,
@@ -28,23 +28,24 @@ from jaxphys.solvers.block_plan import (
     kinds_of_rows,
     level_of,
 )
-from jaxphys.solvers.bordered import AnyConstraints
+from jaxphys.solvers.bordered import Bonds, NetworkLike, Reply, TaskLike, check_planned_for
+from jaxphys.solvers.constraints import AnyConstraints
 from jaxphys.solvers.elimination import plan_elimination
 
 # Bytes of factors that stay in cache.
 _CACHE = 5 << 18
 
 
-class SparseCholesky(PlannedSolver):
+class SparseCholesky(AbstractPlannedSolver):
     """Sparse Cholesky factorisation for spring networks, planned once per graph.
 
     For boundaries that hold nodes (no drops), or that project out rigid motions, or both. A motion that is
     projected out is stopped by grounding coordinates that see it, under forces that are balanced along it;
     then it is taken out of the solution, `P G_grounded P` being the pseudo-inverse.
 
-    An ensemble on one graph shares one plan, and `vmap` over it becomes the last, contiguous axis of every
-    array. Realizations with different graphs are planned side by side, as one large graph; the solver then
-    serves exactly that ensemble, in its order, under one `vmap` over all of it.
+    Usually made by `SparseCholesky.for_task(network, task)`. An ensemble on one graph shares one plan.
+    Realizations with different graphs are planned side by side; the solver then serves exactly that ensemble,
+    in its order, under one `vmap` over all of it.
 
     **Arguments**
 
@@ -53,7 +54,8 @@ class SparseCholesky(PlannedSolver):
     - `directions`: `(M, q, d)` or `(R, M, q, d)`, what edges feel of the difference between their ends, see
       `SpringNetwork.strain_directions`.
 
-    `jaxphys.choose_solver` makes one for a task. Raises `InputError` where the boundary holds drops.
+    Raises `InputError` where the boundary holds drops, or where elimination would fill the graph beyond
+    `MOST_PRODUCTS`.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> corners = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
@@ -64,6 +66,8 @@ class SparseCholesky(PlannedSolver):
     >>> jp.equilibrate(network, boundary, pull, solver=solver).x.round(3).tolist()
     [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
     """
+
+    structures: ClassVar[tuple[str, ...] | None] = ("laplacian", "pairwise")
 
     levels: list[Level]
     core: Int[Array, "G cd"]
@@ -159,6 +163,12 @@ class SparseCholesky(PlannedSolver):
         self.moving = jnp.asarray(moving)
         self.num_nodes, self.dimension, self.graphs, self.num_pairs = n, d, count, pairs
 
+    @classmethod
+    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Any, Any, Any]:
+        must = "be a spring or flow network for sparse Cholesky factorisation"
+        check_planned_for(network, task, cls.structures, must)
+        return network.topology.edges, task.boundary.rows, network.strain_directions()
+
     @property
     def chunk(self) -> int:
         # Gathers from everywhere: beyond about a megabyte of factors they take twice as long.
@@ -190,7 +200,7 @@ class SparseCholesky(PlannedSolver):
     def is_definite(self, factors: tuple[Bool[Array, ""], Float[Array, ""]]) -> Bool[Array, ""]:
         return factors[0]
 
-    def loss(
+    def pivot_error_bound(
         self,
         factors: tuple[Bool[Array, ""], Float[Array, ""]],
         hessian: Float[Array, "n n"],
@@ -200,27 +210,17 @@ class SparseCholesky(PlannedSolver):
 
     def respond(
         self,
-        k: Float[Array, " M"],
-        directions: Float[Array, "M q d"],
-        edges: Int[Array, "M 2"],
-        rows: Float[Array, "c n"],
+        bonds: Bonds,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
-    ) -> tuple[
-        Float[Array, "n m"],
-        Float[Array, "M q m"],
-        Float[Array, ""],
-        Float[Array, ""],
-        Bool[Array, ""],
-        Bool[Array, ""],
-    ]:
-        """States, strains of the edges, backward error and doubt, for m columns of forces and held values.
+        readout: Float[Array, "o n"],
+    ) -> Reply:
+        """As every solver's; residual and doubt are those of the first solution, x is refined once.
 
-        Edge i feels `directions[i] @ (x_s - x_t)`, q numbers. Residual and doubt, as in `solve_bordered`, are
-        of the first solution; what is returned is refined once. The last two tell whether the network is
-        positive definite and whether the plan was made for these edges and rows. Not differentiable by
-        itself: `jaxphys.respond` is.
+        Raises `InputError` where the plan has another number of edges or rows.
         """
+        edges, rows = bonds.edges, constraints.rows
         planned, found = (self.edges.shape[1:], self.rows.shape[1:]), (edges.shape, rows.shape)
         require(
             planned == found,
@@ -228,13 +228,16 @@ class SparseCholesky(PlannedSolver):
             f"be planned for {found[0][0]} edges and {found[1][0]} rows",
             f"it is planned for {planned[0][0]} and {planned[1][0]} rows",
         )
-        return batched(self, _respond_kernel, (k, directions, edges, rows, force, values))
+        arguments = (bonds.k, bonds.directions, edges, rows, force, values)
+        x, strains, residual, doubt, sound, fits = batched(self, _respond_kernel, arguments)
+        scalar = strains[:, 0] if strains.shape[1] == 1 else None
+        return Reply(x, readout @ x, scalar, residual, doubt, sound, fits)
 
 
 def _factor(blocks: Float[Array, "S B"], level: Level) -> tuple[Float[Array, "S B"], None]:
     """One level: the blocks of each pivot in place of what joined it, and what that leaves of the others."""
     d = level.diagonals.shape[0]
-    own = rows_at(blocks, level.diagonals)
+    own = gather_rows(blocks, level.diagonals)
     lower: dict[tuple[int, int], Array] = {}
     inverse: list[Array] = []
     for j in range(d):
@@ -243,7 +246,7 @@ def _factor(blocks: Float[Array, "S B"], level: Level) -> tuple[Float[Array, "S 
         for i in range(j + 1, d):
             products = sum((lower[i, k] * lower[j, k] for k in range(j)), start=jnp.zeros_like(pivot))
             lower[i, j] = (own[i, j] - products) * inverse[j]
-    star = rows_at(blocks, level.stars)
+    star = gather_rows(blocks, level.stars)
     scaled: list[Array] = []
     for i in range(d):
         row = star[i]
@@ -256,16 +259,16 @@ def _factor(blocks: Float[Array, "S B"], level: Level) -> tuple[Float[Array, "S 
     blocks = blocks.at[level.diagonals[below, left]].set(jnp.stack(kept), mode="promise_in_bounds")
     for k in range(d):
         # A sum over k first would be no vector code.
-        joined = jnp.prod(rows_at(blocks, level.factors[:, k]), axis=0)
+        joined = jnp.prod(gather_rows(blocks, level.factors[:, k]), axis=0)
         blocks = blocks.at[level.targets].add(-joined, mode="promise_in_bounds")
     return blocks, None
 
 
 def _forward(blocks: Float[Array, "S B"], x: Float[Array, "n m B"], level: Level) -> tuple[Array, None]:
     d, m = level.coordinates.shape
-    own = rows_at(blocks, level.diagonals)[:, :, :, None]
-    passed = jnp.sum(rows_at(blocks, level.inlets)[:, :, None] * rows_at(x, level.sources), axis=0)
-    force = rows_at(x, level.coordinates) - passed.reshape(d, m, *passed.shape[1:])
+    own = gather_rows(blocks, level.diagonals)[:, :, :, None]
+    passed = jnp.sum(gather_rows(blocks, level.inlets)[:, :, None] * gather_rows(x, level.sources), axis=0)
+    force = gather_rows(x, level.coordinates) - passed.reshape(d, m, *passed.shape[1:])
     solved: list[Array] = []
     for i in range(d):
         row = force[i]
@@ -277,9 +280,11 @@ def _forward(blocks: Float[Array, "S B"], x: Float[Array, "n m B"], level: Level
 
 def _backward(blocks: Float[Array, "S B"], x: Float[Array, "n m B"], level: Level) -> tuple[Array, None]:
     d, m = level.coordinates.shape
-    own = rows_at(blocks, level.diagonals)[:, :, :, None]
-    pulled = jnp.sum(rows_at(blocks, level.outlets)[:, :, None] * rows_at(x, level.neighbours), axis=0)
-    right = rows_at(x, level.coordinates) - pulled.reshape(d, m, *pulled.shape[1:])
+    own = gather_rows(blocks, level.diagonals)[:, :, :, None]
+    pulled = jnp.sum(
+        gather_rows(blocks, level.outlets)[:, :, None] * gather_rows(x, level.neighbours), axis=0
+    )
+    right = gather_rows(x, level.coordinates) - pulled.reshape(d, m, *pulled.shape[1:])
     solved: dict[int, Array] = {}
     for i in reversed(range(d)):
         row = right[i]
@@ -291,7 +296,7 @@ def _backward(blocks: Float[Array, "S B"], x: Float[Array, "n m B"], level: Leve
 
 
 def _factored(solver: SparseCholesky, blocks: Float[Array, "S B"]) -> tuple[Array, Array, Array, Array]:
-    """Factors of all levels and the core; which graphs are positive definite and their `loss`, `(G, B)`."""
+    """Factors of all levels and the core; whether graphs are definite, and `pivot_error_bound`, `(G, B)`."""
     d = solver.dimension
     nodes = solver.graphs * solver.num_nodes
 
@@ -303,7 +308,7 @@ def _factored(solver: SparseCholesky, blocks: Float[Array, "S B"]) -> tuple[Arra
     for level in solver.levels:
         blocks, _ = loop(_factor, blocks, level)
     size = solver.core.shape[1]
-    core = jnp.moveaxis(rows_at(blocks, solver.core_blocks), -1, 1)
+    core = jnp.moveaxis(gather_rows(blocks, solver.core_blocks), -1, 1)
     core = jax.lax.linalg.cholesky(core, symmetrize_input=False) if size else core
     # Of eliminated nodes the inverse is kept.
     inverse = diagonal(blocks)
@@ -328,8 +333,8 @@ def _solved(
     for level in solver.levels:
         x, _ = loop(partial(_forward, blocks), x, level)
     if solver.core.shape[1]:
-        passed = rows_at(blocks, solver.core_inlets)[..., None, :] * rows_at(x, solver.core_sources)
-        right = jnp.moveaxis(rows_at(x, solver.core) - jnp.sum(passed, axis=0), -1, 1)
+        passed = gather_rows(blocks, solver.core_inlets)[..., None, :] * gather_rows(x, solver.core_sources)
+        right = jnp.moveaxis(gather_rows(x, solver.core) - jnp.sum(passed, axis=0), -1, 1)
         solve = partial(jax.lax.linalg.triangular_solve, core, left_side=True, lower=True)
         right = solve(solve(right), transpose_a=True)
         x = x.at[solver.core].set(jnp.moveaxis(right, 1, -1), mode="promise_in_bounds")
@@ -390,7 +395,7 @@ def _respond_kernel(
     pinned = jnp.concatenate([solver.pinned, jnp.zeros((d * d,), bool)])
     blocks = jnp.where(pinned[:, None], jnp.ones((total, width), k.dtype), 0)
     blocks = blocks.at[solver.springs].add(updates, mode="promise_in_bounds")
-    blocks, core, sound, loss = _factored(solver, blocks)
+    blocks, core, sound, pivot_error = _factored(solver, blocks)
     # Start from what is held.
     x = jnp.zeros_like(force)
     graph = jnp.arange(solver.graphs)[:, None]
@@ -401,7 +406,7 @@ def _respond_kernel(
     signs = jnp.array([1, -1], x.dtype)[:, None, None, None, None]
 
     def strains_of(x: Array) -> Array:
-        relative = rows_at(x.reshape(-1, *x.shape[2:]), solver.ends) * signs
+        relative = gather_rows(x.reshape(-1, *x.shape[2:]), solver.ends) * signs
         return jnp.stack([jnp.sum(relative * each[None, :, :, None], axis=(0, 1)) for each in normals])
 
     def refine(x: Array, _: None) -> tuple[Array, Array]:
@@ -422,6 +427,6 @@ def _respond_kernel(
     stiffest = jnp.max(jnp.abs(k).reshape(solver.graphs, -1, 1, width), axis=1)
     size = largest(x) + largest(force) / stiffest
     residual = jnp.max(gap / (stiffest * size + tiny), axis=1)
-    doubt = jnp.maximum(jnp.max(moved / (size + tiny), axis=1), loss)
+    doubt = jnp.maximum(jnp.max(moved / (size + tiny), axis=1), pivot_error)
     strains = jnp.moveaxis(strains_of(x), 0, 1).reshape(solver.graphs, -1, len(normals), *x.shape[2:])
     return x, strains, residual, doubt, sound, planned

@@ -7,14 +7,16 @@ that digits which rounding took from the diagonal of H come back.
 """
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxphys._checks import InputError
 from jaxphys.solvers.block_plan import grounded_coordinates
-from jaxphys.solvers.bordered import AbstractSolver, AnyConstraints, AtRest, SparseConstraints
+from jaxphys.solvers.bordered import AbstractSolver, Bonds, Solution
+from jaxphys.solvers.constraints import AnyConstraints
 
 _EPSILON = float(np.finfo(float).eps)
 # Columns that solve the unknowns for right-hand sides, and what pivots may have lost to rounding.
@@ -40,13 +42,12 @@ class SparseLU(AbstractSolver):
     [1.0, 0.25, 0.0]
     """
 
+    structures: ClassVar[tuple[str, ...] | None] = ("laplacian", "pairwise")
+    on_host: ClassVar[bool] = True
+
     @property
     def is_relative(self) -> bool:
         return False
-
-    @property
-    def on_host(self) -> bool:
-        return True
 
     def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> NoReturn:
         _refuse()
@@ -66,21 +67,20 @@ class SparseLU(AbstractSolver):
 
     def rest(
         self,
-        k: Float[Array, " M"],
-        directions: Float[Array, "M q d"],
-        edges: Int[Array, "M 2"],
+        bonds: Bonds,
         constraints: AnyConstraints,
         force: Float[np.ndarray, "n m"],
         values: Float[np.ndarray, "c m"],
-    ) -> AtRest:
-        """m states at rest: edge i feels `directions[i] @ (x_s - x_t)` and carries `k[i]` times that.
+    ) -> Solution:
+        """Solutions for m columns, found in float64 and returned in the precision of k.
 
-        `force` and `values` are those of all coordinates and all rows. Raises `InputError` where springs
-        have held drops.
+        `force` and `values` are those of all coordinates and all rows.
+
+        Raises `InputError` where springs have held drops.
         """
-        system = _System(*(np.asarray(part) for part in (k, directions, edges)), size=force.shape[0])
+        system = _System(*map(np.asarray, (bonds.k, bonds.directions, bonds.edges)), size=force.shape[0])
         rows = _Rows(constraints, system.dimension)
-        return _at_rest(system, rows, np.asarray(force, float), np.asarray(values, float))
+        return _at_rest(system, rows, np.asarray(force, float), np.asarray(values, float), bonds.k.dtype)
 
     def is_rigid(
         self, directions: Float[Array, "M q d"], edges: Int[Array, "M 2"], constraints: AnyConstraints
@@ -92,8 +92,8 @@ class SparseLU(AbstractSolver):
         """
         rows = _Rows(constraints, directions.shape[-1])
         parts = np.ones(len(edges)), np.asarray(directions), np.asarray(edges)
-        inverse, loss = _factored(_System(*parts, size=len(rows.unknown)), rows)
-        return inverse is not None and loss < 1e-2
+        inverse, pivot_error = _factored(_System(*parts, size=len(rows.unknown)), rows)
+        return inverse is not None and pivot_error < 1e-2
 
 
 def _refuse() -> NoReturn:
@@ -154,7 +154,7 @@ class _Rows:
     """
 
     def __init__(self, constraints: AnyConstraints, dimension: int):
-        self.places, self.entries, self.motions, self.count = _entries(constraints)
+        self.places, self.entries, self.motions, self.count = constraints.sparse_parts()
         self.steps, tops = _forest(self.places, self.entries, self.motions.shape[1], dimension)
         own = np.arange(len(tops))
         roots = np.where(tops < 0, own, tops)
@@ -219,23 +219,6 @@ def _numbered(chosen: np.ndarray) -> np.ndarray:
     return np.append(np.where(chosen, np.cumsum(chosen) - 1, -1), -1)
 
 
-def _entries(
-    constraints: AnyConstraints,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Rows and coordinates of entries, the entries, dense motions, and the number of rows before these."""
-    if isinstance(constraints, SparseConstraints):
-        parts = (np.asarray(each) for each in (constraints.places, constraints.entries, constraints.motions))
-        places, entries, motions = parts
-        return places, entries.astype(float), motions.astype(float), constraints.num_chosen
-    rows = np.asarray(constraints.rows, float)
-    # Rows of drops read two unit vectors; motions are unit vectors themselves.
-    is_drop = np.abs((rows**2).sum(axis=1) - 2) < 1e-9
-    count = int((is_drop | ((rows != 0).sum(axis=1) == 1)).sum())
-    chosen = rows[:count]
-    places = np.argwhere(chosen != 0)
-    return places, chosen[tuple(places.T)], rows[count:], count
-
-
 def _forest(
     places: np.ndarray, entries: np.ndarray, size: int, dimension: int
 ) -> tuple[list[tuple[int, int, int, float]], np.ndarray]:
@@ -278,13 +261,19 @@ def _forest(
     return steps, tops
 
 
-def _at_rest(system: _System, rows: _Rows, force: np.ndarray, values: np.ndarray) -> AtRest:
+def _at_rest(
+    system: _System, rows: _Rows, force: np.ndarray, values: np.ndarray, dtype: np.dtype
+) -> Solution:
+    def solution(*numbers: np.ndarray | float, definite: bool) -> Solution:
+        x, reaction, residual, doubt, reaction_doubt = (jnp.asarray(each, dtype) for each in numbers)
+        return Solution(x, reaction, residual, jnp.asarray(definite), doubt, reaction_doubt)
+
     balanced = force - rows.motions.T @ (rows.motions @ force)
-    inverse, loss = (None, np.inf) if not np.isfinite(system.k).all() else _factored(system, rows)
+    inverse, pivot_error = (None, np.inf) if not np.isfinite(system.k).all() else _factored(system, rows)
     if inverse is None:
         nothing = np.full((rows.count + len(rows.motions), force.shape[1]), np.nan)
         unknown = np.full(force.shape[1], np.nan)
-        return AtRest(np.full(force.shape, np.nan), nothing, np.nan, False, np.nan, unknown)
+        return solution(np.full(force.shape, np.nan), nothing, np.nan, np.nan, unknown, definite=False)
     with np.errstate(invalid="ignore", over="ignore"):
         high, low, moved = _refined(system, rows, inverse, balanced, values)
         if len(rows.motions):
@@ -299,14 +288,14 @@ def _at_rest(system: _System, rows: _Rows, force: np.ndarray, values: np.ndarray
             # Currents are rounded, and so are their sums; H⁻¹ has no negative entries.
             rounded = (system.degree[:, None] + 4) * (abs(system.forces_of) @ abs(tensions)) + abs(force)
             wrong = np.abs(inverse(rows.gathered(_EPSILON * rounded))).max(axis=0, initial=0.0)
-            moved, loss = np.maximum(moved, wrong), 0.0
-        doubt = max(float(np.max(moved / (size + tiny), initial=0.0)), loss)
+            moved, pivot_error = np.maximum(moved, wrong), 0.0
+        doubt = max(float(np.max(moved / (size + tiny), initial=0.0)), pivot_error)
         # What either end of an edge would drive alone.
         sizes, ends = np.repeat(abs(system.k), system.directions.shape[1]), abs(system.forces_of)
         terms = ends @ (sizes[:, None] * (ends.T @ abs(high))) + abs(balanced)
         reaction_doubt = _EPSILON * rows.reactions(terms, abs(force), absolute=True).max(axis=0, initial=0.0)
         residual = _residual(system, rows, high, reaction, force, values)
-        return AtRest(high, reaction, residual, True, doubt, reaction_doubt)
+        return solution(high, reaction, residual, doubt, reaction_doubt, definite=True)
 
 
 _MOST_STEPS = 12
@@ -344,7 +333,7 @@ def _added(high: np.ndarray, low: np.ndarray, change: np.ndarray) -> tuple[np.nd
 
 
 def _factored(system: _System, rows: _Rows) -> tuple[_Inverse | None, float]:
-    """What solves for the unknowns, and the loss of its pivots; None where they are not all positive."""
+    """What solves for the unknowns, and its `pivot_error_bound`; None where not all pivots are positive."""
     from scipy.sparse.linalg import splu
 
     matrix = _matrix(system, rows)

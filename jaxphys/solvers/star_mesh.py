@@ -8,7 +8,7 @@ apart the conductances lie (the idea of Grassmann, Taksar and Heyman for Markov 
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,20 +18,29 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import InputError
-from jaxphys.solvers.batching import PlannedSolver, batched, loop, of_one_width, rows_at, to_last_axis
-from jaxphys.solvers.bordered import AnyConstraints
+from jaxphys.solvers.batching import (
+    AbstractPlannedSolver,
+    batched,
+    gather_rows,
+    loop,
+    of_one_width,
+    to_last_axis,
+)
+from jaxphys.solvers.bordered import Bonds, NetworkLike, Reply, TaskLike, check_planned_for
+from jaxphys.solvers.constraints import AnyConstraints
 from jaxphys.solvers.elimination import MOST_PRODUCTS, Draft, Elimination, Room, Stage, draft_elimination
 
 
-class StarMesh(PlannedSolver):
+class StarMesh(AbstractPlannedSolver):
     """Sparse, subtraction-free elimination for flow networks, planned once per graph.
 
     For boundaries that hold nodes (no drops), or that let the network float with its mean projected out.
-    Conductances must be positive.
+    Conductances must be positive. Every potential keeps its digits however far apart the conductances lie, so
+    long as products of two of them are no smaller or larger than numbers can be (1e-152 to 1e152 in float64).
 
-    An ensemble on one graph shares one plan, and `vmap` over it becomes the last, contiguous axis of every
-    array. Realizations with different graphs are planned side by side, as one large graph; the solver then
-    serves exactly that ensemble, in its order, under one `vmap` over all of it.
+    Usually made by `StarMesh.for_task(network, task)`. An ensemble on one graph shares one plan. Realizations
+    with different graphs are planned side by side; the solver then serves exactly that ensemble, in its
+    order, under one `vmap` over all of it.
 
     **Arguments**
 
@@ -39,10 +48,11 @@ class StarMesh(PlannedSolver):
     - `rows`: the rows of the boundary, `(c, n)` or `(R, c, n)`.
     - `terminals`: `(n,)` or `(R, n)`, true for nodes where a task applies forces or reads: all that `respond`
       may use; every node if None. Few of them make it faster.
-    - `draft`, `room`: of the same arguments, and what plans share that run in one compiled program.
+    - `draft`, `room`: `draft_mesh` of the same arguments where it is at hand, and the sizes that its tables
+      are padded to; plans of one room run in one compiled program.
 
-    `jaxphys.choose_solver` makes one for a task. Raises `InputError` where the boundary holds anything but
-    nodes, or realizations hold different numbers of them.
+    Raises `InputError` where the boundary holds anything but nodes, where realizations hold different numbers
+    of them, or where elimination would fill the graph beyond `MOST_PRODUCTS`.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1e-9, 3e9])
@@ -51,6 +61,9 @@ class StarMesh(PlannedSolver):
     >>> jp.equilibrate(network, boundary, jnp.array([1e-9, 0.0, 0.0]), solver=solver).x.round(3).tolist()
     [1.0, 0.0, 0.0]
     """
+
+    structures: ClassVar[tuple[str, ...] | None] = ("laplacian",)
+    has_room: ClassVar[bool] = True
 
     plan: Elimination
     conductors: Int[Array, "p S"]
@@ -89,6 +102,13 @@ class StarMesh(PlannedSolver):
         self.graphs = count
         self.floating = draft.floating
 
+    @classmethod
+    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Any, Any, Any]:
+        must = "be a flow network for star-mesh elimination"
+        check_planned_for(network, task, cls.structures, must)
+        acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
+        return network.topology.edges, task.boundary.rows, acting[0] | acting[1]
+
     @property
     def chunk(self) -> int:
         return 64
@@ -118,21 +138,29 @@ class StarMesh(PlannedSolver):
 
     def respond(
         self,
-        k: Float[Array, " M"],
-        edges: Int[Array, "M 2"],
-        rows: Float[Array, "c n"],
+        bonds: Bonds,
+        constraints: AnyConstraints,
         force: Float[Array, "n m"],
         values: Float[Array, "c m"],
         readout: Float[Array, "o n"],
-    ) -> tuple[
-        Float[Array, "n m"], Float[Array, "M m"], Float[Array, "o m"], Bool[Array, ""], Bool[Array, ""]
-    ]:
-        """States, drops along the edges and readouts for m columns of forces and held values.
-
-        The last two tell whether conductances are positive, and whether the plan was made for these edges and
-        rows, and for forces and readouts at these nodes. Not differentiable by itself: `jaxphys.respond` is.
-        """
-        return batched(self, _respond_kernel, (k, edges, rows, force, values, readout))
+    ) -> Reply:
+        k, edges, rows = bonds.k, bonds.edges, constraints.rows
+        arguments = (k, edges, rows, force, values, readout)
+        x, strains, outputs, sound, planned = batched(self, _respond_kernel, arguments)
+        # Currents that are left over at nodes which nothing holds; compiled away where nobody asks.
+        currents = k[:, None] * strains
+        balance = jnp.zeros_like(x).at[edges[:, 0]].add(currents).at[edges[:, 1]].add(-currents) - force
+        balance = balance - rows.T @ (constraints.lift.T @ balance)
+        # Currents are differences of what either end would drive alone.
+        either = k[:, None] * (jnp.abs(x[edges[:, 0]]) + jnp.abs(x[edges[:, 1]]))
+        size = jnp.max(either, axis=0, initial=0.0) + jnp.max(jnp.abs(force), axis=0)
+        residual = jnp.max(jnp.max(jnp.abs(balance), axis=0) / (size + jnp.finfo(size.dtype).tiny))
+        # Elimination multiplies conductances two by two: where that leaves the range of numbers, they are
+        # lost.
+        limits, is_edge = jnp.finfo(k.dtype), edges[:, 0] != edges[:, 1]
+        smallest, largest = 100 * float(limits.tiny) ** 0.5, 0.01 * float(limits.max) ** 0.5
+        fits = jnp.all((k <= 0) | ((k > smallest) & (k < largest)) | ~is_edge)
+        return Reply(x, outputs, strains, residual, jnp.zeros((), x.dtype), sound, planned & fits)
 
 
 class MeshRoom(NamedTuple):
@@ -274,7 +302,7 @@ def _respond_kernel(
 ) -> tuple[Array, Array, Array, Array, Array]:
     graphs, n, terminals = solver.graphs, solver.num_nodes, solver.terminals
     flat = jnp.concatenate([k.reshape(-1, k.shape[-1]), jnp.zeros((1, k.shape[-1]), k.dtype)])
-    conductances = jnp.sum(rows_at(flat, solver.conductors), axis=0)
+    conductances = jnp.sum(gather_rows(flat, solver.conductors), axis=0)
     sound = jnp.all(k >= 0, axis=1)
     planned = _is_planned(solver, edges, rows)
     if terminals is not None:
@@ -286,7 +314,7 @@ def _respond_kernel(
     quiet = 0 if terminals is None or solver.floating else solver.plan.quiet
     x = _potentials(solver, conductances, force, values, quiet)
     signs = jnp.array([1, -1], x.dtype)[:, None, None, None, None]
-    strains = jnp.sum(rows_at(x, solver.ends) * signs, axis=0)
+    strains = jnp.sum(gather_rows(x, solver.ends) * signs, axis=0)
     states = x[:-1].reshape(graphs, n, *x.shape[1:])
     shift = _shift(solver, x, values)[:, None] if solver.floating else jnp.zeros((), x.dtype)
     if terminals is None:
@@ -294,7 +322,7 @@ def _respond_kernel(
     else:
         at = terminals - n * jnp.arange(graphs, dtype=terminals.dtype)[:, None]
         weights = jnp.take_along_axis(readout, at[:, None, :, None], axis=2)
-        outputs = jnp.sum(weights[:, :, :, None] * (rows_at(x, terminals) - shift)[:, None], axis=2)
+        outputs = jnp.sum(weights[:, :, :, None] * (gather_rows(x, terminals) - shift)[:, None], axis=2)
     sound = sound & jnp.all(jnp.isfinite(outputs), axis=(1, 2))
     return states - shift, strains, outputs, sound, planned
 
@@ -341,12 +369,12 @@ def _potentials(
 
 def _eliminate(zero_node: int, mesh: Array, level: Stage) -> tuple[Array, Array]:
     """One level: a mesh in place of each pivot's star. Also one over each pivot's conductance."""
-    whole = jnp.sum(rows_at(mesh, level.slots), axis=0)
+    whole = jnp.sum(gather_rows(mesh, level.slots), axis=0)
     inverse = jnp.where(level.pivots[:, None] < zero_node, 1 / whole, 0)
     if level.targets.shape[0] == 0:
         return mesh, inverse
     mesh = mesh.at[level.places].set(inverse, mode="promise_in_bounds")
-    joined = jnp.prod(rows_at(mesh, level.factors), axis=0)
+    joined = jnp.prod(gather_rows(mesh, level.factors), axis=0)
     return mesh.at[level.targets].add(joined, mode="promise_in_bounds"), inverse
 
 
@@ -357,15 +385,15 @@ def _eliminate_with_forces(zero_node: int, carry: Any, level: Stage) -> tuple[An
     """
     mesh, x = carry
     mesh, inverse = _eliminate(zero_node, mesh, level)
-    passed = jnp.sum(rows_at(mesh, level.inlets)[:, :, None] * rows_at(x, level.sources), axis=0)
-    currents = (rows_at(x, level.pivots) + passed) * inverse[:, None]
+    passed = jnp.sum(gather_rows(mesh, level.inlets)[:, :, None] * gather_rows(x, level.sources), axis=0)
+    currents = (gather_rows(x, level.pivots) + passed) * inverse[:, None]
     return (mesh, x.at[level.pivots].set(currents, mode="promise_in_bounds")), inverse
 
 
 def _substitute(mesh: Array, x: Array, level: tuple[Stage, Array]) -> tuple[Array, None]:
     """One level back: a potential is the weighted mean of the neighbours', plus the current's share."""
     stage, inverse = level
-    pulled = jnp.sum(rows_at(mesh, stage.slots)[:, :, None] * rows_at(x, stage.neighbours), axis=0)
+    pulled = jnp.sum(gather_rows(mesh, stage.slots)[:, :, None] * gather_rows(x, stage.neighbours), axis=0)
     return x.at[stage.pivots].add(pulled * inverse[:, None], mode="promise_in_bounds"), None
 
 

@@ -9,7 +9,7 @@ and costs `O(m n²)` where a factorisation costs `O(n³)`. The same holds of a b
 block of its inverse that answers forces. Arrays here carry realizations along their last axis.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxphys._checks import require
-from jaxphys.solvers.bordered import AbstractSolver, AnyConstraints, Dense
+from jaxphys.solvers.bordered import AbstractSolver, NetworkLike, TaskLike, check_planned_for
+from jaxphys.solvers.constraints import AnyConstraints, holds_nodes
+from jaxphys.solvers.dense import Dense
 
 # The largest step, as the norm of C K with unit diagonal of K, that is followed. Below 1 no eigenvalue of H
 # changes its sign on the way, so what was positive definite stays so; at ½ errors at most double.
@@ -58,6 +60,9 @@ class TrackedInverse(AbstractSolver):
     True
     """
 
+    structures: ClassVar[tuple[str, ...] | None] = ("matrix",)
+    is_tracked: ClassVar[bool] = True
+
     refresh: int = eqx.field(static=True, default=1024)
     tolerance: float | None = eqx.field(static=True, default=None)
 
@@ -69,6 +74,14 @@ class TrackedInverse(AbstractSolver):
             "be positive",
             f"it is {self.tolerance}",
         )
+
+    @classmethod
+    def check(cls, network: NetworkLike, task: TaskLike) -> None:
+        """Raise `InputError` unless this is a node network whose boundary holds nothing but nodes."""
+        must = "fit the network: a tracked inverse follows node networks"
+        check_planned_for(network, task, cls.structures, must, argument="solver")
+        must = "fit the boundary: a tracked inverse takes held nodes only"
+        require(holds_nodes(task.boundary.rows), "solver", must, "it holds drops")
 
     @property
     def is_relative(self) -> bool:
@@ -90,10 +103,13 @@ class TrackedInverse(AbstractSolver):
     def is_definite(self, factors: Any) -> Bool[Array, ""]:
         return Dense().is_definite(factors)
 
-    def loss(
+    def pivot_error_bound(
         self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
-        return Dense().loss(factors, hessian, constraints)
+        return Dense().pivot_error_bound(factors, hessian, constraints)
+
+    def inverse(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[Array, "n n"]:
+        return Dense().inverse(hessian, constraints)
 
     def allowed(self, dtype: Any) -> float:
         """The tolerance of the guard in a dtype."""

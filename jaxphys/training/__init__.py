@@ -5,7 +5,7 @@ from jaxphys.training.devices import realization_mesh, start_processes
 from jaxphys.training.gradient_flow import GradientFlow
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.training.programs import clear_caches
-from jaxphys.training.solver_choice import choose_solver, sparse_cholesky, star_mesh
+from jaxphys.training.solver_choice import choose_solver
 
 __all__ = [
     "AdaptiveStep",
@@ -16,9 +16,7 @@ __all__ = [
     "clear_caches",
     "member",
     "realization_mesh",
-    "sparse_cholesky",
     "stack",
-    "star_mesh",
     "start_processes",
     "train",
 ]

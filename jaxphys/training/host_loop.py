@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from jaxphys._checks import InputError
 from jaxphys.solvers import AbstractSolver
-from jaxphys.solvers.batching import PlannedSolver
 from jaxphys.training.checkpoints import Checkpoints, Header, Place
 from jaxphys.training.devices import (
     CommonFailure,
@@ -317,7 +316,7 @@ def _identity(plan: TrainingPlan, number: int, drawn: Realizations, solver: Abst
         "batch_size": options.batch_size,
         "stop_cost": options.stop_cost,
         # A plan follows from network and task; the room that it leaves changes no number.
-        "solver": type(solver) if isinstance(solver, PlannedSolver) else solver,
+        "solver": type(solver) if solver.is_planned else solver,
     }
     return {name: fingerprint(part) for name, part in parts.items()}
 

@@ -2,27 +2,37 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import InputError, require
-from jaxphys.learning import check_pair, holds_nodes
-from jaxphys.networks.physics import FlowNetwork, NodeNetwork, SpringNetwork
-from jaxphys.solvers import AbstractSolver, Dense, SparseCholesky, StarMesh, TrackedInverse
-from jaxphys.solvers.batching import PlannedSolver
+from jaxphys.learning import Task, check_pair
+from jaxphys.networks.physics import AbstractNetwork
+from jaxphys.solvers import (
+    AbstractSolver,
+    Dense,
+    SparseCholesky,
+    StarMesh,
+    TrackedInverse,
+    holds_nodes,
+)
 from jaxphys.solvers.elimination import Room
 from jaxphys.solvers.star_mesh import MeshDraft, MeshRoom, draft_mesh
 from jaxphys.training.devices import global_max
-from jaxphys.training.tracking import check_trackable
+
+Pair = tuple[AbstractNetwork, Task]
+"""A network and its task, or stacked ensembles of both."""
+
+MeshArguments = tuple[Int[Array, "*R M 2"], Float[Array, "*R c n"], Bool[np.ndarray, "*R n"]]
+"""What `StarMesh` plans from: edges, rows, terminals."""
 
 
 def choose_solver(
-    network: Any, task: Any, optimizer: optax.GradientTransformation | None = None
+    network: AbstractNetwork, task: Task, optimizer: optax.GradientTransformation | None = None
 ) -> AbstractSolver:
     """The solver that `train` takes for an ensemble if it is handed none.
 
@@ -46,17 +56,17 @@ def choose_solver(
     """
     check_pair(network, task, ensembles=True)
     realizations = 1 if network.k.ndim == 1 else network.k.shape[0]
-    if isinstance(network, NodeNetwork):
+    if network.kind.is_matrix:
         terminals = task.force.shape[-2] + task.readout.shape[-2]
-        few = 4 * terminals <= network.num_coordinates and holds_nodes(task)
+        few = 4 * terminals <= network.num_coordinates and holds_nodes(task.boundary.rows)
         return TrackedInverse() if few and _scales_gradients(optimizer, network) else Dense()
     work = realizations * network.num_coordinates**3
     try:
-        if isinstance(network, FlowNetwork) and work >= _WORTH_A_PLAN:
-            return _worthwhile_mesh(network, task)
+        if network.kind.is_laplacian:
+            return _worthwhile_mesh(network, task) if work >= _WORTH_A_PLAN else Dense()
         is_sparse = 8 * network.num_edges < network.num_nodes**2
-        if isinstance(network, SpringNetwork) and is_sparse and work >= 10 * _WORTH_A_PLAN:
-            return sparse_cholesky(network, task)
+        if network.kind.is_pairwise and is_sparse and work >= 10 * _WORTH_A_PLAN:
+            return SparseCholesky.for_task(network, task)
     except InputError:
         pass
     return Dense()
@@ -65,19 +75,19 @@ def choose_solver(
 _WORTH_A_PLAN = 1e6
 
 
-def _worthwhile_mesh(network: Any, task: Any) -> StarMesh:
-    """`star_mesh`; raises `InputError` where dense algebra costs less than its plan."""
-    given = _mesh_arguments(network, task)
+def _worthwhile_mesh(network: AbstractNetwork, task: Task) -> StarMesh:
+    """`StarMesh.for_task`; raises `InputError` where dense algebra costs less than its plan."""
+    given = StarMesh.plan_arguments(network, task)
     # Of n³/6 that eliminating all nodes takes where each is joined to each.
     most = max(int(_WORTH_A_PLAN), network.num_coordinates**3 // 60)
     return StarMesh(*given, draft=draft_mesh(*given, most_each=most))
 
 
-def _scales_gradients(optimizer: optax.GradientTransformation | None, network: NodeNetwork) -> bool:
+def _scales_gradients(optimizer: optax.GradientTransformation | None, network: AbstractNetwork) -> bool:
     """Whether an optimizer multiplies the gradient in the Frobenius metric, and remembers nothing of it."""
-    if optimizer is None:
+    metric = network.descent_metric
+    if optimizer is None or metric is None:
         return False
-    metric = network.frobenius_metric
     k = network.k if network.k.ndim == 1 else network.k[0]
     gradients = np.sin(np.outer([1.0, 2.0], 1.0 + np.arange(len(k)))).astype(k.dtype)
     with jax.numpy_dtype_promotion("standard"):  # Optimizers are free to mix precisions.
@@ -90,21 +100,6 @@ def _scales_gradients(optimizer: optax.GradientTransformation | None, network: N
     return True
 
 
-def star_mesh(network: Any, task: Any) -> StarMesh:
-    """A `StarMesh` planned for a task's terminals: one network and its task, or stacked ensembles of both.
-
-    Raises `InputError` unless these are flow networks whose boundary holds single nodes, or lets them float.
-    """
-    require(
-        isinstance(network, FlowNetwork),
-        "network",
-        "be a flow network for star-mesh elimination",
-        f"it is a {type(network).__name__}",
-    )
-    check_pair(network, task, ensembles=True)
-    return StarMesh(*_mesh_arguments(network, task))
-
-
 @partial(jax.jit, static_argnums=0)
 def _updates(optimizer: optax.GradientTransformation, k: Array, gradients: Array) -> list[Array]:
     transform = optax.with_extra_args_support(optimizer)
@@ -113,27 +108,6 @@ def _updates(optimizer: optax.GradientTransformation, k: Array, gradients: Array
         changes, state = transform.update(gradient, state, k, key=jax.random.key(0))
         found.append(changes)
     return found
-
-
-def sparse_cholesky(network: Any, task: Any) -> SparseCholesky:
-    """A `SparseCholesky` planned for a network and its task's boundary, or for stacked ensembles of both.
-
-    Raises `InputError` unless these are spring or flow networks whose boundary holds nodes or projects
-    motions out.
-    """
-    require(
-        isinstance(network, FlowNetwork | SpringNetwork),
-        "network",
-        "be a spring or flow network for sparse Cholesky factorisation",
-        f"it is a {type(network).__name__}",
-    )
-    check_pair(network, task, ensembles=True)
-    return SparseCholesky(network.topology.edges, task.boundary.rows, network.strain_directions())
-
-
-def _mesh_arguments(network: Any, task: Any) -> tuple[Any, Any, Any]:
-    acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
-    return network.topology.edges, task.boundary.rows, acting[0] | acting[1]
 
 
 class BlockSolvers:
@@ -150,18 +124,23 @@ class BlockSolvers:
     room, and `Dense` takes its place unless the block is alone.
     """
 
-    def __init__(self, choice: AbstractSolver | Callable[[Any, Any], AbstractSolver], *, alone: bool):
+    def __init__(
+        self,
+        choice: AbstractSolver | Callable[[AbstractNetwork, Task], AbstractSolver],
+        *,
+        alone: bool,
+    ):
         self.same: AbstractSolver | None = None
         self.by_blocks: type[AbstractSolver] | None = None
         self.needed: MeshRoom | None = None
         self.room: MeshRoom | None = None
         self.growth = 0
         self.all_foreseen = False
-        self.meshed: tuple[tuple[Any, Any, Any], StarMesh] | None = None
+        self.meshed: tuple[MeshArguments, StarMesh] | None = None
         self.alone = alone
         if isinstance(choice, AbstractSolver):
             require(
-                alone or not isinstance(choice, PlannedSolver) or choice.shared,
+                alone or choice.is_shared,
                 "solver",
                 "serve any block of realizations",
                 "it was planned for an ensemble; hand in none and one is planned for each block",
@@ -170,23 +149,21 @@ class BlockSolvers:
         else:
             self.choose = choice
 
-    def __call__(self, blocks: Sequence[tuple[Any, Any]]) -> list[AbstractSolver]:
+    def __call__(self, blocks: Sequence[Pair]) -> list[AbstractSolver]:
         """Solvers of the blocks that this process works on now; all processes ask together.
 
         Raises `InputError` where a `TrackedInverse` cannot follow a block.
         """
         self._settle(blocks[0])
-        if isinstance(self.same, TrackedInverse):
-            for block in blocks:
-                check_trackable(*block)
-        if self.by_blocks is StarMesh:
-            return self._meshes(blocks)
-        if self.by_blocks is SparseCholesky:
-            return [sparse_cholesky(*block) for block in blocks]
+        if self.by_blocks is not None:
+            planned = self.by_blocks
+            return self._meshes(blocks) if planned.has_room else [planned.for_task(*each) for each in blocks]
         assert self.same is not None
+        for block in blocks:
+            self.same.check(*block)
         return [self.same] * len(blocks)
 
-    def foresee(self, blocks: Iterable[tuple[Any, Any]], *, all_of_them: bool) -> None:
+    def foresee(self, blocks: Iterable[Pair], *, all_of_them: bool) -> None:
         """Look at blocks to come, if there is something to plan for them; all processes do so together.
 
         Plans that are made to measure are faster than those with room to spare, which take their place where
@@ -195,9 +172,9 @@ class BlockSolvers:
         arguments = []
         for block in blocks:
             self._settle(block)
-            if self.by_blocks is not StarMesh:
+            if self.by_blocks is None or not self.by_blocks.has_room:
                 return
-            arguments.append(_mesh_arguments(*block))
+            arguments.append(StarMesh.plan_arguments(*block))
         if arguments:
             self._drafts(arguments)
         self.all_foreseen = all_of_them
@@ -208,19 +185,19 @@ class BlockSolvers:
         kind = self.by_blocks or (None if self.same is None else type(self.same))
         return "" if kind is None else kind.__name__
 
-    def _settle(self, block: tuple[Any, Any]) -> None:
+    def _settle(self, block: Pair) -> None:
         if self.same is not None or self.by_blocks is not None:
             return
         chosen = self.choose(*block)
-        if self.alone or not isinstance(chosen, PlannedSolver):
+        if self.alone or not chosen.is_planned:
             self.same = chosen
-        elif isinstance(chosen, SparseCholesky) and not chosen.shared:
-            self.same = Dense()
-        else:
+        elif chosen.is_shared or chosen.has_room:
             self.by_blocks = type(chosen)
+        else:
+            self.same = Dense()
 
-    def _meshes(self, blocks: Sequence[tuple[Any, Any]]) -> list[AbstractSolver]:
-        arguments = [_mesh_arguments(*block) for block in blocks]
+    def _meshes(self, blocks: Sequence[Pair]) -> list[AbstractSolver]:
+        arguments = [StarMesh.plan_arguments(*block) for block in blocks]
         if not global_max([any(not self._is_meshed(given) for given in arguments)])[0]:
             assert self.meshed is not None
             return [self.meshed[1]] * len(blocks)
@@ -240,7 +217,7 @@ class BlockSolvers:
         self.meshed = arguments[-1], meshes[-1]
         return list(meshes)
 
-    def _drafts(self, arguments: Sequence[tuple[Any, Any, Any]]) -> list[MeshDraft]:
+    def _drafts(self, arguments: Sequence[MeshArguments]) -> list[MeshDraft]:
         """Drafts of plans, for which all processes know how much room they need, with all before them."""
         drafts = [draft_mesh(*given) for given in arguments]
         needed = reduce(MeshRoom.joined, (draft.room for draft in drafts))
@@ -254,10 +231,11 @@ class BlockSolvers:
         self.needed = needed
         return drafts
 
-    def _is_meshed(self, arguments: tuple[Any, Any, Any]) -> bool:
+    def _is_meshed(self, arguments: MeshArguments) -> bool:
         """Whether the last plan serves these, too: blocks on one graph have it in common."""
         return self.meshed is not None and all(
-            np.array_equal(*pair) for pair in zip(arguments, self.meshed[0], strict=True)
+            np.array_equal(np.asarray(new), np.asarray(old))
+            for new, old in zip(arguments, self.meshed[0], strict=True)
         )
 
 

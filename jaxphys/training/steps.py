@@ -25,7 +25,7 @@ from jaxphys.learning.rules import AbstractRule, Estimate
 from jaxphys.learning.transforms import Bounds
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 from jaxphys.solvers import AbstractSolver, TrackedInverse
-from jaxphys.solvers.batching import as_in_shape, vmapped_last_in_memory
+from jaxphys.solvers.batching import row_major, vmapped_last_in_memory
 from jaxphys.training.devices import on_each_device
 from jaxphys.training.gradient_flow import GradientFlow
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
@@ -92,7 +92,7 @@ class Options(eqx.Module):
     @property
     def follows(self) -> bool:
         """Whether the solver carries what it knows from step to step."""
-        return isinstance(self.solver, TrackedInverse) and self.integrator is None
+        return self.solver is not None and self.solver.is_tracked and self.integrator is None
 
 
 class Realizations(eqx.Module):
@@ -205,10 +205,10 @@ def _advance(
     def segment(states: TrainState, ends: tuple[Array, Array]) -> tuple[TrainState, dict[str, Array]]:
 
         def one_step(index: Array, states: TrainState) -> TrainState:
-            return as_in_shape(step(states, block.step_inputs, index))
+            return row_major(step(states, block.step_inputs, index))
 
         if options.integrator is None:
-            states = as_in_shape(_turned(states, 0, -1))
+            states = row_major(_turned(states, 0, -1))
             states = _turned(jax.lax.fori_loop(ends[0], ends[1], one_step, states), -1, 0)
         else:
             flow = jax.vmap(partial(_flow, options), in_axes=(0, 0, None))

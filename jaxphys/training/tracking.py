@@ -15,10 +15,9 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import require
 from jaxphys.equilibrium import Status, greens_function
-from jaxphys.learning import Response, Task, holds_nodes, respond
-from jaxphys.networks.physics import NodeNetwork
+from jaxphys.learning import Response, Task, respond
+from jaxphys.networks.physics import AbstractNetwork, matrix_entries
 from jaxphys.solvers import Dense, TrackedInverse
 from jaxphys.solvers.batching import last_in_memory, to_last_axis
 from jaxphys.solvers.tracked_inverse import follow, followed, row_error
@@ -47,23 +46,7 @@ class Proposal(eqx.Module):
     stale: Bool[Array, "*R"]
 
 
-def check_trackable(network: Any, task: Any) -> None:
-    """Raise `InputError` unless a `TrackedInverse` can follow the network (or ensemble) on its task."""
-    require(
-        isinstance(network, NodeNetwork),
-        "solver",
-        "fit the network: a tracked inverse follows node networks",
-        f"this is a {type(network).__name__}",
-    )
-    require(
-        holds_nodes(task),
-        "solver",
-        "fit the boundary: a tracked inverse takes held nodes only",
-        "it holds drops",
-    )
-
-
-def unsolved(network: NodeNetwork, task: Task) -> Memory:
+def unsolved(network: AbstractNetwork, task: Task) -> Memory:
     """The memory before anything is solved."""
     n, terminals, outputs = network.num_coordinates, len(task.force), len(task.readout)
     zeros = jnp.zeros((n, n), network.k.dtype)
@@ -74,8 +57,8 @@ def unsolved(network: NodeNetwork, task: Task) -> Memory:
 def propose(
     solver: TrackedInverse,
     memory: Memory,
-    before: NodeNetwork,
-    after: NodeNetwork,
+    before: AbstractNetwork,
+    after: AbstractNetwork,
     task: Task,
     updates: Float[Array, " M"],
     gradient: Float[Array, " M"],
@@ -120,12 +103,13 @@ def _multiple(
     batched: Any,
     updates: Float[Array, "R M"],
     gradient: Float[Array, "R M"],
-    network: NodeNetwork,
+    network: AbstractNetwork,
     index: Int[Array, ""],
 ) -> tuple[Float[Array, " R"], Bool[Array, " R"]]:
     """What multiple of the gradient in the Frobenius metric the updates are; and whether all of them are."""
     updates, gradient, k = (jnp.moveaxis(array, 0, -1) for array in (updates, gradient, network.k))
-    direction = jnp.asarray(network.frobenius_metric, k.dtype)[:, None] * gradient
+    metric = network.descent_metric
+    direction = gradient if metric is None else jnp.asarray(metric, k.dtype)[:, None] * gradient
     # Entries all over the matrix give the multiple; sums over all of them would take longer.
     few = slice(None, None, max(network.num_nodes // 2 - 1, 1))
     length = jnp.sum(direction[few] ** 2, axis=0)
@@ -143,7 +127,7 @@ def _renew(
     axis_size: int,
     batched: Any,
     memory: Memory,
-    network: NodeNetwork,
+    network: AbstractNetwork,
     task: Task,
     active: Bool[Array, " R"],
     index: Int[Array, ""],
@@ -153,7 +137,7 @@ def _renew(
     axes = _axes(batched[1:3])
 
     def exact(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        def one(columns: Array, network: NodeNetwork, task: Task) -> tuple[Array, Array]:
+        def one(columns: Array, network: AbstractNetwork, task: Task) -> tuple[Array, Array]:
             inverse = greens_function(network, task.boundary)
             force = jnp.concatenate([task.force, task.readout])
             return inverse, columns + (force - columns @ network.hessian()) @ inverse
@@ -181,7 +165,7 @@ def _answer(
     memory: Memory,
     step: Float[Array, "R m m"],
     fits: Bool[Array, " R"],
-    network: NodeNetwork,
+    network: AbstractNetwork,
     task: Task,
     active: Bool[Array, " R"],
     index: Int[Array, ""],
@@ -195,7 +179,7 @@ def _answer(
     inverse, columns = jnp.moveaxis(memory.inverse, 0, -1), jnp.moveaxis(memory.columns, 0, -1)
     columns, pushed, pulled, small = follow(inverse, columns, jnp.moveaxis(step, 0, -1))
     number = jnp.remainder(index, columns.shape[1])
-    row = last(batched[3].k, network.k)[jnp.asarray(network.entries)[number]]
+    row = last(batched[3].k, network.k)[jnp.asarray(matrix_entries(network.num_nodes))[number]]
     readout = last(batched[4].readout, task.readout)
     pulls = jnp.concatenate([last(batched[4].force, task.force)[:, number], readout[:, number]])
     error = row_error(row, columns, pulls)
@@ -263,6 +247,6 @@ def _axes(batched: Any) -> Any:
     return tuple(jax.tree.map(lambda each: 0 if each else None, tree) for tree in batched)
 
 
-def _columns(network: NodeNetwork, task: Task) -> tuple[Float[Array, "m n"], Response]:
+def _columns(network: AbstractNetwork, task: Task) -> tuple[Float[Array, "m n"], Response]:
     response = respond(network, task, solver=Dense())
     return jnp.concatenate([response.drive, response.adjoint]), response

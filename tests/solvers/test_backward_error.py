@@ -281,7 +281,7 @@ def test_a_realization_that_passes_the_bound_is_marked_and_rests_at_its_last_goo
     boundary = jp.Boundary(networks[0], held_nodes=[0], ground=[3])
     task = jp.Task(boundary, values=[[1.0]], readout=np.eye(4)[1:2], targets=[[0.25]])
     if solver == "sparse":
-        solver = jp.sparse_cholesky(networks[0], task)
+        solver = jp.SparseCholesky.for_task(networks[0], task)
     arguments = {"steps": 8, "optimizer": optax.stateless(wearing), "solver": solver, "record_every": 1}
     run = jp.train(jp.stack(networks), jp.stack([task] * 3), **arguments)
     assert run.status.tolist() == [jp.Status.OK, jp.Status.INACCURATE, jp.Status.OK]

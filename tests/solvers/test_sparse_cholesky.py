@@ -79,7 +79,7 @@ def measured(network, task, solver):
 
 
 def agrees(network, task, *, relative):
-    solver = jp.sparse_cholesky(network, task)
+    solver = jp.SparseCholesky.for_task(network, task)
     found, statuses, residual = measured(network, task, solver)
     wanted, *_ = measured(network, task, jp.BorderedLU())
     for each, expected in zip(found, wanted, strict=True):
@@ -100,7 +100,7 @@ def tolerance():
 )
 def test_as_the_reference(held, shared):
     solver = agrees(*ensemble(held, shared=shared), relative=tolerance())
-    assert solver.shared == shared
+    assert solver.is_shared == shared
 
 
 @pytest.mark.float64
@@ -116,7 +116,7 @@ def test_flow_networks_too():
     network = jp.FlowNetwork(jp.erdos_renyi(12, 18, jax.random.key(0)), 2.0)
     for held in ({"ground": [5]}, {"free_modes": "project"}):
         task = jp.allostery(network, jp.Boundary(network, **held), [1], [2], response=0.1)
-        found = respond(network, task, solver=jp.sparse_cholesky(network, task))
+        found = respond(network, task, solver=jp.SparseCholesky.for_task(network, task))
         wanted = respond(network, task, solver=jp.BorderedLU())
         assert_close(found.drive, wanted.drive, relative=ulps(500))
         assert int(found.status) == jp.Status.OK
@@ -153,7 +153,7 @@ def test_parallel_edges_and_padding():
     topology = jp.from_edges(np.concatenate([edges, edges[:1, ::-1]]), positions=positions).padded(55)
     doubled = jp.SpringNetwork(topology, jnp.concatenate([network.k, network.k[:3]]))
     task = task_on(doubled, "floating")
-    found = respond(doubled, task, solver=jp.sparse_cholesky(doubled, task))
+    found = respond(doubled, task, solver=jp.SparseCholesky.for_task(doubled, task))
     wanted = respond(network.with_k(network.k.at[0].mul(2)), task, solver=jp.BorderedLU())
     assert_close(found.drive, wanted.drive, relative=tolerance())
 
@@ -163,7 +163,7 @@ def test_more_realizations_than_a_chunk():
     """Seventy on one graph are chunks, filled up; each comes out as it does alone."""
     network = springs(2)
     task = task_on(network, "floating")
-    solver = jp.sparse_cholesky(network, task)
+    solver = jp.SparseCholesky.for_task(network, task)
     assert solver.chunk <= 64
     k = network.k * jnp.linspace(0.5, 1.5, 70, dtype=network.k.dtype)[:, None]
     gradient = eqx.filter_jit(lambda k, s: jp.ExactGradient()(network.with_k(k), task, solver=s).gradient)
@@ -181,7 +181,9 @@ def test_second_derivatives():
         return jax.jit(jax.hessian(lambda k: jp.task_cost(network.with_k(k), task, solver=solver)))(network.k)
 
     assert_close(
-        hessian(jp.sparse_cholesky(network, task)), hessian(jp.BorderedLU()), relative=10 * tolerance()
+        hessian(jp.SparseCholesky.for_task(network, task)),
+        hessian(jp.BorderedLU()),
+        relative=10 * tolerance(),
     )
 
 
@@ -190,7 +192,7 @@ def test_an_indefinite_network_is_told_and_its_neighbours_are_not():
     for shared in (True, False):
         network, task = ensemble("floating", shared=shared)
         network = network.with_k(network.k.at[1].mul(-1))
-        solver = jp.sparse_cholesky(network, task)
+        solver = jp.SparseCholesky.for_task(network, task)
         _, statuses, _ = measured(network, task, solver)
         for status in statuses[:2]:
             assert np.asarray(status).tolist() == [0, jp.Status.NOT_POSITIVE_DEFINITE, 0]
@@ -204,13 +206,15 @@ def test_an_ill_conditioned_network_is_told():
         network = jp.SpringNetwork(bonds, jnp.array([1.0, 3.0]))
         boundary = jp.Boundary(network, ground=[0, 1])
         task = jp.Task(boundary, force=np.eye(6)[4:], readout=np.eye(6)[4:5], targets=np.zeros((2, 1)))
-        assert int(respond(network, task, solver=jp.sparse_cholesky(network, task)).status) == expected
+        assert (
+            int(respond(network, task, solver=jp.SparseCholesky.for_task(network, task)).status) == expected
+        )
 
 
 def test_a_plan_for_something_else_is_told():
     network, another = springs(5), springs(6)
     here = task_on(network, "held")
-    solver = jp.sparse_cholesky(network, here)
+    solver = jp.SparseCholesky.for_task(network, here)
     assert int(respond(network, here, solver=solver).status) == jp.Status.OK
     elsewhere = task_on(network, "floating")
     assert int(respond(another, here, solver=solver).status) == jp.Status.INACCURATE
@@ -233,9 +237,10 @@ def test_what_cannot_be_planned():
         saying="use `Dense`",
     )
     node = jp.NodeNetwork.from_matrix(jnp.eye(3))
-    assert_refused("network", jp.sparse_cholesky, node, None)
+    its_task = jp.random_linear(node, 1, jax.random.key(0))
+    assert_refused("network", jp.SparseCholesky.for_task, node, its_task)
     networks, tasks = ensemble("held", shared=False)
-    solver = jp.sparse_cholesky(networks, tasks)
+    solver = jp.SparseCholesky.for_task(networks, tasks)
     first = jax.tree.map(lambda leaf: leaf[0], (networks, tasks))
     assert_refused("solver", jp.respond, *first, solver=solver)
 
@@ -261,7 +266,7 @@ def test_which_solver_is_chosen():
 def test_training_and_one_compilation():
     """The same course as with the reference; other numbers on the same graph compile nothing anew."""
     network, task = ensemble("floating", shared=True)
-    solver = jp.sparse_cholesky(network, task)
+    solver = jp.SparseCholesky.for_task(network, task)
     runs = [
         jp.train(network, task, steps=20, adaptive=jp.AdaptiveStep(0.1), solver=each)
         for each in (solver, jp.BorderedLU())
@@ -275,5 +280,5 @@ def test_training_and_one_compilation():
         return jax.vmap(lambda network, task: jp.respond(network, task, solver=solver).outputs)(network, task)
 
     counted(network, task, solver)
-    counted(network.with_k(2 * network.k), task, jp.sparse_cholesky(network, task))
+    counted(network.with_k(2 * network.k), task, jp.SparseCholesky.for_task(network, task))
     assert len(traces) == 1

@@ -65,7 +65,7 @@ def task_on(network, held, seed=0):
 
 def planned(network, task, *, terminals=True):
     if terminals:
-        return jp.star_mesh(network, task)
+        return jp.StarMesh.for_task(network, task)
     return jp.StarMesh(network.topology.edges, task.boundary.rows)
 
 
@@ -102,7 +102,7 @@ def test_as_the_reference(held):
     """Shared and separate plans; free and clamped states, gradients through the implicit solve."""
     for name, (network, task) in ensembles(held).items():
         solver = planned(network, task)
-        assert solver.shared == (name == "one graph")
+        assert solver.is_shared == (name == "one graph")
         found, statuses, residual = measured(network, task, solver)
         wanted, *_ = measured(network, task, jp.BorderedLU())
         for each, expected in zip(found, wanted, strict=True):
@@ -300,7 +300,7 @@ def test_conductances_whose_products_vanish_are_told(k, status):
     """Their meshes were lost, and the answer wrong by a quarter; far from there the scale does not matter."""
     network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3), (0, 3), (1, 3)]), k)
     task = jp.allostery(network, jp.Boundary(network, ground=[0]), [2], [1], response=0.1)
-    response = jp.respond(network, task, solver=jp.star_mesh(network, task))
+    response = jp.respond(network, task, solver=jp.StarMesh.for_task(network, task))
     assert jp.Status(int(response.status)).name == status
     if status == "OK":
         assert_close(response.outputs, np.array([[0.5 / k]]), relative=ulps(10))

@@ -278,7 +278,7 @@ def test_room_to_spare_changes_no_bit():
 
 def test_plans_of_one_run_have_one_shape():
     """Blocks to come fit into the room of the first, or widen it for those behind them."""
-    solvers = BlockSolvers(lambda network, task: jp.star_mesh(network, task), alone=False)
+    solvers = BlockSolvers(jp.StarMesh.for_task, alone=False)
     first = solvers([planned(seed=i) for i in range(2)])
     later = solvers([planned(seed=i) for i in range(2, 5)])
 
@@ -295,7 +295,7 @@ def test_plans_of_foreseen_blocks_are_made_to_measure():
     blocks = [planned(seed=i) for i in range(4)]
 
     def room(all_of_them):
-        solvers = BlockSolvers(lambda network, task: jp.star_mesh(network, task), alone=False)
+        solvers = BlockSolvers(jp.StarMesh.for_task, alone=False)
         solvers.foresee(blocks, all_of_them=all_of_them)
         solvers(blocks[:1])
         return _sizes(solvers.room)
@@ -312,4 +312,6 @@ def test_plans_of_foreseen_blocks_are_made_to_measure():
 
 def test_a_plan_for_one_ensemble_serves_no_blocks():
     network, task = planned()
-    assert_refused("solver", jp.train, network, task, steps=1, block=1, solver=jp.star_mesh(network, task))
+    assert_refused(
+        "solver", jp.train, network, task, steps=1, block=1, solver=jp.StarMesh.for_task(network, task)
+    )
