@@ -1,10 +1,11 @@
-"""Functionals of a network: what learning leaves behind. One function per quantity.
+"""Functionals of a network: the traces that learning leaves in its physics. One function per quantity.
 
 `FUNCTIONALS` names those that `train` can record along a run.
 """
 
 from collections.abc import Callable
-from typing import Any
+
+from jaxtyping import Array, Float
 
 from jaxphys.diagnostics._cost_hessian import (
     CurvatureModes,
@@ -54,8 +55,10 @@ from jaxphys.diagnostics.response import (
     effective_dimension_monte_carlo,
     participation_ratio,
 )
+from jaxphys.learning.tasks import Task
+from jaxphys.networks.physics import AbstractNetwork
 
-FUNCTIONALS: dict[str, Callable[[Any, Any], Any]] = {
+FUNCTIONALS: dict[str, Callable[[AbstractNetwork, Task], Float[Array, "..."]]] = {
     "k": lambda network, task: network.k,
     "eigenvalues": lambda network, task: eigenvalues(network, task.boundary),
     "effective_conductance": lambda network, task: effective_conductance(network, task.boundary),

@@ -1,11 +1,11 @@
 """Second derivatives of the learning cost with respect to the learning degrees of freedom."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxphys._checks import check_key, check_numbers, require
 from jaxphys.equilibrium import greens_function
@@ -16,11 +16,12 @@ from jaxphys.solvers import AbstractSolver
 
 
 class CurvatureModes(NamedTuple):
-    """Directions in `k` in which a cost is curved most.
+    """The p directions in `k` along which a cost has the largest curvature.
 
     - `eigenvalues`: `(p,)`, descending, in units of cost over k squared.
     - `modes`: `(p, M)`, orthonormal: mode a is the unit vector `modes[a]`.
-    - `residuals`: `(p,)`, `|H v - λ v|` in the units of `eigenvalues`: an eigenvalue of H is that close to λ.
+    - `residuals`: `(p,)`, `|H v - λ v|` in the units of `eigenvalues`: an exact eigenvalue lies within this
+      distance of λ.
     """
 
     eigenvalues: Float[Array, " p"]
@@ -35,16 +36,24 @@ def cost_hessian(
     kind: Literal["exact", "gauss_newton"] = "exact",
     solver: AbstractSolver | None = None,
 ) -> Float[Array, "M M"]:
-    """`∂²C/∂k∂k` in closed form, for any cost and boundary (paper A, eqs B6 and B7; paper B, eq. 7).
+    """The second derivatives `∂²C/∂kᵢ∂kⱼ` of the learning cost in closed form, for any cost and boundary.
 
-    With the Jacobian `∂y_o/∂kᵢ = -zₒᵀ Qᵢ x` of the outputs (z: response to a unit force on the output),
-    `Σ_r Jᵀ C'' J` is the Gauss-Newton part, exact once `C' = 0`; the exact Hessian adds
-    `T + Tᵀ`, `T_ij = Σ_ro C'_ro zₒᵀ Qᵢ G Qⱼ x_r`. One factorisation; samples enter through second moments
-    where that is cheaper. Derivatives are with respect to the independent entries of `k`.
+    Stern et al. (2023), eqs B6 and B7; Guzman et al. (2024), eq. 7. With the Jacobian
+    `J_oi = ∂y_o/∂kᵢ = -zₒᵀ Qᵢ x` of the outputs (z: the response to a unit force on the output), the matrix
+    `Σ_r Jᵀ C'' J` is the Gauss-Newton part, exact where `C' = 0`; the exact Hessian adds
+    `T + Tᵀ`, `T_ij = Σ_ro C'_ro zₒᵀ Qᵢ G Qⱼ x_r`. Derivatives are with respect to the independent entries of
+    `k`. One factorisation; samples enter through second moments where that is cheaper.
 
-    Where M² numbers are too many: `stiff_modes`, `cost_hessian_modes`.
+    **Arguments**
 
-    Raises `InputError` on an unknown `kind`.
+    - `network`, `task`: one network and its task; M entries of `k`.
+    - `kind`: `"exact"`, or `"gauss_newton"` for the first part alone.
+    - `solver`: finds the states; chosen by default.
+
+    **Returns** `(M, M)`, symmetric, in units of cost over k squared and in the precision of the network.
+    Where M² numbers are too many see `stiff_modes` and `cost_hessian_modes`.
+
+    Raises `InputError` on an unknown `kind`, and on a network and task that do not fit.
 
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
@@ -58,7 +67,7 @@ def cost_hessian(
         response = respond(network, task, solver=solver)
         jacobians, curvatures = _jacobian_blocks(network, task, response.drive, response.adjoint)
         return task.sample_weight * _gauss_newton(jacobians, curvatures)
-    # G has all that `respond` would solve for, so that one factorisation is enough.
+    # G holds every column that `respond` would solve for, so that one factorisation is enough.
     green = greens_function(network, task.boundary, solver=solver)
     held = task.values @ task.boundary.constraints.lift[:, : task.boundary.num_held].T
     drive = held + (task.force - held @ network.hessian()) @ green
@@ -72,9 +81,22 @@ def cost_hessian(
 def cost_hessian_autodiff(
     network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
 ) -> Float[Array, "M M"]:
-    """The exact `(M, M)` cost Hessian by `jax.hessian` through the implicit solve.
+    """The exact cost Hessian by `jax.hessian` through the implicit solve, as an oracle for `cost_hessian`.
 
-    The slow oracle for `cost_hessian`, equal to it to rounding, at the price of M solves.
+    **Arguments**
+
+    - `network`, `task`: one network and its task; M entries of `k`.
+    - `solver`: finds the states, and must be differentiable twice; chosen by default.
+
+    **Returns** `(M, M)`, equal to `cost_hessian` to rounding, at the price of M solves.
+
+    Raises `InputError` on a network and task that do not fit.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=1.0)
+    >>> jp.diagnostics.cost_hessian_autodiff(network, task).round(3).tolist()
+    [[0.0, 0.0], [0.0, 1.0]]
     """
     check_pair(network, task, solver=solver)
     return jax.hessian(lambda k: task_cost(network.with_k(k), task, solver=solver))(network.k)
@@ -83,11 +105,20 @@ def cost_hessian_autodiff(
 def gauss_newton_factor(
     network: AbstractNetwork, task: Task, *, solver: AbstractSolver | None = None
 ) -> Float[Array, "q M"]:
-    """Ψ with `Ψᵀ Ψ = Σ_r Jᵀ C'' J`, the Gauss-Newton matrix (paper B, eq. 12).
+    """A matrix Ψ with `Ψᵀ Ψ = Σ_r Jᵀ C'' J`, the Gauss-Newton matrix (Guzman et al. (2024), eq. 12).
 
-    It has a row for every pair of terminal and output, `q = s o`, or for every output of every sample,
-    `q = R o`; what costs less. Hence the number of samples does not matter once it is large. For costs whose
-    curvature `C''` is positive semidefinite; NaN where it is not.
+    Ψ has one row for every pair of terminal and output, `q = s o`, or one for every output of every sample,
+    `q = R o`, whichever costs less. Hence the number of samples does not matter once it is large.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task, of s terminals, o outputs and R samples.
+    - `solver`: finds the states; chosen by default.
+
+    **Returns** `(q, M)`, in units of the square root of the cost over k; NaN where the curvature `C''` of the
+    cost is not positive semidefinite.
+
+    Raises `InputError` on a network and task that do not fit.
 
     >>> import jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 0.5])
@@ -97,7 +128,7 @@ def gauss_newton_factor(
     """
     response = respond(network, task, solver=solver)
     jacobians, curvatures = _jacobian_blocks(network, task, response.drive, response.adjoint)
-    # A symmetric root rather than Cholesky: second moments of few samples are singular.
+    # A symmetric root, since Cholesky fails on the singular second moments of few samples.
     values, vectors = jnp.linalg.eigh(curvatures)
     largest = jnp.max(jnp.abs(values), axis=-1, keepdims=True)
     rounding = 10 * values.shape[-1] * jnp.finfo(values.dtype).eps * largest
@@ -109,10 +140,16 @@ def gauss_newton_factor(
 def stiff_modes(
     network: AbstractNetwork, task: Task, num_modes: int, *, solver: AbstractSolver | None = None
 ) -> CurvatureModes:
-    """The largest eigenvalues of the Gauss-Newton matrix and their modes (paper B, eq. 12).
+    """The largest eigenvalues of the Gauss-Newton matrix and their modes (Guzman et al. (2024), eq. 12).
 
-    From the `(q, q)` Gram matrix `Ψ Ψᵀ` of `gauss_newton_factor`, never from `(M, M)`. Eigenvalues are
-    good to rounding of the largest one; beyond the rank of Ψ they are zero and their modes arbitrary.
+    They are computed from the `(q, q)` Gram matrix `Ψ Ψᵀ` of `gauss_newton_factor`; no `(M, M)` matrix is
+    made. Eigenvalues are accurate to rounding of the largest one; beyond the rank of Ψ they are zero, and
+    their modes arbitrary.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task. `num_modes`: how many modes, p.
+    - `solver`: finds the states; chosen by default.
 
     Raises `InputError` unless `num_modes` is between 1 and the smaller of q and M.
 
@@ -126,7 +163,7 @@ def stiff_modes(
     _check_count("num_modes", num_modes, min(factor.shape))
     eigenvalues, vectors = jnp.linalg.eigh(factor @ factor.T)
     eigenvalues = jnp.maximum(eigenvalues[::-1][:num_modes], 0)
-    # Images of the vectors are orthogonal but for rounding, which weak ones among strong ones would feel.
+    # Images of small eigenvalues are orthogonal only to rounding of the largest one: QR makes them so.
     modes = jnp.linalg.qr(factor.T @ vectors[:, ::-1][:, :num_modes])[0].T
     gaps = (modes @ factor.T) @ factor - eigenvalues[:, None] * modes
     return CurvatureModes(eigenvalues, modes, jnp.linalg.norm(gaps, axis=-1))
@@ -137,8 +174,17 @@ def cost_hessian_product(
 ) -> Float[Array, " M"]:
     """The exact cost Hessian times `vector`, without the matrix: `s + o` solves with the factors of one.
 
-    The derivative of the closed-form gradient along `vector`, through the implicit solve; `vmap` it for
-    several vectors. Units of cost over k squared, times those of `vector`.
+    It is the derivative of the closed-form gradient along `vector`, through the implicit solve; `vmap` over
+    `vector` shares the factorisation.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task. `vector`: `(M,)`, a direction in `k`.
+    - `solver`: finds the states; chosen by default.
+
+    **Returns** `(M,)`, in units of cost over k squared, times those of `vector`.
+
+    Raises `InputError` on a vector of another shape, and on a network and task that do not fit.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
@@ -162,16 +208,18 @@ def cost_hessian_modes(
 ) -> CurvatureModes:
     """The largest eigenvalues of the exact cost Hessian and their modes, by Lanczos iteration.
 
-    Starts from a random direction and orthogonalises every new one against all before it, so that
-    no eigenvalue is found twice that is there once. The number of iterations is fixed; `residuals` say what
-    has converged. One factorisation, and one `cost_hessian_product` and two rows of M numbers per iteration.
+    The iteration starts from a random direction and orthogonalises every new one against all earlier ones, so
+    that no simple eigenvalue is found twice. The number of iterations is fixed; `residuals` tell which
+    eigenvalues have converged. It takes one factorisation, then one `cost_hessian_product` and two rows of M
+    numbers per iteration.
 
     **Arguments**
 
-    - `num_modes`: how many, p.
-    - `key`: draws the directions to start from, and to go on from where the iteration has seen all it can.
-    - `num_iterations`: at least `num_modes` and at most M, where the result is exact; `2 num_modes + 30` if
-      left out, or M if that is less.
+    - `network`, `task`: one network and its task. `num_modes`: how many modes, p.
+    - `key`: draws the first direction, and a new one wherever the Krylov space is exhausted.
+    - `num_iterations`: at least `num_modes` and at most M, where the result is exact; by default
+      `2 num_modes + 30`, or M if that is less.
+    - `solver`: finds the states; chosen by default.
 
     Raises `InputError` on numbers out of these bounds.
 
@@ -189,7 +237,7 @@ def cost_hessian_modes(
     _check_count("num_iterations", count, size, num_modes)
     _, product = jax.linearize(_gradient(network, task, solver), network.k)
     basis, images = _lanczos(product, jax.random.normal(key, (count, size), network.k.dtype))
-    # The Hessian in the basis; taken whole, since restarts break the three-term recurrence.
+    # The whole projected Hessian is kept, since restarts break the three-term recurrence.
     eigenvalues, vectors = jnp.linalg.eigh(basis @ images.T)
     eigenvalues, vectors = eigenvalues[::-1][:num_modes], vectors[:, ::-1][:, :num_modes]
     modes = vectors.T @ basis
@@ -213,13 +261,13 @@ def _lanczos(
     """Orthonormal rows of a Krylov basis, and `product` of each; row i of `draws` restarts iteration i."""
 
     def orthogonal(vector: Array, basis: Array) -> Array:
-        # Twice is enough (Kahan and Parlett).
+        # Two passes suffice (Parlett, The Symmetric Eigenvalue Problem, section 6.9).
         vector = vector - (basis @ vector) @ basis
         return vector - (basis @ vector) @ basis
 
-    def iterate(i: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def iterate(i: Int[Array, ""], carry: tuple[Array, Array]) -> tuple[Array, Array]:
         basis, images = carry
-        # Before the first iteration all rows are zero, the last image among them: it starts from a draw.
+        # At i = 0 all rows are zero, so that the iteration starts from a random direction.
         rest = orthogonal(images[i - 1], basis)
         length = jnp.linalg.norm(rest)
         scale = jnp.max(jnp.linalg.norm(images, axis=-1))
@@ -243,10 +291,10 @@ def _gauss_newton(jacobians: Float[Array, "b p M"], curvatures: Float[Array, "b 
 def _jacobian_blocks(
     network: AbstractNetwork, task: Task, drive: Float[Array, "s n"], adjoint: Float[Array, "o n"]
 ) -> tuple[Float[Array, "b p M"], Float[Array, "b p p"]]:
-    """`(J, C)` with the Gauss-Newton matrix `Σ_b J_bᵀ C_b J_b`, before the weight of a sample.
+    """Matrices J and C of the Gauss-Newton matrix `Σ_b J_bᵀ C_b J_b`, without the weight of a sample.
 
     Either one block of all pairs of terminal and output, whose `(s o)²` matrix C holds second moments of the
-    samples; or one block of the o outputs for every sample. What takes fewer operations.
+    samples, or one block of the o outputs for every sample, whichever takes fewer operations.
     """
     outputs = task.inputs @ (drive @ task.readout.T)
     curvatures = task.cost_curvatures(outputs)

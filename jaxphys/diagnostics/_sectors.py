@@ -1,22 +1,24 @@
-"""Sectors of a response: regions of like values, found by persistent homology."""
+"""Sectors of a response: regions of nearly equal values, found by persistent homology."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
 
 from jaxphys._checks import require
 from jaxphys.networks.topology import Topology
 
 
 class Sectors(NamedTuple):
-    """Connected components of the edges whose drop is small, and how long each persists.
+    """Connected components of the edges with small drops, and the range of drops over which each persists.
 
-    - `births`, `deaths`: `(P,)`, at what drop a component appears, and joins an older one; those that die at
-      birth are left out, and the last one of all never dies. `death_edges`: `(P,)` by which edge it joins.
+    - `births`, `deaths`: `(P,)`, the drop at which a component appears, and at which it joins an older one;
+      components that die at birth are left out, and the oldest one never dies.
+    - `death_edges`: `(P,)` the edge by which each component joins the older one.
     - `walls`: `(M,)` the death edges of components of at least the wanted persistence.
-    - `labels`: `(N,)` sector of every node: what all edges of births and deaths join but the walls. Numbered
-      from 0 in the order of their first nodes.
+    - `labels`: `(N,)` sector of every node, the components that remain without the walls, numbered from 0 in
+      the order of their first nodes.
     - `boundary`: `(M,)` all edges between two sectors.
     """
 
@@ -28,16 +30,18 @@ class Sectors(NamedTuple):
     boundary: Bool[np.ndarray, " M"]
 
 
-def sectors(topology: Topology, response: Any, persistence: float) -> Sectors:
-    """Sectors of a response on a graph (paper B, section V A; Rocks et al., Phys. Rev. Research 2020).
+def sectors(topology: Topology, response: ArrayLike, persistence: float) -> Sectors:
+    """Divide a graph into sectors, within which a response varies little.
 
-    Edges enter in ascending order of the drop `|V_a - V_b|` between their ends, a node with the first of its
-    edges. A component that joins an older one dies there; its persistence is the difference of the two drops.
-    Sectors are the components of at least the wanted persistence: voltages vary little within one, and jump
-    from one to the next. Union-find on the host, `O(M log M)`.
+    Guzman et al. (2024), section V A, after Rocks, Liu and Katifori, Phys. Rev. Research 2, 033234 (2020).
+    Edges are added in ascending order of the drop `|V_a - V_b|` between their ends; a node appears with the
+    first of its edges. A component that joins an older one dies at that drop; its persistence is the
+    difference of the drops at death and birth. Sectors are the components of at least the wanted persistence:
+    voltages vary little within a sector, and jump at its boundary. Union-find on the host, `O(M log M)`.
 
     **Arguments**
 
+    - `topology`: the graph, N nodes and M edges.
     - `response`: `(N,)` voltages or pressures, in whatever units; or `(M,)` drops, where `N != M`.
     - `persistence`: in the same units, positive; a twentieth of the input's drop is a good start.
 
@@ -63,7 +67,7 @@ def sectors(topology: Topology, response: Any, persistence: float) -> Sectors:
     birth = np.full(size, np.inf)
     for end in (0, 1):
         np.minimum.at(birth, edges[real, end], drops[real])
-    # Lists, whose entries Python reads faster than those of arrays.
+    # Lists: Python reads their entries faster than those of arrays.
     parent, regions, ends = list(range(size)), list(range(size)), edges.tolist()
     pairs = []
     walls = np.zeros(len(edges), dtype=bool)

@@ -1,6 +1,6 @@
 """Eigenvalues and modes of the physical Hessian where the boundary leaves it free."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -11,10 +11,13 @@ from jaxphys.networks.physics import AbstractNetwork
 
 
 class Spectrum(NamedTuple):
-    """`eigenvalues` `(m,)`, ascending, and `modes` `(m, n)`: mode a is the unit vector `modes[a]`.
+    """Eigenvalues and modes of the Hessian, the softest first.
 
-    Of eigenvalues that are equal (`degenerate`) the modes are some basis of the space that they share, as
-    rounding has it; only what is the same in every basis means something.
+    - `eigenvalues`: `(m,)`, ascending, in units of k.
+    - `modes`: `(m, n)`, orthonormal: mode a is the unit vector `modes[a]`.
+
+    The modes of equal eigenvalues (`degenerate`) are an arbitrary basis of their common eigenspace, chosen by
+    rounding; only quantities that are the same in every basis have a meaning.
     """
 
     eigenvalues: Float[Array, " m"]
@@ -22,19 +25,35 @@ class Spectrum(NamedTuple):
 
 
 def free_subspace(boundary: Boundary) -> Float[Array, "n m"]:
-    """Orthonormal basis of the changes of coordinates that the boundary allows, `{x : C x = 0}`; m = n - c.
+    """An orthonormal basis of `{x : C x = 0}`, the changes of the coordinates that a boundary allows.
 
-    Raises `InputError` unless it is a boundary.
+    **Returns** `(n, m)`, one column for each of the `m = n - c` free directions, where c is the number of
+    rows of the boundary.
+
+    Raises `InputError` on anything but a `Boundary`.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> jp.diagnostics.free_subspace(jp.Boundary(network, ground=[2])).shape
+    (3, 2)
     """
     check_kind("boundary", boundary, Boundary, "a `Boundary`")
     return boundary.constraints.basis
 
 
 def spectrum(network: AbstractNetwork, boundary: Boundary) -> Spectrum:
-    """Eigenvalues λ and modes v of H on `{x : C x = 0}` (paper A, eq. 27).
+    """Eigenvalues λ and modes v of the Hessian on `{x : C x = 0}` (Stern et al. (2023), eq. 27).
 
-    Held coordinates do not move and projected free modes do not count, so a grounded or
-    projected network that is rigid has only positive eigenvalues. Units of `k`.
+    Held coordinates do not move and projected free modes are left out, so that a rigid network that is
+    grounded or projected has positive eigenvalues only.
+
+    **Arguments**
+
+    - `network`: one network of n coordinates. `boundary`: its boundary of c rows.
+
+    **Returns** a `Spectrum` of `m = n - c` eigenvalues, in units of k, and modes.
+
+    Raises `InputError` on a boundary of another network, and on more coordinates than dense algebra allows.
 
     >>> import jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
@@ -52,12 +71,19 @@ def spectrum(network: AbstractNetwork, boundary: Boundary) -> Spectrum:
     return Spectrum(eigenvalues, (basis @ vectors).T)
 
 
-def degenerate(eigenvalues: Float[Array, " m"], resolution: Any = 0.0) -> Bool[Array, "m m"]:
-    """Which eigenvalues count as equal to which: blocks along the diagonal of ascending `eigenvalues`.
+def degenerate(
+    eigenvalues: Float[Array, " m"], resolution: Float[Array, ""] | float = 0.0
+) -> Bool[Array, "m m"]:
+    """Which eigenvalues count as equal, as blocks of True along the diagonal.
 
-    Neighbours count as equal where their gap is at most `ε^½` of themselves or `ε^⅔` of the largest one
-    (1.5e-8 and 4e-11 in float64, 3e-4 and 2e-5 in float32), or at most `resolution`, in units of k; a row of
-    neighbours is one block. Rounding turns modes across wider gaps by `ε^⅓` at most.
+    Neighbours count as equal where their gap is at most `ε^½` of their own size or `ε^⅔` of the largest
+    eigenvalue (1.5e-8 and 4e-11 in float64, 3e-4 and 2e-5 in float32), or at most `resolution`; a chain of
+    such neighbours is one block. Across wider gaps rounding rotates modes by `ε^⅓` at most.
+
+    **Arguments**
+
+    - `eigenvalues`: `(m,)`, ascending.
+    - `resolution`: gaps up to this size count as equality as well, in the units of `eigenvalues`.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> jp.diagnostics.degenerate(jnp.array([1.0, 2.0, 2.0])).astype(int).tolist()
@@ -75,9 +101,17 @@ def degenerate(eigenvalues: Float[Array, " m"], resolution: Any = 0.0) -> Bool[A
 def peaked_mode(
     eigenvalues: Float[Array, " m"], modes: Float[Array, "m n"], index: int
 ) -> Float[Array, " n"]:
-    """The mode at `index`, its largest entry positive; of equal ones the one that is most at one coordinate.
+    """The mode at `index`, with its largest entry positive.
 
-    Where coordinates tie, but for rounding, the first.
+    In a block of equal eigenvalues (`degenerate`) it is the combination of modes that is most concentrated on
+    one coordinate, the first of several that tie to within rounding.
+
+    **Arguments**
+
+    - `eigenvalues`: `(m,)`, ascending. `modes`: `(m, n)`, orthonormal, as in `Spectrum`.
+    - `index`: which mode, from 0 for the softest; -1 for the stiffest.
+
+    **Returns** a unit vector `(n,)`.
     """
     same = degenerate(eigenvalues)[index].astype(modes.dtype)
     projector = (modes.T * same) @ modes
@@ -88,9 +122,21 @@ def peaked_mode(
 
 
 def eigenvalues(network: AbstractNetwork, boundary: Boundary) -> Float[Array, " m"]:
-    """The eigenvalues of `spectrum` alone, `(n - c,)`, ascending, in units of `k`.
+    """The eigenvalues of `spectrum` without the modes, which is cheaper (Stern et al. (2023), eq. 27).
 
-    Cheaper than with modes. A negative one means that the network is unstable.
+    **Arguments**
+
+    - `network`: one network of n coordinates. `boundary`: its boundary of c rows.
+
+    **Returns** `(n - c,)`, ascending, in units of k. A negative one means that the network is unstable.
+
+    Raises `InputError` on a boundary of another network, and on more coordinates than dense algebra allows.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> boundary = jp.Boundary(network, free_modes="project")
+    >>> jp.diagnostics.eigenvalues(network, boundary).round(3).tolist()
+    [1.0, 3.0]
     """
     check_boundary(network, boundary)
     if boundary.rows.shape[0] == 0:

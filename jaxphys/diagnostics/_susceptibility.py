@@ -1,7 +1,6 @@
-"""Which edges the response of a network hangs on, read off its physics alone."""
+"""Susceptibility: how strongly the response of a network depends on each edge, from its physics alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +17,20 @@ from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork,
 def susceptibility_vectors(
     network: AbstractNetwork, boundary: Boundary, *, border: bool = False
 ) -> Float[Array, "M z"]:
-    """`s_i = B_i G`: the strain of edge i per unit force at each coordinate (paper B, eqs 14-17).
+    """`s_i = B_i G`, the strain of edge i per unit force at each coordinate.
 
-    `∂G/∂kᵢ = -sᵢ sᵢᵀ`. Shape `(M, n)`. Ours is twice paper B's, whose Hessian is that of the power, `2 H`.
-    With every held node in the boundary these are strains with the sources held; with the
-    ground alone they are strains under currents. For networks whose edges feel one number
-    (flow, central-force springs).
+    Guzman et al. (2024), eqs 14-17, where they are half as large, since the Hessian there is that of the
+    dissipated power, `2 H`. They factorise the change of the response, `∂G/∂kᵢ = -sᵢ sᵢᵀ`. With every held
+    node in the boundary these are strains with the sources held; with the ground alone they are strains under
+    currents. For networks whose edges have one strain each (flow networks, central-force springs).
 
-    With `border=True` there follow the strains per unit value of each of the c rows of the boundary,
-    `(M, n + c)`: then s contracts with forces and held values alike (paper B, eq. 12, for voltage inputs).
+    **Arguments**
+
+    - `network`: one network of n coordinates and M edges. `boundary`: its boundary of c rows.
+    - `border`: append the strains per unit value of each row of the boundary. Then s contracts with forces
+      and held values alike (Guzman et al. (2024), eq. 12, for voltage inputs).
+
+    **Returns** `(M, n)` in units of 1/k; with `border` `(M, n + c)`, the last c columns without units.
 
     Raises `InputError` for node networks and the "vector" spring law.
 
@@ -51,11 +55,24 @@ def susceptibility_vectors(
 
 
 def susceptibility(network: AbstractNetwork, boundary: Boundary) -> Float[Array, " M"]:
-    """`|∂G/∂kᵢ|`, in the Frobenius norm: how much edge i says in the response to all forces, `(M,)`.
+    """`|∂G/∂kᵢ|` in the Frobenius norm: how strongly the response to all forces depends on edge i.
 
-    For edges that feel one strain this is `|sᵢ|²` of `susceptibility_vectors` (paper B, eq. 18, where it is
-    four times smaller); the derivative of a node network or the "vector" spring law has rank 2 and more.
-    Held coordinates answer nothing, and what held values do does not count.
+    For edges with one strain this is `|sᵢ|²` of `susceptibility_vectors` (Guzman et al. (2024), eq. 18, where
+    it is four times smaller); for a node network or the "vector" spring law the derivative has rank 2 or
+    more. Held coordinates do not move, and the response to held values does not enter.
+
+    **Arguments**
+
+    - `network`: one network of any kind, M entries of `k`. `boundary`: its boundary.
+
+    **Returns** `(M,)`, in units of 1/k squared.
+
+    Raises `InputError` on a boundary of another network, and on more coordinates than dense algebra allows.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 0.5])
+    >>> jp.diagnostics.susceptibility(network, jp.Boundary(network, ground=[2])).round(3).tolist()
+    [1.0, 8.0]
     """
     return susceptibility_of_response(network, greens_function(network, boundary))
 
@@ -63,16 +80,22 @@ def susceptibility(network: AbstractNetwork, boundary: Boundary) -> Float[Array,
 def partial_susceptibility(
     network: AbstractNetwork, boundary: Boundary, num_modes: Sequence[int] | np.ndarray
 ) -> Float[Array, "p M"]:
-    """`susceptibility` from the softest modes alone, `(p, M)` for p numbers of modes (paper B, eqs 19, 24).
+    """`susceptibility` from the softest modes alone (Guzman et al. (2024), eqs 19 and 24).
 
-    G is replaced by `Σ_α w_α w_αᵀ / ν_α` over as many modes of the bordered Hessian `[[H, Cᵀ], [C, 0]]`,
-    those of least `|ν|` (a border makes as many negative ones as it has rows); with all `n + c` the full
-    `susceptibility` is recovered. Modes of equal `|ν|` that a number cuts through take the same part each.
-    Border entries of modes stay out of the norm. Partial
-    sums depend on the unit of k, in which H is large or small beside C; those over the modes of `spectrum` do
-    not.
+    G is replaced by `Σ_α w_α w_αᵀ / ν_α` over a number of modes of the bordered Hessian `[[H, Cᵀ], [C, 0]]`,
+    those of least `|ν|` (as many ν are negative as the border has rows); all `n + c` modes give the full
+    `susceptibility`. Where a number splits modes of equal `|ν|`, each of them enters with the same weight.
+    Border entries of modes stay out of the norm. Partial sums depend on the unit of k, which sets the size of
+    H beside C; partial sums over the modes of `spectrum` do not.
 
-    Raises `InputError` on numbers outside of 0 and n + c.
+    **Arguments**
+
+    - `network`: one network of n coordinates. `boundary`: its boundary of c rows.
+    - `num_modes`: `(p,)` numbers of modes, each from 0 to n + c.
+
+    **Returns** `(p, M)`, one row for each number, in units of 1/k squared.
+
+    Raises `InputError` on numbers outside of 0 to n + c.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> network = jp.NodeNetwork.from_matrix(jnp.diag(jnp.array([1.0, 2.0])))
@@ -94,29 +117,45 @@ def partial_susceptibility(
     order = jnp.argsort(jnp.abs(values))
     values, modes = values[order], modes[:n, order]
     same = degenerate(jnp.abs(values))
-    before, alike = jnp.argmax(same, axis=1), jnp.sum(same, axis=1)
+    first, multiplicity = jnp.argmax(same, axis=1), jnp.sum(same, axis=1)
 
     def up_to(count: Array) -> Array:
-        parts = jnp.clip((count - before).astype(values.dtype) / alike.astype(values.dtype), 0, 1)
-        shares = jnp.where(parts > 0, parts / values, 0)
-        return susceptibility_of_response(network, (modes * shares) @ modes.T)
+        weights = jnp.clip((count - first).astype(values.dtype) / multiplicity.astype(values.dtype), 0, 1)
+        weights = jnp.where(weights > 0, weights / values, 0)
+        return susceptibility_of_response(network, (modes * weights) @ modes.T)
 
     return jax.lax.map(up_to, jnp.asarray(counts))
 
 
 def susceptibility_cost_hessian(network: AbstractNetwork, task: Task) -> Float[Array, "M M"]:
-    """The cost Hessian as the contraction `L : S` of a task with susceptibilities (paper B, eqs 12 and A5).
+    """The cost Hessian as the contraction `L : S` of a task with susceptibilities.
 
-    Every entry is what the physics gives, `∂G/∂kᵢ` between an input and an output, contracted with what the
-    task gives, inputs and the curvature of its cost; currents and held values enter alike, through the full
-    border. It equals the Gauss-Newton matrix, `cost_hessian(kind="gauss_newton")`, and at zero cost the exact
-    one. That is the quicker way; this one goes through the response to every force and serves as its check.
+    Guzman et al. (2024), eqs 12 and A5. S comes from the physics, `∂G/∂kᵢ` between an input and an output,
+    and L from the task, its inputs and the curvature of its cost; currents and held values enter alike,
+    through the full border. The contraction equals the Gauss-Newton matrix,
+    `cost_hessian(kind="gauss_newton")`, and at zero cost the exact cost Hessian. `cost_hessian` is faster;
+    this function computes the response to every force and serves as its check.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task; M entries of `k`.
+
+    **Returns** `(M, M)`, in units of cost over k squared.
+
+    Raises `InputError` on a network and task that do not fit.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=1.0)
+    >>> jp.diagnostics.susceptibility_cost_hessian(network, task).round(3).tolist()
+    [[0.0, 0.0], [0.0, 1.0]]
     """
     check_pair(network, task)
     response = _bordered_response(network, task.boundary)
-    unheld = task.boundary.rows.shape[0] - task.values.shape[1]
-    acting = jnp.concatenate([task.force, jnp.pad(task.values, ((0, 0), (0, unheld)))], axis=1)
-    inputs = task.inputs @ acting
+    # Rows of the boundary behind the held ones are held at zero.
+    num_zero = task.boundary.rows.shape[0] - task.values.shape[1]
+    sources = jnp.concatenate([task.force, jnp.pad(task.values, ((0, 0), (0, num_zero)))], axis=1)
+    inputs = task.inputs @ sources
     readout = jnp.pad(task.readout, ((0, 0), (0, task.boundary.rows.shape[0])))
     curvatures = task.cost_curvatures(inputs @ response.T @ task.readout.T)
     changes = -network.edge_form((inputs @ response.T)[:, None], (readout @ response.T)[None])
@@ -124,10 +163,14 @@ def susceptibility_cost_hessian(network: AbstractNetwork, task: Task) -> Float[A
 
 
 def relative_conductance(network: AbstractNetwork) -> Float[Array, " M"]:
-    """`kᵢ / ⟨kᵢ⟩`: conductance over the mean of the edges that meet edge i at its ends (paper B, fig. 8).
+    """`kᵢ / ⟨kᵢ⟩`: the conductance of edge i over the mean of the edges that share a node with it.
 
-    Shape `(M,)`, without units; NaN for padding and for an edge that meets no other. An edge beside i,
-    between the same two nodes, counts at both ends. Serves the spring constants of a spring network as well.
+    Guzman et al. (2024), fig. 8. An edge parallel to i, between the same two nodes, counts at both ends. For
+    a spring network the same is computed from its spring constants.
+
+    **Returns** `(M,)`, without units; NaN for padding and for an edge that shares no node with another.
+
+    Raises `InputError` on node networks and on ensembles.
 
     >>> import jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2), (2, 3)]), k=[1.0, 2.0, 3.0])
@@ -143,27 +186,35 @@ def relative_conductance(network: AbstractNetwork) -> Float[Array, " M"]:
     )
     assert isinstance(network, AbstractDifferenceNetwork)
     edges, mask = network.topology.edges, network.edge_mask
-    k, one = jnp.where(mask, network.k, 0), mask.astype(network.k.dtype)
+    k, ones = jnp.where(mask, network.k, 0), mask.astype(network.k.dtype)
 
-    def others(values: Array) -> Array:
+    def sum_of_neighbours(values: Array) -> Array:
         at_nodes = jnp.zeros(network.num_nodes, values.dtype).at[edges].add(values[:, None])
         return jnp.sum(at_nodes[edges], axis=1) - 2 * values
 
-    number = jnp.where(mask, others(one), 0)
-    return jnp.where(number > 0, k * number / jnp.where(number > 0, others(k), 1), jnp.nan)
+    number = jnp.where(mask, sum_of_neighbours(ones), 0)
+    return jnp.where(number > 0, k * number / jnp.where(number > 0, sum_of_neighbours(k), 1), jnp.nan)
 
 
 def _bordered_response(network: AbstractNetwork, boundary: Boundary) -> Float[Array, "n z"]:
-    """States for a unit force at each coordinate, then for a unit value of each row of the boundary."""
+    """`(n, n + c)`: states under a unit force at each coordinate, then under a unit value of each row."""
     n, c = network.num_coordinates, boundary.rows.shape[0]
     both = jnp.eye(n + c, dtype=network.k.dtype)
     return solve_columns(network.hessian(), boundary, both[:n], both[n:])[0]
 
 
 def susceptibility_of_response(network: AbstractNetwork, response: Float[Array, "n z"]) -> Float[Array, " M"]:
-    """`|R Qᵢ Rᵀ|` in the Frobenius norm, for every edge i and the states of a response R."""
+    """`|R Qᵢ Rᵀ|` in the Frobenius norm for every edge i, the susceptibilities behind a response R.
+
+    **Arguments**
+
+    - `network`: one network of n coordinates and M entries of `k`.
+    - `response`: `(n, z)`, a state in each column; the Green's function for `susceptibility`.
+
+    **Returns** `(M,)`, in the units of the response squared.
+    """
     if isinstance(network, AbstractDifferenceNetwork):
-        strains: Any = network.strains(response.T)
+        strains = network.strains(response.T)
         products = jnp.einsum("zic,zid->icd", strains, strains)
         return jnp.sqrt(jnp.sum(products**2, axis=(1, 2)))
     # Q joins two nodes, or one to itself: |g_a g_bᵀ + g_b g_aᵀ|² = 2 (g_a² g_b² + (g_a·g_b)²).

@@ -1,16 +1,17 @@
-"""How the modes of the physical Hessian line up with what a network learns, and what a step does to them.
+"""Alignment of the modes of the physical Hessian with a task, and how a learning step changes both.
 
-To first order a step of learning `δk` changes the Hessian by `δH = Σᵢ δkᵢ Qᵢ`, its eigenvalues by
-`δλ_a = v_aᵀ δH v_a` and its modes by `δv_a = Σ_{b≠a} v_b (v_bᵀ δH v_a) / (λ_a - λ_b)`. With the update of
-a rule in place of `δk` these are paper A's eqs 21 and 22 (node networks), 24 and 25 (difference networks).
+To first order a learning step `δk` changes the Hessian by `δH = Σᵢ δkᵢ Qᵢ`, its eigenvalues by
+`δλ_a = v_aᵀ δH v_a` and its modes by `δv_a = Σ_{b≠a} v_b (v_bᵀ δH v_a) / (λ_a - λ_b)`. With the update of a
+rule in place of `δk` these are eqs 21 and 22 (node networks), 24 and 25 (difference networks) of Stern et al.
+(2023).
 
-Where eigenvalues are equal the sum has no meaning and single modes have none: a block of d such modes is a
-space. Its eigenvalues change by those of `V_Bᵀ δH V_B` (paper A, after eq. 22), and its alignment with a
-vector u is the length of u's projection, of which each of its modes has an equal share, `|V_Bᵀ u| / √d`: what
-all bases of the space agree on. `degenerate` says what counts as equal.
+Where eigenvalues are equal the sum is undefined and single modes are arbitrary: a block B of d such modes is
+one eigenspace. Its eigenvalues change by those of `V_Bᵀ δH V_B` (Stern et al. (2023), after eq. 22), and its
+alignment with a vector u is the length of the projection of u, shared equally by its modes, `|V_Bᵀ u| / √d`:
+the same number in every basis. `degenerate` defines which eigenvalues count as equal.
 
-The functions named `predicted_…` give them per unit of learning rate, so that `train(functionals=…)` can
-record them and `accumulate` can add them up along a run.
+The functions named `predicted_…` give the changes per unit of learning rate, so that `train(functionals=…)`
+can record them and `accumulate` can integrate them along a run.
 """
 
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
+from numpy.typing import ArrayLike
 
 from jaxphys._checks import check_kind, check_number, check_numbers, is_concrete, require
 from jaxphys.diagnostics._spectrum import Spectrum, degenerate, free_subspace, spectrum
@@ -26,15 +28,16 @@ from jaxphys.learning import Task, check_pair, respond
 from jaxphys.learning.rules import AbstractRule, ExactGradient
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 
-# Gaps that a step bridges, in units of how far it moves eigenvalues at most.
+# A step mixes modes across gaps up to this multiple of the largest shift of an eigenvalue.
 _BRIDGED = 10
 
 
 class ModeChange(NamedTuple):
-    """First-order change of a spectrum: `eigenvalues` `(m,)` and `modes` `(m, n)`, in the same order.
+    """First-order change of a spectrum, in the order of its modes.
 
-    Changes of modes belong to the signs that `spectrum` chose and, where eigenvalues are equal, to its basis:
-    they say how the space of a block of modes turns. Changes of eigenvalues ascend in a block.
+    - `eigenvalues`: `(m,)`, ascending within a block of equal eigenvalues.
+    - `modes`: `(m, n)`, relative to the signs that `spectrum` chose and, in a block of equal eigenvalues, to
+      its basis: there they tell how the eigenspace rotates.
     """
 
     eigenvalues: Float[Array, " m"]
@@ -42,21 +45,50 @@ class ModeChange(NamedTuple):
 
 
 def force_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]:
-    """`|v_a · F_r| / |F_r|` for every mode a (softest first) and sample r (paper A, fig. 3b).
+    """`|v_a · F_r| / |F_r|`, the alignment of every mode a with the input force of sample r.
 
-    Forces are taken where the boundary leaves them free, so the squares over modes add up to 1. Modes of
-    equal eigenvalues (`degenerate`) share the projection on their space evenly.
-    NaN for inputs that are held values, which apply no force.
+    Stern et al. (2023), fig. 3b. Forces are projected onto the free subspace of the boundary, so that the
+    squares over all modes sum to 1. Modes of equal eigenvalues (`degenerate`) share the projection onto their
+    eigenspace equally.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task of R samples.
+
+    **Returns** `(m, R)`, the softest mode first, without units; NaN where inputs are held values, which apply
+    no force.
+
+    Raises `InputError` on a network and task that do not fit.
+
+    >>> import jaxphys as jp
+    >>> bond = jp.FlowNetwork(jp.from_edges([(0, 1)]))
+    >>> task = jp.allostery(bond, jp.Boundary(bond, ground=[0]), [1], [1], response=2.0)
+    >>> jp.diagnostics.force_alignment(bond, task).tolist()
+    [[1.0]]
     """
     check_pair(network, task)
     return _overlaps(spectrum(network, task.boundary), _free_forces(task))
 
 
 def response_alignment(network: AbstractNetwork, task: Task) -> Float[Array, "m R"]:
-    """`|v_a · x_r| / |x_r|` for every mode a (softest first) and the free state of sample r.
+    """`|v_a · x_r| / |x_r|`, the alignment of every mode a with the free state of sample r.
 
-    For inputs that are held values, of the part of the state that is free to move. Modes of equal eigenvalues
-    share evenly, as in `force_alignment`.
+    Stern et al. (2023), section III D. Where inputs are held values, x is the part of the state in the free
+    subspace of the boundary. Modes of equal eigenvalues share equally, as in `force_alignment`.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task of R samples.
+
+    **Returns** `(m, R)`, the softest mode first, without units.
+
+    Raises `InputError` on a network and task that do not fit.
+
+    >>> import jaxphys as jp
+    >>> bond = jp.FlowNetwork(jp.from_edges([(0, 1)]))
+    >>> task = jp.allostery(bond, jp.Boundary(bond, ground=[0]), [1], [1], response=2.0)
+    >>> jp.diagnostics.response_alignment(bond, task).tolist()
+    [[1.0]]
     """
     check_pair(network, task)
     basis = free_subspace(task.boundary)
@@ -71,22 +103,23 @@ def mode_change(
     *,
     rate: Float[Array, ""] | float | None = None,
 ) -> ModeChange:
-    """What `k → k + rate · change` does to eigenvalues and modes, over `rate`.
+    """The change of eigenvalues and modes by `k → k + rate · change`, divided by `rate`.
 
     **Arguments**
 
-    - `rate`: None is the limit of small rates: perturbation theory of first order (paper A, the first lines
-      of eqs 21, 22, 24 and 25), in which only modes of equal eigenvalues (`degenerate`) make up a block. It
-      holds as long as a step moves eigenvalues by less than the gaps between blocks. A positive number is a
-      step of that size: modes belong to one block as well where their gap is less than ten times what it
-      moves them, `rate |δH|` (sum of the largest row), and eigenvalues take the second order in what lies
-      outside of their block.
+    - `network`, `boundary`: one network and its boundary. `change`: `(M,)`, a direction in `k`.
+    - `rate`: None for the limit of small rates, perturbation theory of first order (Stern et al. (2023), the
+      first lines of eqs 21, 22, 24 and 25), in which only modes of equal eigenvalues (`degenerate`) form a
+      block; it holds as long as a step shifts eigenvalues by less than the gaps between blocks. A positive
+      number is a step of that size: modes whose gap is less than ten times the largest possible shift,
+      `rate |δH|` (the largest row sum), form a block as well, and eigenvalues include the second order in the
+      coupling to other blocks.
 
-    Within a block eigenvalues change by those of `V_Bᵀ δH V_B`; how its modes turn into one another no small
-    change says, and `modes` leaves it out.
+    **Returns** a `ModeChange`. Within a block eigenvalues change by those of `V_Bᵀ δH V_B`; the rotation of
+    its modes among themselves is not determined by a small change, and is left out of `modes`.
 
-    Raises `InputError` on a rate that is not positive, a `change` that has not one number for each edge, and
-    all but one network and its boundary.
+    Raises `InputError` on a rate that is not positive, on a `change` of another shape than `k`, and on
+    anything but one network and its boundary.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> network = jp.NodeNetwork.from_matrix(jnp.diag(jnp.array([1.0, 2.0])))
@@ -107,20 +140,31 @@ def learning_direction(
     task: Task,
     *,
     rule: AbstractRule | None = None,
-    metric: Any = None,
+    metric: ArrayLike | None = None,
     lower: float | None = None,
     upper: float | None = None,
 ) -> Float[Array, " M"]:
-    """`δk` of one learning step per unit learning rate, `-metric · ∂C/∂k` (paper A, eqs 11, 13, 16).
+    """`-metric · ∂C/∂k`, the `δk` of one learning step per unit of learning rate.
+
+    Stern et al. (2023), eqs 11, 13 and 16.
 
     **Arguments**
 
-    - `rule`: the estimate of `∂C/∂k`; `ExactGradient()` if left out.
-    - `metric`: `(M,)` weights; by default those of the paper's rules, ½ for off-diagonal entries of node
-      networks (eq. 13) and 1 for all else.
-    - `lower`, `upper`: bounds on k. What pushes out of them is zero.
+    - `network`, `task`: one network and its task.
+    - `rule`: the estimate of `∂C/∂k`; `ExactGradient()` by default.
+    - `metric`: `(M,)` weights; by default ½ for off-diagonal entries of node networks (eq. 13) and 1 for
+      everything else.
+    - `lower`, `upper`: bounds on k. Components that point out of them are set to zero.
 
-    Raises `InputError` if `metric` has another shape than `k`, and on all but one network and its task.
+    **Returns** `(M,)`, in units of cost over k.
+
+    Raises `InputError` if `metric` has another shape than `k`, and on anything but one network and its task.
+
+    >>> import jaxphys as jp
+    >>> bond = jp.FlowNetwork(jp.from_edges([(0, 1)]))
+    >>> task = jp.allostery(bond, jp.Boundary(bond, ground=[0]), [1], [1], response=2.0)
+    >>> jp.diagnostics.learning_direction(bond, task).tolist()
+    [-1.0]
     """
     check_pair(network, task)
     if rule is not None:
@@ -143,10 +187,19 @@ def predicted_eigenvalue_change(
     rate: Float[Array, ""] | float | None = None,
     **learning: Any,
 ) -> Float[Array, " m"]:
-    """`δλ_a / α` of one learning step with rate α (paper A, eqs 21 and 24), softest mode first.
+    """`δλ_a / α`, the change of the eigenvalues by one learning step with rate α.
 
-    The limit of small α unless `rate` gives it, which counts where eigenvalues are close (`mode_change`).
-    Other keyword arguments are those of `learning_direction`. Units of k per unit of learning rate.
+    Stern et al. (2023), eqs 21 and 24.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task.
+    - `rate`: α, which matters where eigenvalues are close (`mode_change`); the limit of small α by default.
+    - the others are those of `learning_direction`.
+
+    **Returns** `(m,)`, the softest mode first, in units of k per unit of learning rate.
+
+    Raises `InputError` as `mode_change` and `learning_direction` do.
 
     >>> import jaxphys as jp
     >>> bond = jp.FlowNetwork(jp.from_edges([(0, 1)]))
@@ -161,11 +214,20 @@ def predicted_eigenvalue_change(
 def predicted_force_alignment_change(
     network: AbstractNetwork, task: Task, **learning: Any
 ) -> Float[Array, "m R"]:
-    """Change of `force_alignment` by one learning step, over its small rate (paper A, eqs 22 and 25).
+    """The change of `force_alignment` by one learning step, per unit of a small learning rate.
 
-    Keyword arguments are those of `learning_direction`. Large where two eigenvalues come close: there
-    a step exchanges modes, and only much smaller steps are of first order. Where eigenvalues are equal it is
-    the change of what their space has as a whole.
+    Stern et al. (2023), eqs 22 and 25. It is large where two eigenvalues come close: there a step exchanges
+    modes, and only much smaller steps are of first order. Where eigenvalues are equal it is the change of the
+    share of their common eigenspace.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task of R samples.
+    - the others are those of `learning_direction`.
+
+    **Returns** `(m, R)`, the softest mode first.
+
+    Raises `InputError` as `learning_direction` does.
     """
     check_pair(network, task)
     modes = spectrum(network, task.boundary)
@@ -178,10 +240,18 @@ def predicted_force_alignment_change(
 def predicted_response_alignment_change(
     network: AbstractNetwork, task: Task, **learning: Any
 ) -> Float[Array, "m R"]:
-    """Change of `response_alignment` by one learning step, over its small rate.
+    """The change of `response_alignment` by one learning step, per unit of a small learning rate.
 
-    The modes turn (paper A, eqs 22 and 25) and the response itself moves, by `-G δH x`. Keyword arguments
-    are those of `learning_direction`.
+    The modes rotate (Stern et al. (2023), eqs 22 and 25) and the response itself changes, by `-G δH x`.
+
+    **Arguments**
+
+    - `network`, `task`: one network and its task of R samples.
+    - the others are those of `learning_direction`.
+
+    **Returns** `(m, R)`, the softest mode first.
+
+    Raises `InputError` as `learning_direction` does.
     """
     check_pair(network, task)
     modes = spectrum(network, task.boundary)
@@ -198,7 +268,7 @@ def predicted_response_alignment_change(
     return (turned - stretched) / lengths
 
 
-def accumulate(initial: Any, velocities: Any, times: Any) -> np.ndarray:
+def accumulate(initial: ArrayLike, velocities: ArrayLike, times: ArrayLike) -> np.ndarray:
     """Integrate recorded changes per unit time along a run: `initial + ∫ velocity dt`, trapezoidal.
 
     **Arguments**
@@ -206,15 +276,15 @@ def accumulate(initial: Any, velocities: Any, times: Any) -> np.ndarray:
     - `initial`: `(R, …)` values at the first record. `velocities`: `(R, T, …)`, what `train` recorded.
     - `times`: `(T,)` or `(R, T)`: learning rate times steps, for fixed steps and gradient flows.
 
-    Returns `(R, T, …)`; records must lie close enough for the rule's accuracy. Raises `InputError` on
-    shapes that do not fit.
+    **Returns** `(R, T, …)`; records must lie close enough for the accuracy of the trapezoidal rule.
+
+    Raises `InputError` on shapes that do not fit.
 
     >>> from jaxphys.diagnostics import accumulate
     >>> accumulate([1.0], [[2.0, 2.0, 4.0]], [0.0, 1.0, 2.0]).tolist()
     [[1.0, 3.0, 6.0]]
     """
-    initial, velocities = np.asarray(initial, dtype=float), np.asarray(velocities, dtype=float)
-    times = np.asarray(times, dtype=float)
+    initial, velocities, times = (np.asarray(each, dtype=float) for each in (initial, velocities, times))
     require(velocities.ndim >= 2, "velocities", "have axes (R, T, …)", f"its shape is {velocities.shape}")
     wanted = (velocities.shape[0], *velocities.shape[2:])
     require(initial.shape == wanted, "initial", f"have shape {wanted}", f"its shape is {initial.shape}")
@@ -250,7 +320,7 @@ def _shared(modes: Spectrum, overlaps: Float[Array, "m R"]) -> Float[Array, "m R
 def _shared_change(
     modes: Spectrum, overlaps: Float[Array, "m R"], change: Float[Array, "m R"]
 ) -> Float[Array, "m R"]:
-    """What a small change of overlaps changes `_shared` by; nothing where that is zero, at its least."""
+    """The change of `_shared` by a small change of overlaps; zero where `_shared` is at its minimum, zero."""
     same = degenerate(modes.eigenvalues).astype(overlaps.dtype)
     shared = _shared(modes, overlaps)
     moved = same @ (overlaps * change) / jnp.sum(same, axis=1, keepdims=True)
@@ -262,7 +332,9 @@ def _hessian_of(network: AbstractNetwork, change: Float[Array, " M"]) -> Float[A
     return network.with_k(change).hessian()
 
 
-def _perturbed(modes: Spectrum, change: Float[Array, "n n"], rate: Any = None) -> ModeChange:
+def _perturbed(
+    modes: Spectrum, change: Float[Array, "n n"], rate: Float[Array, ""] | float | None = None
+) -> ModeChange:
     values, vectors = modes
     elements = vectors @ change @ vectors.T
     size = jnp.max(jnp.sum(jnp.abs(elements), axis=1), initial=0.0)
@@ -272,10 +344,10 @@ def _perturbed(modes: Spectrum, change: Float[Array, "n n"], rate: Any = None) -
     inside = jnp.where(same, elements, 0)
     if rate is None:
         return ModeChange(_block_values(inside, same), mixing @ vectors)
-    # What lies outside of a block acts on it to second order, the same from either side (Löwdin, 1951).
+    # Coupling to other blocks enters to second order, made symmetric (Löwdin, J. Chem. Phys. 19, 1396, 1951).
     second = mixing @ elements
     inside = inside + rate * jnp.where(same, 0.5 * (second + second.T), 0)
-    # Blocks by themselves: eigenvalues of a block over the first of it.
+    # Eigenvalues relative to the first of their block, so that each block is perturbed by itself.
     first = values[jnp.argmax(same, axis=1)]
     apart = (values - first) / rate
     return ModeChange(_block_values(inside + jnp.diag(apart), same) - apart, mixing @ vectors)
@@ -283,7 +355,7 @@ def _perturbed(modes: Spectrum, change: Float[Array, "n n"], rate: Any = None) -
 
 def _block_values(matrix: Float[Array, "m m"], same: Bool[Array, "m m"]) -> Float[Array, " m"]:
     """Eigenvalues of a matrix of blocks along the diagonal, ascending in each block."""
-    # Blocks one above the other, so that one decomposition keeps their order; then each on its own scale.
+    # Shifts that separate the blocks keep them in order in one decomposition; Rayleigh quotients undo them.
     height = 3 * jnp.max(jnp.sum(jnp.abs(matrix), axis=1), initial=0.0)
     number = jnp.argmax(same, axis=1).astype(matrix.dtype)
     vectors = jnp.linalg.eigh(matrix + jnp.diag(height * number))[1]

@@ -1,9 +1,10 @@
-"""Which sets of tasks any network of a kind could learn: an exact answer, with a certificate either way.
+"""Which sets of tasks any network of a kind can learn: an exact answer, with a certificate either way.
 
-A linear task asks for an output `a_r · x_r = t_r` of the state `x_r = G f_r`. In the response `G = H⁻¹` that
-is one linear equation, `⟨S_r, G⟩ = t_r` with `S_r = (a_r f_rᵀ + f_r a_rᵀ)/2` (paper A, eq. D2, corrected). A
-network with some positive definite Hessian can learn a set of tasks if and only if some `G ≻ 0` satisfies
-all of them: semidefinite feasibility. Exactly one of two things exists, and `learnability` looks for both:
+A linear task demands an output `a_r · x_r = t_r` of the state `x_r = G f_r`. For the response `G = H⁻¹` this
+is one linear equation, `⟨S_r, G⟩ = t_r` with `S_r = (a_r f_rᵀ + f_r a_rᵀ)/2` (Stern et al. (2023), eq. D2,
+corrected). A network with some positive definite Hessian can learn a set of tasks if and only if some `G ≻ 0`
+satisfies all these equations: semidefinite feasibility. Exactly one of two certificates exists, and
+`learnability` searches for both:
 
 - a positive definite `G` with `⟨S_r, G⟩ = t_r`: the node network `W = G⁻¹` performs all tasks;
 - multipliers `c` with `Y = Σ c_r S_r ⪰ 0` and `c · t < 0` (or `Y ≠ 0` and `c · t = 0`): any `G ≻ 0` would
@@ -12,28 +13,27 @@ all of them: semidefinite feasibility. Exactly one of two things exists, and `le
 Both are found by minimising `-log det(1 - Σ y_r S_r) - log(1 + y · t)`, smooth, convex and self-concordant in
 one number per task (the dual of the analytic centre of the tasks made homogeneous, `⟨S_r, X⟩ = t_r x` with
 `X ≻ 0` and `x > 0`). Damped Newton steps either find its minimum, where `G = (1 + y · t) (1 - Σ y_r S_r)⁻¹`
-solves the tasks, or run off to infinity along the cone of certificates, `c = -y`.
+solves the tasks, or diverge along the cone of certificates, `c = -y`.
 
-Often Y is singular: a node that is to move against its force is proved wrong by `Y = f fᵀ`. Then y over its
-length comes near a face of the cone and stays outside by rounding's root. Newton steps on the face itself,
-`Nᵀ Σ (c_r + δc_r) S_r N = 0` with N the modes that Y nearly lacks, take c onto it to rounding.
+Often Y is singular: `Y = f fᵀ` proves that no node moves against its own force. Then `y / |y|` approaches a
+face of the cone, but stays outside by the square root of the rounding. Newton steps on the face itself,
+`Nᵀ Σ (c_r + δc_r) S_r N = 0` with N the near-null modes of Y, bring c onto the face to within rounding.
 
-What is checked at the end are inequalities that hold whatever was rounded on the way. Let `ρ = (m + 4) ε`
-be the rounding of a Y whose terms `|c_r| |a_r| |f_r|` add up to 1. Then
-`⟨Y, G⟩ ≥ (min(0, λ_min(Y)) - ρ) tr G`, and none performs the tasks if `c · t` is below that for all G up to
-`ε^-½` times the size that the tasks ask for at least, `max |t_r| / |a_r| |f_r|`; or if `λ_min(Y) > ρ` and
-`c · t < 0`. Where `c · t` is zero to rounding it is asked instead that `⟨Y, G⟩` is positive for all G that
-are not singular to rounding, `λ_min(G) ≥ 100 ρ tr G`.
+The certificates are verified by inequalities that hold despite all rounding before. Let `ρ = (m + 4) ε` be
+the rounding of a Y whose terms `|c_r| |a_r| |f_r|` sum to 1. Then `⟨Y, G⟩ ≥ (min(0, λ_min(Y)) - ρ) tr G`, and
+no G performs the tasks if `c · t` is below this bound for all G up to `ε^-½` times the smallest size that the
+tasks require, `max |t_r| / |a_r| |f_r|`; or if `λ_min(Y) > ρ` and `c · t < 0`. Where `c · t` is zero to
+rounding, `⟨Y, G⟩` must be positive for all G that are not singular to rounding, `λ_min(G) ≥ 100 ρ tr G`.
 
-For node networks that is the whole truth. For flow and spring networks with `k ≥ 0` it is a relaxation: their
-responses are some of the positive definite matrices on the subspace that the boundary leaves free. "Not
-learnable" then holds for every such network, on any graph and whatever its `k`. "Learnable" says only that
+For node networks the answer is exact. For flow and spring networks with `k ≥ 0` the problem is a relaxation:
+their responses are a subset of the positive definite matrices on the free subspace of the boundary. "Not
+learnable" then holds for every such network, on any graph and for any `k`. "Learnable" means only that
 symmetry and stability do not forbid the tasks, not that a given graph with `k ≥ 0` has such a response.
 """
 
 import enum
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -49,7 +49,7 @@ Kind = Literal["node", "flow", "spring"]
 
 
 class Decision(enum.IntEnum):
-    """What is known about a set of tasks."""
+    """Whether a set of tasks can be learned, as a code in arrays."""
 
     LEARNABLE = 0
     NOT_LEARNABLE = 1
@@ -57,17 +57,16 @@ class Decision(enum.IntEnum):
 
 
 class Learnability(eqx.Module):
-    """A decision and the matrix that proves it; arrays lead with the realization axis for an ensemble.
+    """A decision and the matrix that proves it; for an ensemble each array has a leading realization axis.
 
-    - `decision`: a `Decision` code, taken from the certificate after that was checked against the tasks.
-    - `response`: `(n, n)` G, positive definite where the boundary leaves it free; NaN unless learnable.
-    - `separator`: `(n, n)` `Y = Σ c_r S_r` and `multipliers`, `(q,)` c, with `Σ |c_r| |a_r| |f_r| = 1`; NaN
-      but where the tasks are not learnable. A task without force or readout that wants an output has `Y = 0`
-      and `c_r = ±1`.
-    - `margin`: how far the certificate is from the edge: the smallest eigenvalue over the largest, of G or Y;
-      0 for a singular Y, and for one that vanishes because the tasks contradict one another.
-    - `residual`: of G, `max |⟨S_r, G⟩ - t_r| / max |t_r|`; of Y, `c · t` over the largest
-      `|t_r| / |a_r| |f_r|`: negative, or zero to rounding where only a singular G would do.
+    - `decision`: a `Decision` code; the certificate was verified against the tasks.
+    - `response`: `(n, n)` G, positive definite on the free subspace; NaN unless learnable.
+    - `separator`: `(n, n)` `Y = Σ c_r S_r`; `multipliers`: `(q,)` c, with `Σ |c_r| |a_r| |f_r| = 1`; NaN
+      unless not learnable. For a task with a target but no force or no readout `Y = 0` and `c_r = ±1`.
+    - `margin`: ratio of the smallest to the largest eigenvalue, of G or Y; 0 for a singular Y, and for one
+      that vanishes because the tasks contradict one another.
+    - `residual`: for G, `max |⟨S_r, G⟩ - t_r| / max |t_r|`; for Y, `c · t` over the largest
+      `|t_r| / |a_r| |f_r|`: negative, or zero to rounding where only a singular G performs the tasks.
     - `iterations`: Newton steps taken.
     """
 
@@ -81,24 +80,28 @@ class Learnability(eqx.Module):
 
     @property
     def learnable(self) -> Bool[Array, "..."]:
-        """Whether a response that performs all tasks was found."""
+        """Whether a response that performs all tasks was found, as a boolean array."""
         return self.decision == Decision.LEARNABLE
 
 
-# A matrix counts as singular whose smallest eigenvalue is this many roundings of its trace.
+# A matrix counts as singular if its smallest eigenvalue is below this multiple of the rounding of its trace.
 _SINGULAR = 100
-# Up to which share of the largest eigenvalue others are made to vanish, and steps for each.
+# Eigenvalues up to these shares of the largest one are made to vanish in turn, in so many steps each.
 _FACES = np.array([1e-6, 1e-4, 1e-2])
 _FACE_STEPS = 6
+
+# State of an iteration: two arrays, whether it is done, and the number of steps taken.
+_LoopState = tuple[Array, Array, Array, Array]
 
 
 class CapacityCurve(NamedTuple):
     """How many random tasks can be learned.
 
-    - `num_tasks`: `(T,)` ascending. `fraction`: `(T,)` of realizations in which so many are learnable.
-    - `capacities`: `(R,)` the largest learnable number in each realization. `undecided`: how many of
-      all decisions stayed open; they count as not learnable.
-    - `half`: number of tasks at which half of the sets are learnable, interpolated.
+    - `num_tasks`: `(T,)` numbers of tasks, ascending. `fraction`: `(T,)` fraction of realizations in which as
+      many are learnable.
+    - `capacities`: `(R,)` the largest learnable number in each realization. `undecided`: number of decisions
+      that stayed open; they count as not learnable.
+    - `half`: the number of tasks at which half of the sets are learnable, interpolated.
     - `free_dimension`: m, the size of G; it has `m (m + 1) / 2` independent entries.
     """
 
@@ -118,18 +121,24 @@ def learnability(
     counted: Bool[Array, " q"] | None = None,
     max_iterations: int = 100,
 ) -> Learnability:
-    """Decide whether some `G ≻ 0` has `readouts[r] · G forces[r] = targets[r]` for all r; prove it.
+    """Decide whether some `G ≻ 0` has `readouts[r] · G forces[r] = targets[r]` for all r, with a proof.
 
-    Learnable means by a G whose eigenvalues lie within a ratio of `ε^-0.6`, 2e9; not learnable, that no G
-    performs the tasks unless it is singular to rounding, or 7e7 times as large as they ask for. What lies
-    between stays `UNDECIDED`: tasks that nothing but a G at the edge of being singular performs.
+    Stern et al. (2023), appendix D. "Learnable" means by a G whose eigenvalues lie within a ratio of
+    `ε^-0.6`, 2e9; "not learnable" means that every G that performs the tasks is singular to rounding, or 7e7
+    times as large as the tasks require. Tasks between the two, performed only by a G that is nearly singular,
+    stay `UNDECIDED`.
 
-    In float64: tasks near the edge of what is learnable need all digits. Compiles and batches. Random sets
-    are decided in about ten Newton steps, each `O(q³ + q² n + n³)`.
+    Use float64: tasks near the limit of what is learnable need all digits. The function works under `jit` and
+    `vmap`. Random sets are decided in about ten Newton steps, each `O(q³ + q² n + n³)`.
 
     **Arguments**
 
-    - `counted`: which tasks to ask for; all by default. `max_iterations`: after which it stays `UNDECIDED`.
+    - `forces`, `readouts`, `targets`: `(q, n)`, `(q, n)` and `(q,)`, one row for each of q tasks; in any
+      units.
+    - `counted`: `(q,)`, which tasks count; all by default.
+    - `max_iterations`: Newton steps after which the decision stays `UNDECIDED`.
+
+    **Returns** a `Learnability`.
 
     Raises `InputError` on shapes that do not fit, no tasks, and numbers that are not finite.
 
@@ -157,7 +166,7 @@ def learnability(
     for name, values in (("forces", f), ("readouts", a), ("targets", t)):
         is_finite = not is_concrete(values) or np.isfinite(values).all()
         require(is_finite, name, "be finite", "it holds NaN or infinity")
-    # Sensing matrices of norm one, targets of order one: then G is of order one too.
+    # Scaled to matrices S_r of norm one and targets of order one, so that G is of order one too.
     norms = jnp.sqrt(0.5 * (jnp.sum(a**2, -1) * jnp.sum(f**2, -1) + jnp.sum(a * f, -1) ** 2))
     norms = jnp.where(norms > 0, norms, 1)
     unit = a / norms[:, None]
@@ -169,13 +178,13 @@ def learnability(
     values, vectors = jnp.linalg.eigh(gram)
     is_null = values <= 10 * len(values) * jnp.finfo(t.dtype).eps * values[-1]
     inverse = (vectors * jnp.where(is_null, 0, 1 / jnp.where(is_null, 1, values))) @ vectors.T
-    # Combinations of tasks that no matrix tells apart: their targets must cancel too.
+    # Combinations of tasks for which `Σ c_r S_r` vanishes: the same combination of targets must vanish.
     contradiction = vectors @ jnp.where(is_null, vectors.T @ wanted, 0)
     y, iterations = _newton(unit, f, wanted, max_iterations)
     matrix = _combined(unit, f, -y)
     green = (1 + y @ wanted) * jnp.linalg.inv(matrix + jnp.eye(len(matrix), dtype=t.dtype))
     green = 0.5 * (green + green.T)
-    # What Newton and rounding left of the residual goes in one projection onto the tasks.
+    # One projection onto the tasks removes what Newton's method and rounding left of the residual.
     missing = wanted - jnp.sum((unit @ green) * f, -1)
     green = height * (green + _combined(unit, f, inverse @ missing))
     contradicts = jnp.sum(jnp.abs(contradiction)) > jnp.finfo(t.dtype).eps ** 0.5
@@ -186,10 +195,19 @@ def learnability(
 
 
 def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
-    """`learnability` of all outputs with weight of a `Task`, or of a stacked ensemble of tasks.
+    """`learnability` of a `Task`, or of a stacked ensemble of tasks: all its outputs of nonzero weight.
 
-    `response` and `separator` act on all n coordinates and vanish on what the boundary holds. For node
-    networks without a boundary the answer is exact; for flow and spring networks see the top of this module.
+    For node networks without a boundary the answer is exact. For flow and spring networks with `k ≥ 0` it is
+    a relaxation: "not learnable" holds for every such network, "learnable" means that symmetry and stability
+    do not forbid the tasks.
+
+    **Arguments**
+
+    - `task`: with forces as inputs and a `SquaredError` cost.
+    - `max_iterations`: Newton steps after which the decision stays `UNDECIDED`.
+
+    **Returns** a `Learnability`, whose `response` and `separator` are `(n, n)` in all coordinates, and zero
+    for held ones.
 
     Raises `InputError` unless inputs are forces (the response to held values is not linear in G) and the cost
     is a `SquaredError`.
@@ -221,7 +239,12 @@ def task_learnability(task: Task, *, max_iterations: int = 100) -> Learnability:
 
 
 @eqx.filter_jit
-def _of_samples(task: Task, samples: Any, outputs: Any, max_iterations: int) -> Learnability:
+def _of_samples(
+    task: Task,
+    samples: Int[Array | np.ndarray, " q"],
+    outputs: Int[Array | np.ndarray, " q"],
+    max_iterations: int,
+) -> Learnability:
     """Learnability of these outputs of these samples, one for each task if they are stacked."""
 
     def one(task: Task) -> Learnability:
@@ -244,10 +267,17 @@ def capacities(
     *,
     max_iterations: int = 100,
 ) -> tuple[Int[np.ndarray, " R"], int]:
-    """How many of the first tasks of each realization can be learned; how many decisions stayed open.
+    """The largest number of tasks that each realization can learn, of its first ones.
 
-    Another task never makes a set easier, so the number is found by bisection. Undecided sets count as not
-    learnable. On the host, one compiled program for all.
+    Another task never makes a set easier, so that the number is found by bisection. Undecided sets count as
+    not learnable. Runs on the host, with one compiled program for all sets.
+
+    **Arguments**
+
+    - `forces`, `readouts`, `targets`: `(R, q, n)`, `(R, q, n)` and `(R, q)`, as in `learnability`.
+    - `max_iterations`: Newton steps after which a decision stays `UNDECIDED`.
+
+    **Returns** the numbers, `(R,)`, and how many decisions stayed open.
     """
     realizations, most = targets.shape
     low, high = np.zeros(realizations, dtype=int), np.full(realizations, most + 1)
@@ -259,28 +289,40 @@ def capacities(
                 forces, readouts, targets, jnp.asarray(np.arange(most) < middle[:, None]), max_iterations
             )
         )
-        open_yet = high - low > 1
-        undecided += int(((decision == Decision.UNDECIDED) & open_yet).sum())
+        searching = high - low > 1
+        undecided += int(((decision == Decision.UNDECIDED) & searching).sum())
         good = decision == Decision.LEARNABLE
-        low, high = np.where(open_yet & good, middle, low), np.where(open_yet & ~good, middle, high)
+        low, high = np.where(searching & good, middle, low), np.where(searching & ~good, middle, high)
     return low, undecided
 
 
 @eqx.filter_jit
-def _decisions(forces: Any, readouts: Any, targets: Any, counted: Any, max_iterations: int) -> Any:
-    """`Decision` on the tasks that are counted, `(R,)`."""
+def _decisions(
+    forces: Float[Array, "R q n"],
+    readouts: Float[Array, "R q n"],
+    targets: Float[Array, "R q"],
+    counted: Bool[Array, "R q"],
+    max_iterations: int,
+) -> Int[Array, " R"]:
+    """`Decision` on the tasks that are counted, of every realization."""
 
-    def one(*arrays: Any) -> Any:
-        *task, counted = arrays
-        return learnability(*task, counted=counted, max_iterations=max_iterations).decision
+    def one(forces: Array, readouts: Array, targets: Array, counted: Array) -> Array:
+        found = learnability(forces, readouts, targets, counted=counted, max_iterations=max_iterations)
+        return found.decision
 
     return jax.vmap(one)(forces, readouts, targets, counted)
 
 
 def free_dimension(kind: Kind, num_nodes: int, *, dimension: int = 2) -> int:
-    """m, coordinates that a floating network of a kind responds with: N, N - 1, `d N - d (d + 1) / 2`.
+    """m, the number of independent coordinates of a floating network: N, N - 1 or `d N - d (d + 1) / 2`.
 
-    Node networks have no free motion, flow networks one, springs in d dimensions their rigid motions.
+    Node networks have no free motion, flow networks the uniform one, springs in d dimensions the rigid
+    motions.
+
+    **Arguments**
+
+    - `kind`: `"node"`, `"flow"` or `"spring"`. `num_nodes`: N. `dimension`: d, for springs.
+
     Raises `InputError` on an unknown kind or too few nodes.
 
     >>> from jaxphys.diagnostics import free_dimension
@@ -305,15 +347,28 @@ def capacity_curve(
     num_tasks: Sequence[int] | None = None,
     dimension: int = 2,
 ) -> CapacityCurve:
-    """Fraction of sets of random linear tasks that are learnable, against their number (paper A, fig. 6a).
+    """The fraction of sets of random linear tasks that are learnable, as a function of the number of tasks.
 
-    Tasks are those of `random_linear`, `a · G f = t` with standard normal entries. What a boundary leaves
-    free of a Gaussian force is Gaussian again, so they are drawn in the free subspace at once, and networks
-    enter by its dimension m alone. For `"flow"` and `"spring"` the curve is an upper bound where `k ≥ 0`.
+    Stern et al. (2023), fig. 6a. Tasks are those of `random_linear`, `a · G f = t` with standard normal
+    entries. The projection of a Gaussian force onto the free subspace is Gaussian, so that tasks are drawn in
+    that subspace, and the network enters by its dimension m alone. For `"flow"` and `"spring"` the curve is
+    an upper bound where `k ≥ 0`.
 
-    - `num_tasks`: where to give the fraction; 1 to `m (m + 1) / 2` by default: no more are learnable.
+    **Arguments**
+
+    - `kind`, `num_nodes`, `dimension`: as in `free_dimension`.
+    - `key`: draws the tasks. `realizations`: how many sets, R.
+    - `num_tasks`: the numbers of tasks at which the fraction is given; by default 1 to `m (m + 1) / 2`,
+      beyond which none are learnable.
+
+    **Returns** a `CapacityCurve`.
 
     Raises `InputError` as `free_dimension` does, and on numbers that are not positive.
+
+    >>> import jax, jaxphys as jp
+    >>> curve = jp.diagnostics.capacity_curve("node", 2, jax.random.key(0), realizations=20)
+    >>> curve.num_tasks.tolist(), curve.free_dimension
+    ([1, 2, 3], 2)
     """
     free = free_dimension(kind, num_nodes, dimension=dimension)
     check_key("key", key)
@@ -322,7 +377,7 @@ def capacity_curve(
     counts = np.arange(1, most + 1) if num_tasks is None else np.unique(np.asarray(num_tasks, dtype=int))
     require(len(counts) > 0 and counts[0] > 0, "num_tasks", "hold positive numbers", f"it is {num_tasks}")
     keys = jax.random.split(key, 3)
-    # One more than there are unknowns settles that more cannot be.
+    # One task more than there are unknowns, so that every curve ends below the last number.
     shape = (realizations, most + 1, free)
     forces, readouts = jax.random.normal(keys[0], shape), jax.random.normal(keys[1], shape)
     found, undecided = capacities(forces, readouts, jax.random.normal(keys[2], shape[:2]))
@@ -345,14 +400,14 @@ def _newton(
     """Minimise `-log det(1 - Σ y_r S_r) - log(1 + y · t)` until -y is a certificate or G solves all."""
     epsilon = float(jnp.finfo(t.dtype).eps)
     eye, tasks = jnp.eye(a.shape[1], dtype=t.dtype), jnp.eye(len(t), dtype=t.dtype)
-    # Tasks that do not count leave rows of zeros in Newton's matrix.
+    # Tasks that do not count make rows of zeros in the Hessian of Newton's method.
     idle = jnp.where(jnp.sum(a**2, -1) * jnp.sum(f**2, -1) > 0, 0, 1) * tasks
 
-    def goes_on(state: Any) -> Bool[Array, ""]:
+    def goes_on(state: _LoopState) -> Bool[Array, ""]:
         _, _, done, count = state
         return ~done & (count < max_iterations)
 
-    def iterate(state: Any) -> Any:
+    def iterate(state: _LoopState) -> _LoopState:
         y, ridge, _, count = state
         factor = jnp.linalg.cholesky(eye + _combined(a, f, -y))
         left, right = (jax.scipy.linalg.solve_triangular(factor, x.T, lower=True) for x in (a, f))
@@ -361,13 +416,13 @@ def _newton(
         gradient = jnp.diagonal(crossing) - t / slack
         curvature = 0.5 * ((left.T @ left) * (right.T @ right) + crossing * crossing.T)
         curvature = curvature + jnp.outer(t, t) / slack**2
-        # Tasks that depend on one another make it singular, in directions in which nothing is to be gained.
+        # Linearly dependent tasks make it singular, in directions in which the function is constant.
         damped = curvature + idle + ridge * jnp.trace(curvature) * tasks
         step = -jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(damped), True), gradient)
         descent = -gradient @ step
         decrement = jnp.sqrt(jnp.maximum(descent, 0))
         converged = (descent < 1e-14) & (slack * jnp.max(jnp.abs(gradient)) < epsilon**0.4)
-        # Along the step the matrix has eigenvalues 1 + s μ relative to here: any s is cheap to try.
+        # Along the step, relative to the current matrix, eigenvalues are 1 + s μ: trying any s is cheap.
         inner = jax.scipy.linalg.solve_triangular(factor, _combined(a, f, -step), lower=True)
         inner = jax.scipy.linalg.solve_triangular(factor, inner.T, lower=True)
         spread = jnp.linalg.eigvalsh(0.5 * (inner + inner.T))
@@ -380,14 +435,14 @@ def _newton(
         inside = jnp.all(growth > 0.01, axis=1)
         cost = -jnp.sum(jnp.log(jnp.where(growth > 0, growth, 1)), axis=1)
         further = y + lengths[jnp.argmin(jnp.where(inside, cost, jnp.inf))] * step
-        # Far out it is singular to rounding as well: then try again with a larger ridge.
+        # At large y the Hessian is singular to rounding: then a larger ridge is tried.
         sound = jnp.all(jnp.isfinite(further)) & ((descent > 0) | converged)
         further, ridge = jnp.where(sound, further, y), jnp.where(sound, ridge, 1e3 * ridge)
         values = jnp.linalg.eigvalsh(_combined(a, f, -further))
         separates = (values[0] > epsilon**0.5 * values[-1]) & (
             further @ t > epsilon**0.5 * jnp.sum(jnp.abs(further * t))
         )
-        # Y is over -1: so far out, it is positive semidefinite to the digits that a face is found from.
+        # `1 - Σ y_r S_r ≻ 0` bounds Y from below by -1: at this size it is positive semidefinite to `ε^0.6`.
         return further, ridge, converged | separates | (values[-1] > epsilon**-0.6), count + 1
 
     start = (
@@ -403,7 +458,7 @@ def _newton(
 def _performs(
     green: Float[Array, "n n"], f: Float[Array, "q n"], a: Float[Array, "q n"], t: Float[Array, " q"]
 ) -> tuple[Bool[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Whether G is positive definite and performs the tasks; what it misses, and its margin."""
+    """Whether G is positive definite and performs the tasks; its residual, and its margin."""
     tolerance = float(jnp.finfo(t.dtype).eps) ** 0.6
     scale = jnp.max(jnp.abs(t), initial=0.0)
     scale = jnp.where(scale > 0, scale, 1)
@@ -414,7 +469,10 @@ def _performs(
 
 
 class _Proof(NamedTuple):
-    """Multipliers of unit size, `Y`, `c · t` over the size of the tasks, its margin; whether it proves."""
+    """A candidate certificate: scaled multipliers c, `Y`, the gap `c · t` over the size of the tasks, margin.
+
+    `separates`: whether it proves that the tasks are not learnable.
+    """
 
     multipliers: Float[Array, " q"]
     separator: Float[Array, "n n"]
@@ -429,7 +487,7 @@ def _proof(
     """What multipliers prove, by the inequalities at the top of this module."""
     epsilon = float(jnp.finfo(t.dtype).eps)
     lengths = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(f, axis=-1)
-    # A task that drives or reads nothing, and yet wants something, is its own proof: Y = 0 and c · t < 0.
+    # A task without force or readout but with a target is its own proof: Y = 0 and c · t < 0.
     idle = ~(jnp.any(a != 0, axis=-1) & jnp.any(f != 0, axis=-1))
     is_vain = jnp.any(idle & (t != 0))
     multipliers = jnp.where(is_vain, jnp.where(idle, -jnp.sign(t), 0), multipliers)
@@ -438,7 +496,7 @@ def _proof(
     separator = _combined(a, f, multipliers)
     values = jnp.linalg.eigvalsh(separator)
     rounding = (len(values) + 4) * epsilon
-    # At least so large is the largest eigenvalue of any G that performs the tasks.
+    # A lower bound of the largest eigenvalue of any G that performs the tasks.
     size = jnp.max(jnp.abs(t) / jnp.where(lengths > 0, lengths, 1), initial=0.0)
     gap = multipliers @ t / jnp.where(size > 0, size, 1)
     above, below = jnp.sum(jnp.maximum(values, 0)), jnp.sum(jnp.maximum(-values, 0))
@@ -446,7 +504,7 @@ def _proof(
     separates = gap < epsilon**-0.5 * allowed - rounding
     is_still = _SINGULAR * rounding * above > below + 2 * rounding
     separates = separates | (is_still & (jnp.abs(gap) <= rounding))
-    # Lengths whose product is below all numbers prove nothing.
+    # Nothing is proved where the product of two lengths underflows.
     separates = is_vain | (separates & (terms > 0) & ~jnp.any((lengths == 0) & (t != 0)))
     margin = jnp.where(jnp.abs(values[0]) <= rounding, 0, values[0] / jnp.max(jnp.abs(values)))
     return _Proof(multipliers, separator, gap, margin, separates)
@@ -459,19 +517,19 @@ def _on_a_face(
     start: Float[Array, " q"],
     settled: Bool[Array, ""],
 ) -> Float[Array, " q"]:
-    """Multipliers nearby whose Y is singular and positive semidefinite to rounding, if it must be singular.
+    """Multipliers near `start` whose Y is positive semidefinite to rounding, where it must be singular.
 
-    Which eigenvalues of Y are to vanish is tried from few to many.
+    Sets of eigenvalues of Y that are to vanish are tried from few to many.
     """
 
-    def goes_on(state: Any) -> Bool[Array, ""]:
+    def goes_on(state: _LoopState) -> Bool[Array, ""]:
         _, _, done, count = state
         return ~done & (count < _FACES.size * _FACE_STEPS)
 
-    def iterate(state: Any) -> Any:
+    def iterate(state: _LoopState) -> _LoopState:
         multipliers, best, _, count = state
         share = jnp.asarray(_FACES, t.dtype)[count // _FACE_STEPS]
-        # Tasks of which hardly anything enters are left out first.
+        # Tasks of very small multipliers are dropped first.
         sizes = jnp.abs(start)
         few = jnp.where(sizes > share * jnp.max(sizes), start, 0)
         multipliers = jnp.where(count % _FACE_STEPS == 0, few, multipliers)
@@ -482,7 +540,7 @@ def _on_a_face(
         crossing = left @ right.T
         gram = 0.5 * ((left @ left.T) * (right @ right.T) + crossing * crossing.T)
         excess = jnp.where(values <= share * values[-1], values, 0)
-        # Least change of c that makes them vanish.
+        # The smallest change of c that makes these eigenvalues vanish.
         sizes, directions = jnp.linalg.eigh(gram)
         kept = sizes > 1e-10 * sizes[-1]
         pull = directions.T @ jnp.sum(left * right * excess, axis=1)

@@ -1,7 +1,8 @@
-"""Intrinsic dimension of a cloud of responses, by estimators that know nothing of modes (paper A, fig. 8).
+"""Intrinsic dimension of a cloud of responses, estimated without modes (Stern et al. (2023), fig. 8).
 
-They look at distances between neighbours, not at eigenvalues, and so check what `effective_dimension` says
-from another side. The estimators are those of scikit-dimension, an optional dependency imported when asked.
+The estimators use distances between neighbouring points, not eigenvalues, and are thus an independent check
+of `effective_dimension`. They are those of scikit-dimension, an optional dependency that is imported when
+needed.
 """
 
 import warnings
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
+from numpy.typing import ArrayLike
 
 from jaxphys._checks import InputError, check_count, check_key, require
 from jaxphys.equilibrium import Boundary, greens_function
@@ -28,9 +30,18 @@ ESTIMATORS: dict[str, str] = {
 def response_cloud(
     network: AbstractNetwork, boundary: Boundary, key: Key[Array, ""], *, num_forces: int = 500
 ) -> Float[Array, "f n"]:
-    """States `x = G F` under `num_forces` random Gaussian forces of unit variance per coordinate.
+    """States `x = G F` under random Gaussian forces of unit variance per coordinate.
 
-    Everything held is held at zero. Units of 1/k. Raises `InputError` unless `num_forces` is positive.
+    Stern et al. (2023), fig. 8. Held values are zero.
+
+    **Arguments**
+
+    - `network`, `boundary`: one network of n coordinates and its boundary.
+    - `key`: draws the forces. `num_forces`: how many, f.
+
+    **Returns** `(f, n)`, one state in each row, in units of 1/k.
+
+    Raises `InputError` unless `num_forces` is positive.
 
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
@@ -44,18 +55,21 @@ def response_cloud(
     return jax.random.normal(key, (num_forces, len(green)), green.dtype) @ green
 
 
-def intrinsic_dimension(points: Any, estimator: Estimator) -> np.ndarray:
-    """Dimension of the manifold near which `points` `(…, P, n)` lie; one number per cloud of P points.
+def intrinsic_dimension(points: ArrayLike, estimator: Estimator) -> np.ndarray:
+    """The dimension of the manifold near which the points of a cloud lie; one number per cloud.
 
-    Does not depend on the units of the points. Runs on the host, in float64, with the defaults of
-    scikit-dimension (the extra `dimension`).
+    Stern et al. (2023), fig. 8. It does not depend on the units of the points. Runs on the host, in float64,
+    with the defaults of scikit-dimension (the extra `dimension`).
 
     **Arguments**
 
+    - `points`: `(…, P, n)`, clouds of P points each, at least 30.
     - `estimator`: `"manifold_adaptive"` (MADA: growth of the number of neighbours from half the distance),
       `"correlation"` (CorrInt: slope of the correlation integral between the 10th and the 20th neighbour),
       `"maximum_likelihood"` (MLE of Levina and Bickel) or `"two_nn"` (ratio of the distances of the second
-      and first neighbour). With a few hundred points all of them read high dimensions low.
+      and first neighbour). With a few hundred points all of them underestimate high dimensions.
+
+    **Returns** `(…)`, one number for each cloud.
 
     Raises `InputError` on an unknown estimator, fewer than 30 points, points that are not finite or coincide,
     and where scikit-dimension is not installed.
@@ -77,9 +91,9 @@ def intrinsic_dimension(points: Any, estimator: Estimator) -> np.ndarray:
     found = []
     for cloud in flat:
         with warnings.catch_warnings():
-            # Of the library's own making (deprecated calls); what can be wrong with the points was checked.
+            # The library warns of its own deprecated calls; the points were checked above.
             warnings.simplefilter("ignore")
-            # Distances near the smallest numbers would lose digits.
+            # Scaled, since distances near the smallest numbers would lose digits.
             found.append(float(method().fit(cloud / np.abs(cloud).max()).dimension_))
     return np.array(found).reshape(clouds.shape[:-2])
 

@@ -1,19 +1,20 @@
-"""Reading a task off a network that a stranger trained (paper A, section III D).
+"""Discovering the task of a network that someone else trained (Stern et al. (2023), section III D).
 
-Whoever can push every node and read all of them has the response `G = H⁻¹`, from n experiments. Training for
-a local task leaves one soft mode that lives on the task's nodes, `(e_s + e_t) / √2` for one source and one
-target, and one response between different nodes that stands out. `discover` asks whether an untrained network
-would have one that stands out so far, and names the nodes of the softest mode. Since H is symmetric nothing
-tells source from target.
+An experimenter who can push every node and read all of them measures the response `G = H⁻¹` in n experiments.
+Training for a local task leaves one soft mode that is localised on the nodes of the task, `(e_s + e_t) / √2`
+for one source and one target, and one outstanding response between different nodes. `discover` tests whether
+an untrained network would have one as large, and names the nodes of the softest mode. Since H is symmetric,
+source and target cannot be told apart.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
+from numpy.typing import ArrayLike
 
 from jaxphys._checks import check_key, is_concrete, require, to_array
 from jaxphys.diagnostics._spectrum import peaked_mode
@@ -24,22 +25,22 @@ NoiseScale = Literal["reading", "response"]
 
 
 class Discovery(eqx.Module):
-    """What the responses of one network say; every array leads with the realization axis for an ensemble.
+    """The result of `discover` for one network; for an ensemble each array has a leading realization axis.
 
-    - `trained`: whether `p_value` is at most the significance asked for.
-    - `p_value`: how often an untrained network is as extreme, by the add-one rule.
+    - `trained`: whether `p_value` is at most the significance level.
+    - `p_value`: probability that an untrained network is as extreme, by the add-one rule.
     - `nodes`: the two coordinates on which the softest mode is largest, largest first: source and target in
       either order.
-    - `concentration`: share of the softest mode on them, `v_a² + v_b²`, between 2/n and 1.
+    - `concentration`: share of the softest mode on these nodes, `v_a² + v_b²`, between 2/n and 1.
     - `peak`: the largest response between two different coordinates over the root mean square of all such
       responses, `max |G_ab| / rms`; at most `√(n (n - 1) / 2)`.
-    - `softness`: response `1/λ` of the softest mode, in units of x per force; `contrast`: that over the
-      next mode's.
-    - `mode`: `(n,)` the softest mode, its largest entry positive: the forces to which the network answers
-      most, and the pattern in which it answers. Of several that are equally soft (`contrast` 1) it is the
-      combination that is most on one node; where `contrast` is near 1 errors of readings mix them.
-    - `response`: `(n,)` the answer to a unit force on `nodes[0]`, and `output`, its entry at `nodes[1]`:
-      what was presumably wanted (`G` is symmetric: also the other way round).
+    - `softness`: response `1/λ` of the softest mode, in units of x per force; `contrast`: its ratio to the
+      response of the next mode.
+    - `mode`: `(n,)` the softest mode, its largest entry positive: the pattern of forces with the largest
+      response, and the pattern of that response. Of several equally soft modes (`contrast` 1) it is the
+      combination most concentrated on one node; where `contrast` is near 1 errors of the readings mix them.
+    - `response`: `(n,)` the response to a unit force on `nodes[0]`; `output`: its entry at `nodes[1]`,
+      presumably the trained response (`G` is symmetric: also with the nodes exchanged).
     """
 
     trained: Bool[Array, ""]
@@ -66,10 +67,13 @@ def measure_responses(
 
     **Arguments**
 
-    - `noise`: standard deviation of a reading's error, relative to the reading itself
+    - `network`, `boundary`: one network of n coordinates and its boundary. `key`: draws the errors.
+    - `noise`: standard deviation of the error of a reading, relative to the reading itself
       (`noise_scale="reading"`) or to the root mean square of its column (`"response"`).
 
-    Units of 1/k. Raises `InputError` if `noise` is negative.
+    **Returns** `(n, n)`, in units of 1/k.
+
+    Raises `InputError` if `noise` is negative, and on another name for `noise_scale`.
 
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.from_edges([(0, 1)]), k=2.0)
@@ -96,28 +100,35 @@ def discover(
     num_null: int = 999,
     significance: float = 0.01,
 ) -> Discovery:
-    """Was this network trained for a local task, and for which one? From measured responses alone.
+    """Test whether a network was trained for a local task, and name it, from measured responses alone.
 
-    The responses are made symmetric, `(X + Xᵀ)/2`; their largest eigenvalue belongs to the softest mode.
-    The statistic T is the `peak`, the response between two different coordinates that stands out most.
-    (Errors of readings make single nodes stand out, hardly ever a pair.) Under the null hypothesis the
-    network is untrained:
+    Stern et al. (2023), section III D. The responses are made symmetric, `(X + Xᵀ)/2`; their largest
+    eigenvalue belongs to the softest mode. The test statistic T is the `peak`, the most outstanding response
+    between two different coordinates. (Errors of readings make single nodes stand out, hardly ever a pair.)
+    Under the null hypothesis the network is untrained:
 
-    - without `controls`, its modes point anywhere: the measured spectrum is given modes in
-      `num_null` uniformly random directions. True of random node networks, whose untrained modes have no
-      preferred directions. Wrong for networks on sparse graphs, where neighbours respond together without any
-      training: they would be called trained;
-    - with `controls`, responses of c untrained networks of the same make (the same graph with other k), it
-      is one more of them. Use them for flow and spring networks. Then a second statistic counts, the
-      `contrast` of the softest mode with the next, and the smaller p-value is doubled for two looks.
+    - without `controls`, modes have random directions: the null model has the measured spectrum and modes in
+      `num_null` uniformly random directions. This holds for random node networks, whose untrained modes have
+      no preferred directions. It fails for networks on sparse graphs, where neighbours respond together
+      without training: they would be called trained;
+    - with `controls`, the network is one more draw like these responses of c untrained networks of the same
+      kind (the same graph with other k). Use them for flow and spring networks. Then a second statistic
+      counts, the `contrast` of the softest mode with the next, and the smaller p-value is doubled, as a
+      correction for two tests.
 
-    The p-value is `(1 + #{T_null ≥ T}) / (1 + #null)`, at least `1 / (1 + #null)`. Compiles and batches; with
-    one `key` for all networks under `vmap` they share the random directions, which is faster.
+    The p-value is `(1 + #{T_null ≥ T}) / (1 + #null)`, at least `1 / (1 + #null)`. The function works under
+    `jit` and `vmap`; with one `key` for all networks under `vmap` they share the random directions, which is
+    faster.
 
     **Arguments**
 
     - `responses`: `(n, n)`, column j read under a unit force on coordinate j.
-    - `significance`: up to which p-value a network is called trained.
+    - `key`: draws the random directions.
+    - `controls`: `(c, n, n)`, responses of untrained networks.
+    - `num_null`: how many random directions, without `controls`.
+    - `significance`: the largest p-value at which a network is called trained.
+
+    **Returns** a `Discovery`.
 
     Raises `InputError` on numbers out of range, shapes that do not fit, responses that are not finite, or a
     null ensemble too small for the significance asked for.
@@ -131,6 +142,28 @@ def discover(
     check_key("key", key)
     responses = _matrices("responses", responses)
     controls = None if controls is None else _matrices("controls", controls)
+    _check_test(responses, controls, num_null, significance)
+    symmetric = 0.5 * (responses + responses.T)
+    values, vectors = jnp.linalg.eigh(symmetric)
+    mode = peaked_mode(values, vectors.T, -1)
+    shares, nodes = jax.lax.top_k(jnp.abs(mode), 2)
+    p_value = _p_value(symmetric, values, key, controls, num_null)
+    return Discovery(
+        trained=p_value <= significance,
+        p_value=p_value,
+        nodes=nodes,
+        concentration=jnp.sum(shares**2),
+        peak=_peak(symmetric),
+        softness=values[-1],
+        contrast=_contrast(values),
+        mode=mode,
+        response=symmetric[:, nodes[0]],
+        output=symmetric[nodes[1], nodes[0]],
+    )
+
+
+def _check_test(responses: Array, controls: Array | None, num_null: int, significance: float) -> None:
+    """Refuse arguments of `discover` that do not fit together."""
     n = responses.shape[-1] if responses.ndim else 0
     require(
         responses.shape == (n, n) and n >= 3,
@@ -141,45 +174,41 @@ def discover(
     if is_concrete(responses):
         require(np.isfinite(responses).all(), "responses", "be finite", "it holds NaN or infinity")
     require(0 < significance < 1, "significance", "lie between 0 and 1", f"it is {significance}")
-    count, looks = (num_null, 1) if controls is None else (len(controls), 2)
+    count, tests = (num_null, 1) if controls is None else (len(controls), 2)
     require(
-        looks / (count + 1) <= significance,
+        tests / (count + 1) <= significance,
         "num_null" if controls is None else "controls",
-        f"be at least {int(np.ceil(looks / significance)) - 1} for a significance of {significance}",
+        f"be at least {int(np.ceil(tests / significance)) - 1} for a significance of {significance}",
         f"there are {count}",
     )
     if controls is not None:
         require(
             controls.shape[1:] == (n, n), "controls", f"have shape (c, {n}, {n})", f"it is {controls.shape}"
         )
-    symmetric = 0.5 * (responses + responses.T)
-    values, vectors = jnp.linalg.eigh(symmetric)
-    mode = peaked_mode(values, vectors.T, -1)
-    shares, nodes = jax.lax.top_k(jnp.abs(mode), 2)
-    peak, contrast = _peak(symmetric), _contrast(values)
+
+
+def _p_value(
+    symmetric: Float[Array, "n n"],
+    values: Float[Array, " n"],
+    key: Key[Array, ""],
+    controls: Float[Array, "c n n"] | None,
+    num_null: int,
+) -> Float[Array, ""]:
+    """The p-value of symmetric responses and their eigenvalues, by the add-one rule, of one or two tests."""
+    peak = _peak(symmetric)
     if controls is None:
-        null = jax.vmap(_peak)(_rotated(values, _frames(key, num_null, n, values.dtype)))
-        extreme = jnp.sum(null >= peak)
-    else:
-        untrained = 0.5 * (controls + jnp.swapaxes(controls, 1, 2))
-        contrasts = jax.vmap(_contrast)(jnp.linalg.eigvalsh(untrained))
-        extreme = jnp.minimum(jnp.sum(jax.vmap(_peak)(untrained) >= peak), jnp.sum(contrasts >= contrast))
-    p_value = jnp.minimum(looks * (1 + extreme.astype(values.dtype)) / (1 + count), 1)
-    return Discovery(
-        trained=p_value <= significance,
-        p_value=p_value,
-        nodes=nodes,
-        concentration=jnp.sum(shares**2),
-        peak=peak,
-        softness=values[-1],
-        contrast=contrast,
-        mode=mode,
-        response=symmetric[:, nodes[0]],
-        output=symmetric[nodes[1], nodes[0]],
+        frames = _frames(key, num_null, len(values), values.dtype)
+        extreme = jnp.sum(jax.vmap(_peak)(_rotated(values, frames)) >= peak)
+        return (1 + extreme.astype(values.dtype)) / (1 + num_null)
+    untrained = 0.5 * (controls + jnp.swapaxes(controls, 1, 2))
+    contrasts = jax.vmap(_contrast)(jnp.linalg.eigvalsh(untrained))
+    extreme = jnp.minimum(
+        jnp.sum(jax.vmap(_peak)(untrained) >= peak), jnp.sum(contrasts >= _contrast(values))
     )
+    return jnp.minimum(2 * (1 + extreme.astype(values.dtype)) / (1 + len(controls)), 1)
 
 
-def _matrices(argument: str, values: Any) -> Array:
+def _matrices(argument: str, values: ArrayLike) -> Array:
     return values if isinstance(values, jax.Array) else jnp.asarray(to_array(argument, values, float))
 
 
@@ -189,12 +218,12 @@ def _peak(symmetric: Float[Array, "n n"]) -> Float[Array, ""]:
 
 
 def _contrast(values: Float[Array, " n"]) -> Float[Array, ""]:
-    """Of the softest mode with the next, given the eigenvalues of the responses."""
+    """Ratio of the largest eigenvalue of the responses, of the softest mode, to the next."""
     return values[-1] / jnp.maximum(jnp.abs(values[-2]), jnp.finfo(values.dtype).tiny)
 
 
-def _frames(key: Key[Array, ""], count: int, size: int, dtype: Any) -> Float[Array, "c n n"]:
-    """Uniformly random directions of n modes: Q of Gaussian matrices, up to signs, which drop out."""
+def _frames(key: Key[Array, ""], count: int, size: int, dtype: jnp.dtype) -> Float[Array, "c n n"]:
+    """Uniformly random orthogonal matrices, up to signs of columns, which do not change `_rotated`."""
     return jnp.linalg.qr(jax.random.normal(key, (count, size, size), dtype))[0]
 
 
