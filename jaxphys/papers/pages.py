@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jaxphys.papers.claims import Claim, Number
 from jaxphys.reports.page import as_uri, render
-from jaxphys.reports.run_plots import number_text
+from jaxphys.reports.style import number_text
 
 _VERDICTS = ("holds", "conditional", "does not hold")
 

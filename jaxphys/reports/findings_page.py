@@ -1,6 +1,5 @@
 """From a file to findings, and from findings to files and a page that says them in words and pictures."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ from jaxphys.reports.findings_plots import (
     statistic_words,
     suspects,
 )
-from jaxphys.reports.page import png, render
-from jaxphys.reports.run_plots import number_text
+from jaxphys.reports.page import as_uri, png, render
+from jaxphys.reports.style import number_text
 
 # Written last: with it findings are whole.
 _SEAL = "report.html"
@@ -229,13 +228,7 @@ def _page(findings: Findings, pictures: list[Picture], images: dict[str, bytes],
             for (mark, _), node in suspects(findings)
         ],
         trained=findings.verdict == "trained",
-        pictures=[
-            {
-                **picture._asdict(),
-                "uri": "data:image/png;base64," + base64.b64encode(images[picture.name]).decode(),
-            }
-            for picture in pictures
-        ],
+        pictures=[{**picture._asdict(), "uri": as_uri(images[picture.name])} for picture in pictures],
         statistics=[_row(name, findings.statistics[name]) for name in ordered(findings.statistics)],
         nulls=[
             {

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -14,24 +13,35 @@ from matplotlib.ticker import MaxNLocator
 from jaxphys.inspection import Findings, Statistic
 from jaxphys.inspection.findings import edge_ends
 from jaxphys.networks.physics import FlowNetwork, NodeNetwork, SpringNetwork
-from jaxphys.reports.run_plots import (
+from jaxphys.reports import pictures
+from jaxphys.reports.pictures import (
+    Drawing,
+    Scale,
+    draw_edges,
+    draw_matrix,
+    draw_node_values,
+    draw_nodes,
+    draw_plain_edges,
+    map_axes,
+    map_figure,
+    mark_nodes,
+    symmetric,
+)
+from jaxphys.reports.style import (
     BLUE,
     GREY,
     INK,
     ORANGE,
-    SIGNED,
-    STRENGTH,
+    PALE,
     color_bar,
-    layout,
-    line_pieces,
+    legend_below,
     number_text,
+    plain_axes,
     styled,
 )
 
 PICTURES = ("suspects", "statistics", "spectrum", "response", "susceptibility", "conductances")
 """Names of all pictures there can be."""
-# Decades that one colour bar resolves; what is weaker shares its lowest colour.
-_DECADES = 4
 # The two suspected nodes in every picture.
 _MARKS = (("A", "#f5c000"), ("B", "#ff8f73"))
 _NULLS: dict[str, tuple[str, str, Any, str]] = {
@@ -194,124 +204,25 @@ def draw_findings(findings: Findings) -> list[Picture]:
     return found
 
 
-class _Drawing(NamedTuple):
-    """Where a network lies in the plane.
-
-    - `places`: `(N, 2)` of the nodes.
-    - `pieces`: `(S, 2, 2)` lines, two for a bond through the box; `owners`: `(S,)` their edges.
-    - `projection`: `(d, 2)` takes vectors to the plane, and `positions` says whether places mean anything.
-    """
-
-    places: np.ndarray
-    pieces: np.ndarray
-    owners: np.ndarray
-    projection: np.ndarray
-    positions: bool
-
-
-def _drawing(findings: Findings) -> _Drawing:
-    fields, ends = findings.fields, edge_ends(findings.network)
-    if "positions" in fields:
-        places = np.asarray(fields["positions"].values, dtype=float)
-        box = np.asarray(fields["box"].values, dtype=float) if "box" in fields else None
-    else:
-        places, box = layout(ends, findings.network.num_nodes), None
-    pieces, owners = line_pieces(ends, places, box)
-    if places.shape[1] == 3:
-        # Seen along the direction in which it is thinnest.
-        projection = np.linalg.svd(places - places.mean(axis=0), full_matrices=False)[2][:2].T
-    else:
-        projection = np.eye(places.shape[1], 2)
-    return _Drawing(places @ projection, pieces @ projection, owners, projection, "positions" in fields)
-
-
-def _map_figure(drawing: _Drawing, panels: int) -> Figure:
-    width, height = np.ptp(drawing.places, axis=0)
-    shape = float(np.clip(height / width if width > 0 else 1.0, 0.35, 1.2))
-    side = 4.6 if panels == 1 else 3.9
-    return Figure(figsize=(6.2 if panels == 1 else 9.6, 1.0 + side * shape), layout="constrained")
-
-
-def _draw_edges(
-    axes: Axes, drawing: _Drawing, values: np.ndarray, norm: Normalize, colors: Colormap, widths: np.ndarray
-) -> LineCollection:
-    """All edges as one collection, wide ones on top."""
-    order = np.argsort(widths[drawing.owners], kind="stable")
-    owners = drawing.owners[order]
-    lines = LineCollection(
-        list(drawing.pieces[order]), cmap=colors, norm=norm, linewidths=widths[owners], capstyle="round"
+def _drawing(findings: Findings) -> Drawing:
+    fields = findings.fields
+    positions, box = (
+        np.asarray(fields[name].values, dtype=float) if name in fields else None
+        for name in ("positions", "box")
     )
-    lines.set_array(np.ma.masked_invalid(values[owners]))
-    axes.add_collection(lines)
-    axes.autoscale_view()
-    axes.margins(0.06)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
-    return lines
+    ends = edge_ends(findings.network)
+    return pictures.drawing(ends, findings.network.num_nodes, positions=positions, box=box)
 
 
-def _widths(drawing: _Drawing, strength: np.ndarray) -> np.ndarray:
-    """Line widths in points, `(M,)`, with which the edges cover no more than about a third of a panel."""
-    side = max(float(np.ptp(drawing.places, axis=0).max()), 1e-12)
-    lengths = np.linalg.norm(drawing.pieces[:, 1] - drawing.pieces[:, 0], axis=1) / side
-    panel = 270.0
-    least = float(np.clip(0.1 * panel / lengths.sum(), 0.15, 0.9))
-    widest = float(np.clip(0.2 * panel / max(float(lengths @ strength[drawing.owners]), 1e-12), 0.3, 5.0))
-    return least + widest * strength
-
-
-def _draw_nodes(axes: Axes, drawing: _Drawing, relative_size: Any = 1.0) -> None:
-    x, y = drawing.places.T
-    size = float(np.clip(1200 / len(x), 3, 22)) * relative_size
-    axes.scatter(x, y, s=size, color="#707070", linewidths=0, zorder=3, clip_on=False)
-
-
-def _mark(axes: Axes, drawing: _Drawing, findings: Findings) -> None:
+def _mark(axes: Axes, drawing: Drawing, findings: Findings) -> None:
     """The two suspected nodes as letters in discs, so that no label need be fit for a picture."""
     for (letter, color), node in suspects(findings):
-        x, y = drawing.places[node]
-        axes.scatter([x], [y], s=150, color=color, edgecolors=INK, linewidths=1, zorder=5, clip_on=False)
-        axes.text(x, y, letter, ha="center", va="center_baseline", fontsize=9, weight="bold", zorder=6)
+        mark_nodes(axes, drawing.places[[node]], color=color, letter=letter)
 
 
-def _norm(values: np.ndarray) -> tuple[Normalize, str]:
-    """Colours from 0 on, or logarithmic where the largest is more than 5 times the median."""
-    known = values[np.isfinite(values)]
-    positive = known[known > 0]
-    if not positive.size:
-        return Normalize(0, 1), "neither"
-    largest = float(positive.max())
-    # What is 0 but for rounding says nothing about the range.
-    lowest = max(float(positive[positive > 1e-9 * largest].min()), largest * 10.0**-_DECADES)
-    if largest <= 5 * float(np.median(positive)) or lowest >= largest:
-        return Normalize(0, largest), "neither"
-    return LogNorm(lowest, largest, clip=True), "min" if known.min() < lowest else "neither"
-
-
-def _strength(norm: Normalize, values: np.ndarray) -> np.ndarray:
-    """Between 0 and 1; 0 where there is no number."""
-    shown = np.where(np.isfinite(values), np.maximum(values, float(norm.vmin or 0)), float(norm.vmin or 0))
-    return np.clip(np.asarray(norm(shown), dtype=float), 0, 1)
-
-
-def _shown(norm: Normalize, values: np.ndarray) -> np.ndarray:
-    """What the colour bar has a colour for: 0 has no logarithm and takes the weakest."""
-    return np.where(np.isfinite(values), np.maximum(values, float(norm.vmin or 0)), np.nan)
-
-
-def _edge_panel(axes: Axes, drawing: _Drawing, values: np.ndarray, norm: Normalize) -> LineCollection:
-    widths = _widths(drawing, _strength(norm, values))
-    return _draw_edges(axes, drawing, _shown(norm, values), norm, STRENGTH, widths)
-
-
-def _where(drawing: _Drawing | None) -> str:
-    if drawing is None:
-        return ""
-    if not drawing.positions:
-        return " Places of nodes mean nothing; they were chosen for a clear picture."
-    if len(drawing.projection) == 3:
-        return " Seen along the direction in which the network is thinnest."
-    return ""
+def _where(drawing: Drawing | None) -> str:
+    """A sentence with a blank before it; nothing where places are those of the network."""
+    return f" {drawing.remark}" if drawing is not None and drawing.remark else ""
 
 
 def _pair(findings: Findings) -> str:
@@ -327,72 +238,57 @@ def _short(label: str) -> str:
 
 
 @styled
-def _draw_suspects(findings: Findings, drawing: _Drawing) -> Figure:
+def _draw_suspects(findings: Findings, drawing: Drawing) -> Figure:
     scores = np.maximum(findings.edge_scores, 0)
-    norm = Normalize(0, float(scores.max()) or 1.0)
-    figure = _map_figure(drawing, 1)
+    figure = map_figure(drawing, 1)
     axes = figure.subplots()
-    lines = _edge_panel(axes, drawing, scores, norm)
+    lines = draw_edges(axes, drawing, scores, Scale(scores, logarithmic=False))
     low, high = findings.node_scores.min(), findings.node_scores.max()
     shares = (findings.node_scores - low) / (high - low) if high > low else np.zeros(len(drawing.places))
-    _draw_nodes(axes, drawing, 0.5 + 3 * shares**2)
+    draw_nodes(axes, drawing, 0.5 + 3 * shares**2)
     _mark(axes, drawing, findings)
     color_bar(figure, lines, axes, "edge score (share of the evidence)")
     return figure
 
 
 @styled
-def _draw_matrix(findings: Findings) -> Figure:
+def _draw_couplings(findings: Findings) -> Figure:
     """The couplings of a node network, with rows and columns of the suspected nodes marked."""
-    matrix = _symmetric(findings, np.asarray(findings.network.k))
+    matrix = _matrix(findings, np.asarray(findings.network.k))
     between = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
-    largest = float(between.max(initial=0)) or 1.0
+    scale = Scale(matrix, signed=True, largest=float(between.max(initial=0)))
     figure = Figure(figsize=(6.2, 5.2), layout="constrained")
     axes = figure.subplots()
-    image = _draw_square(axes, findings, matrix, Normalize(-largest, largest), SIGNED)
-    over = np.diagonal(matrix)
-    extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get(
-        (bool((over > largest).any()), bool((over < -largest).any())), "neither"
-    )
-    color_bar(figure, image, axes, "coupling W (simulation units)", extend=extend)
+    image = draw_matrix(axes, matrix, scale)
+    _mark_rows(axes, findings)
+    color_bar(figure, image, axes, "coupling W (simulation units)", extend=scale.extend)
     return figure
 
 
-def _symmetric(findings: Findings, values: np.ndarray) -> np.ndarray:
-    rows, columns = edge_ends(findings.network).T
-    matrix = np.zeros((findings.network.num_nodes,) * 2)
-    matrix[rows, columns] = matrix[columns, rows] = values
-    return matrix
+def _matrix(findings: Findings, values: np.ndarray) -> np.ndarray:
+    return symmetric(edge_ends(findings.network), values, findings.network.num_nodes)
 
 
-def _draw_square(
-    axes: Axes, findings: Findings, matrix: np.ndarray, norm: Normalize, colors: Colormap
-) -> Any:
-    image = axes.imshow(matrix, cmap=colors, norm=norm, interpolation="nearest")
-    axes.set(xlabel="node", ylabel="node")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _plain_ticks(axes)
+def _mark_rows(axes: Axes, findings: Findings) -> None:
+    """The letters of the suspected nodes beside their row and column of a matrix."""
     for (letter, color), node in suspects(findings):
-        face: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": color, "edgecolor": INK}
-        style: dict[str, Any] = {"fontsize": 8, "weight": "bold", "bbox": face, "clip_on": False}
-        axes.text(node, -0.5, letter, ha="center", va="bottom", **style)
-        axes.text(len(matrix) - 0.5, node, letter, ha="left", va="center", **style)
-    return image
+        axes.text(node, -0.5, letter, ha="center", va="bottom", **_disc(color))
+        axes.text(findings.network.num_nodes - 0.5, node, letter, ha="left", va="center", **_disc(color))
 
 
-def _plain_ticks(axes: Axes) -> None:
-    # Given here and not in the style: ticks may be made when the figure is drawn, outside its context.
-    axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9)
+def _disc(color: str) -> dict[str, Any]:
+    """Options of `Axes.text` for a letter in a disc."""
+    face = {"boxstyle": "circle,pad=0.15", "facecolor": color, "edgecolor": INK}
+    return {"fontsize": 8, "weight": "bold", "bbox": face, "clip_on": False}
 
 
-def _suspects(findings: Findings, drawing: _Drawing | None) -> Picture:
+def _suspects(findings: Findings, drawing: Drawing | None) -> Picture:
     ends, best = edge_ends(findings.network), int(np.argmax(findings.edge_scores))
     edge = " and ".join(_short(findings.labels[node]) for node in ends[best])
     if drawing is None:
         return Picture(
             "suspects",
-            _draw_matrix(findings),
+            _draw_couplings(findings),
             "Couplings and the suspected nodes",
             f"The matrix of couplings; nodes are numbered from 0.{_pair(findings)} The colours are made "
             "for the couplings between nodes; self-couplings on the diagonal may lie beyond them.",
@@ -441,12 +337,12 @@ def _draw_statistics(findings: Findings) -> Figure:
             fontsize=9,
         )
         if row:
-            axes.axhline(row - 0.5, color="#e6e6e6", linewidth=0.7, zorder=0)
+            axes.axhline(row - 0.5, color=PALE, linewidth=0.7, zorder=0)
     axes.set_xlabel("z: standard deviations above (+) or below (−) the untrained networks")
     axes.spines["left"].set_visible(False)
-    _plain_ticks(axes)
+    plain_axes(axes, grid=None)
     axes.tick_params(axis="y", length=0)
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    legend_below(figure, handles=handles)
     return figure
 
 
@@ -482,6 +378,7 @@ def _draw_spectrum(findings: Findings) -> Figure:
     few = len(mode) <= 60
     look: dict[str, Any] = {"marker": "o", "markersize": 3.5} if few else {}
     axes.plot(mode, own, color=BLUE, linewidth=1.5, label="this network", **look)
+    plain_axes(axes)
     if min(own.min(), low.min()) > 0:
         axes.set_yscale("log")
     if few:
@@ -490,9 +387,7 @@ def _draw_spectrum(findings: Findings) -> Figure:
     else:
         axes.set_xscale("log")
     axes.set(xlabel="mode index, softest first", ylabel="Hessian eigenvalue λ (units of k)")
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    _plain_ticks(axes)
-    figure.legend(loc="outside lower center", ncols=2)
+    legend_below(figure)
     return figure
 
 
@@ -514,82 +409,56 @@ def _spectrum(findings: Findings) -> Picture:
 
 
 @styled
-def _draw_node_values(findings: Findings, drawing: _Drawing, values: np.ndarray) -> Figure:
+def _draw_walls(findings: Findings, drawing: Drawing, values: np.ndarray) -> Figure:
     """Values of nodes as colours, and edges between two sectors as walls."""
     fields = findings.fields
-    figure = _map_figure(drawing, 1)
+    figure = map_figure(drawing, 1)
     axes = figure.subplots()
     wall = (
         np.asarray(fields["wall"].values, dtype=bool)
         if "wall" in fields
-        else np.zeros(len(fields["k"]), bool)
+        else np.zeros(len(drawing.ends), dtype=bool)
     )
-    colors = ["#c4c9ce", INK]
-    lines = LineCollection(
-        list(drawing.pieces),
-        colors=[colors[int(wall[owner])] for owner in drawing.owners],
-        linewidths=np.where(wall[drawing.owners], 2.2, 0.7),
-        zorder=1,
-    )
-    axes.add_collection(lines)
-    axes.margins(0.06)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
-    largest = float(np.abs(values).max()) or 1.0
-    size = float(np.clip(5000 / len(values), 6, 70))
-    look: dict[str, Any] = {"cmap": SIGNED, "vmin": -largest, "vmax": largest, "edgecolors": "#808080"}
-    dots = axes.scatter(
-        drawing.places[:, 0],
-        drawing.places[:, 1],
-        c=values,
-        s=size,
-        linewidths=0.4,
-        zorder=3,
-        clip_on=False,
-        **look,
-    )
-    axes.autoscale_view()
+    draw_plain_edges(axes, drawing, ~wall, color="#c4c9ce", width=0.7)
+    draw_plain_edges(axes, drawing, wall, color=INK, width=2.2)
+    dots = draw_node_values(axes, drawing, values, Scale(values, signed=True))
     _mark(axes, drawing, findings)
     color_bar(figure, dots, axes, "response to a unit current at A (units of 1/k)")
     if wall.any():
         handles = [Line2D([], [], color=INK, linewidth=2.2, label="edge between two sectors (wall)")]
-        figure.legend(handles=handles, loc="outside lower center")
+        legend_below(figure, handles=handles)
     return figure
 
 
 @styled
-def _draw_arrows(findings: Findings, drawing: _Drawing, displacements: np.ndarray) -> Figure:
-    """Displacements of a spring network, the longest a sixth of its size, coloured by length in all "
-    "dimensions."""
-    figure = _map_figure(drawing, 1)
+def _draw_arrows(findings: Findings, drawing: Drawing, displacements: np.ndarray) -> Figure:
+    """Displacements of a spring network, the longest a sixth of its size, coloured by their whole length."""
+    figure = map_figure(drawing, 1)
     axes = figure.subplots()
-    axes.add_collection(LineCollection(list(drawing.pieces), colors="#d5d9dd", linewidths=0.6, zorder=1))
-    axes.set_aspect("equal")
-    axes.set_axis_off()
+    draw_plain_edges(axes, drawing)
     lengths = np.linalg.norm(displacements, axis=1)
     arrows = displacements @ drawing.projection
     reach = float(np.ptp(drawing.places, axis=0).max()) / 6
     longest = float(np.linalg.norm(arrows, axis=1).max()) or 1.0
     arrows = arrows / longest * reach
-    norm, extend = _norm(lengths)
+    scale = Scale(lengths)
     drawn = axes.quiver(
         *drawing.places.T,
         *arrows.T,
-        _shown(norm, lengths),
+        scale.shown(lengths),
         angles="xy",
         scale_units="xy",
         scale=1,
-        cmap=STRENGTH,
-        norm=norm,
+        cmap=scale.colors,
+        norm=scale.norm,
         width=0.005,
         minlength=0,
         zorder=3,
     )
     axes.update_datalim(drawing.places + arrows)
-    axes.autoscale_view()
-    axes.margins(0.06)
+    map_axes(axes)
     _mark(axes, drawing, findings)
-    color_bar(figure, drawn, axes, "displacement under a unit force at A (units of 1/k)", extend=extend)
+    color_bar(figure, drawn, axes, "displacement under a unit force at A (units of 1/k)", extend=scale.extend)
     return figure
 
 
@@ -601,27 +470,23 @@ def _draw_bars(findings: Findings, values: np.ndarray) -> Figure:
     axes.bar(nodes, values, color=BLUE, width=0.8 if len(nodes) <= 200 else 1.0)
     axes.axhline(0, color=GREY, linewidth=0.8)
     for (letter, color), node in suspects(findings):
-        face: dict[str, Any] = {"boxstyle": "circle,pad=0.15", "facecolor": color, "edgecolor": INK}
-        where: dict[str, Any] = {"xytext": (0, 7 if values[node] >= 0 else -7), "textcoords": "offset points"}
-        side = "bottom" if values[node] >= 0 else "top"
-        axes.annotate(
-            letter, (node, values[node]), ha="center", va=side, fontsize=8, weight="bold", bbox=face, **where
-        )
+        offset, side = (7, "bottom") if values[node] >= 0 else (-7, "top")
+        where: dict[str, Any] = {"xytext": (0, offset), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(letter, (node, values[node]), va=side, **where, **_disc(color))
     axes.margins(y=0.18)
     axes.set(xlabel="node", ylabel="response to a unit force at A\n(units of 1/W)")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
-    _plain_ticks(axes)
+    plain_axes(axes, grid="y")
     return figure
 
 
-def _response(findings: Findings, drawing: _Drawing | None) -> Picture:
+def _response(findings: Findings, drawing: Drawing | None) -> Picture:
     values, node_b = np.asarray(findings.fields["response"].values), findings.terminals[1]
     words, dimension = kind_words(findings), len(values) // findings.network.num_nodes
     if drawing is None:
         figure, how = _draw_bars(findings, values), "The state of every node"
     elif dimension == 1:
-        figure = _draw_node_values(findings, drawing, values)
+        figure = _draw_walls(findings, drawing, values)
         how = f"The {words.answer} of every node, measured from the mean of all,"
     else:
         figure = _draw_arrows(findings, drawing, values.reshape(-1, dimension))
@@ -650,7 +515,7 @@ def _response(findings: Findings, drawing: _Drawing | None) -> Picture:
 
 def _panels(
     findings: Findings,
-    drawing: _Drawing | None,
+    drawing: Drawing | None,
     values: list[np.ndarray],
     titles: list[str],
     labels: list[str],
@@ -658,27 +523,28 @@ def _panels(
     """Maps (or matrices) side by side; one colour bar if they share a label."""
     count = len(values)
     size = (1.4 + 4.1 * count, 4.6)
-    figure = Figure(figsize=size, layout="constrained") if drawing is None else _map_figure(drawing, count)
+    figure = Figure(figsize=size, layout="constrained") if drawing is None else map_figure(drawing, count)
     panels = figure.subplots(1, count, squeeze=False)[0]
-    shared = _norm(np.concatenate(values)) if len(set(labels)) == 1 else None
+    shared = Scale(np.concatenate(values)) if len(set(labels)) == 1 else None
     for axes, each, title, label in zip(panels, values, titles, labels, strict=True):
-        norm, extend = shared or _norm(each)
+        scale = shared or Scale(each)
+        drawn: ScalarMappable
         if drawing is None:
-            matrix = _shown(norm, _symmetric(findings, each))
-            drawn = _draw_square(axes, findings, matrix, norm, STRENGTH)
+            drawn = draw_matrix(axes, _matrix(findings, each), scale)
+            _mark_rows(axes, findings)
         else:
-            drawn = _edge_panel(axes, drawing, each, norm)
-            _draw_nodes(axes, drawing)
+            drawn = draw_edges(axes, drawing, each, scale)
+            draw_nodes(axes, drawing)
             _mark(axes, drawing, findings)
         axes.set_title(title, loc="center", pad=18 if drawing is None else 6)
         if not shared:
-            color_bar(figure, drawn, axes, label, extend=extend)
+            color_bar(figure, drawn, axes, label, extend=scale.extend)
     if shared:
-        color_bar(figure, drawn, panels, labels[0], extend=shared[1])
+        color_bar(figure, drawn, panels, labels[0], extend=shared.extend)
     return figure
 
 
-def _susceptibility(findings: Findings, drawing: _Drawing | None) -> Picture:
+def _susceptibility(findings: Findings, drawing: Drawing | None) -> Picture:
     free = np.asarray(findings.fields["susceptibility"].values, dtype=float)
     values, titles = [free], ["nothing held"]
     caption = "How much all responses of the network change when one edge changes"
@@ -702,7 +568,7 @@ def _susceptibility(findings: Findings, drawing: _Drawing | None) -> Picture:
     )
 
 
-def _conductances(findings: Findings, drawing: _Drawing) -> Picture:
+def _conductances(findings: Findings, drawing: Drawing) -> Picture:
     k, words = np.asarray(findings.network.k, dtype=float), kind_words(findings)
     values, titles, labels = [k], ["k"], ["k (as given)"]
     caption = f"The {words.k} k as they are"

@@ -10,26 +10,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib import colormaps
-from matplotlib.colors import Colormap, LogNorm, to_hex
+from matplotlib.colors import Colormap, to_hex
 
 from jaxphys.io import typical_realization
+from jaxphys.reports.pictures import Scale, line_widths, quantiles
 from jaxphys.reports.replay import Replay, replay
-from jaxphys.reports.run_plots import (
-    SIGNED,
-    STRENGTH,
-    Scale,
-    in_plane,
+from jaxphys.reports.run_data import (
+    drawing_of,
     is_soon_over,
-    line_pieces,
-    node_places,
     node_roles,
     of_realization,
-    quantiles,
     strength_label,
     succeeded,
     successful,
-    widest_line,
 )
+from jaxphys.reports.style import SIGNED, STRENGTH
 
 Figure = dict[str, Any]
 # Seen on white and on black: three times as bright or dark as either.
@@ -179,10 +174,8 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> dict[str, Any]:
     realization = typical_realization(dataset)
     ends = of_realization(dataset, "edges", realization, rank=2)[shown.edges]
     apart = ends[:, 0] != ends[:, 1]
-    places = node_places(dataset, realization, ends[apart])
-    box = of_realization(dataset, "box", realization, rank=1) if "box" in dataset else None
-    pieces, owners = line_pieces(ends[apart], places, box)
-    pieces, places = in_plane(pieces), in_plane(places)
+    drawing = drawing_of(dataset, realization, ends[apart])
+    places = drawing.places
     kind = dataset.attrs.get("network", "")
     k = shown.k[:, apart]
     is_signed = kind == "NodeNetwork"
@@ -191,7 +184,7 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> dict[str, Any]:
         fields.append(_field(_FEELS[kind], (shown.k * shown.strain)[:, apart], False))
     if shown.susceptibility is not None:
         fields.append(_field("susceptibility |∂G/∂k|", shown.susceptibility[:, apart], False))
-    strength = Scale(k[0], k[-1], signed=is_signed).strength(k[-1])
+    strength = Scale(k[[0, -1]], judged=k[-1], signed=is_signed).strength(k[-1])
     roles = {
         role: np.flatnonzero(nodes).tolist()
         for role, nodes in node_roles(dataset, realization, len(places)).items()
@@ -199,14 +192,14 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> dict[str, Any]:
     return {
         "realization": realization,
         "places": _numbers(places),
-        "pieces": _numbers(pieces.reshape(-1, 4)),
-        "owners": owners.tolist(),
+        "pieces": _numbers(drawing.pieces.reshape(-1, 4)),
+        "owners": drawing.owners.tolist(),
         "ends": ends[apart].tolist(),
         "names": dataset["node_name"].values.tolist() if "node_name" in dataset else None,
         "numbers": shown.edges[apart].tolist(),
         "roles": roles,
         "fields": fields,
-        "widest": round(1.4 * widest_line(pieces, strength[owners]), 2),
+        "widest": round(1.4 * line_widths(drawing, strength)[1], 2),
         "state": _STATES.get(kind, "state"),
         "x": None if shown.x is None else _numbers(shown.x.reshape(*shown.x.shape[:1], len(places), -1)),
     }
@@ -216,15 +209,15 @@ def _field(label: str, values: np.ndarray, signed: bool) -> dict[str, Any]:
     """Numbers on edges, `(frame, edge)`, with the scale that turns them into colour and width."""
     size = values if signed else np.abs(values)
     finite = np.where(np.isfinite(size), size, 0.0)
-    scale = Scale(finite[0], finite[-1], signed=signed)
+    scale = Scale(finite[[0, -1]], judged=finite[-1], signed=signed)
     low, high = float(scale.norm.vmin or 0.0), float(scale.norm.vmax or 1.0)
     return {
         "label": label,
         "values": _numbers(values),
         "low": low,
         "high": high,
-        "log": isinstance(scale.norm, LogNorm),
-        "palette": "signed" if scale.signed else "strength",
+        "log": scale.is_logarithmic,
+        "palette": "signed" if scale.is_signed else "strength",
     }
 
 
@@ -270,8 +263,13 @@ def _axis(title: str, log: np.ndarray | None) -> Figure:
         return axis
     known = log[np.isfinite(log) & (log > 0)]
     decades = float(np.log10(known.max() / known.min())) if known.size else 0.0
-    # Over a decade or two plotly writes numbers between powers of ten, too.
-    ticks = {"dtick": int(np.ceil(decades / 6))} if decades > 1.5 else {}
+    # Left alone, plotly writes numbers between powers of ten only on an axis shorter than a decade or so.
+    ticks: Figure = {}
+    if decades > 2.5:
+        ticks = {"dtick": int(np.ceil(decades / 6))}
+    elif decades > 1:
+        # 1, 2 and 5 of every decade.
+        ticks = {"dtick": "D2"}
     return axis | {"type": "log", "exponentformat": "power", **ticks}
 
 

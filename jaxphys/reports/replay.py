@@ -7,7 +7,7 @@ import xarray as xr
 
 from jaxphys.networks.physics import AbstractDifferenceNetwork, FlowNetwork, SpringNetwork
 from jaxphys.networks.topology import from_edges
-from jaxphys.reports.run_plots import of_realization
+from jaxphys.reports.run_data import of_realization
 
 # Beyond this many operations a page would wait too long for its states.
 _MOST_OPERATIONS = 2e10

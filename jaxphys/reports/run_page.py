@@ -16,7 +16,9 @@ from jaxphys.io import typical_realization
 from jaxphys.io.files import check_own_folder, write_together
 from jaxphys.reports import interactive, run_plots
 from jaxphys.reports.page import as_json, as_uri, png, render, svg
-from jaxphys.reports.run_plots import number_text, quantiles, succeeded, successful
+from jaxphys.reports.pictures import quantiles
+from jaxphys.reports.run_data import succeeded, successful
+from jaxphys.reports.style import number_text
 
 _NEEDED = ("cost", "step", "k", "k_initial", "edges", "status")
 

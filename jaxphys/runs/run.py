@@ -23,8 +23,8 @@ from jaxphys.equilibrium import Status
 from jaxphys.io import provenance, sampled_run, save_network, typical_realization, write_atomically
 from jaxphys.io.files import check_own_folder
 from jaxphys.io.runs import last_step
+from jaxphys.reports.pictures import mean_and_deviation, quantiles
 from jaxphys.reports.run_page import FILES, write_report
-from jaxphys.reports.run_plots import mean_and_deviation, quantiles
 from jaxphys.runs import batch as block_folder
 from jaxphys.runs.batch import join_blocks, raise_on_all_processes, remove_blocks, train_batch
 from jaxphys.training._train import default_spacing

@@ -19,7 +19,9 @@ from jaxphys.io import provenance, save_run, write_atomically
 from jaxphys.io.files import write_together
 from jaxphys.io.runs import write_netcdf
 from jaxphys.reports.page import as_uri, png, render
-from jaxphys.reports.run_plots import mean_and_deviation, number_text, quantiles, swept
+from jaxphys.reports.pictures import mean_and_deviation, quantiles
+from jaxphys.reports.run_plots import swept
+from jaxphys.reports.style import number_text
 from jaxphys.runs.batch import join_blocks, raise_on_all_processes, remove_blocks, train_batch
 from jaxphys.runs.run import (
     Summary,

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection, PathCollection, PolyCollectio
 import jaxphys as jp
 from jaxphys.diagnostics import FUNCTIONALS
 from jaxphys.io import run_dataset, typical_realization
-from jaxphys.reports import run_plots
+from jaxphys.reports import pictures, run_plots, style
 
 # Nothing here computes in the precision of the networks.
 # On some of the random graphs the target lies behind the ground.
@@ -389,14 +389,14 @@ def test_step_axis_is_logarithmic_where_learning_is_soon_over(flow):
     [(0.0, "0"), (0.0123, "0.0123"), (-2.5, "−2.5"), (4.56e-7, "4.56×10⁻⁷"), (-3e20, "−3×10²⁰")],
 )
 def test_numbers_are_written_for_readers(value, text):
-    assert run_plots.number_text(value) == text
+    assert style.number_text(value) == text
 
 
 def test_what_was_never_measured_takes_no_part_in_quantiles_and_means():
     """Infinite costs beside finite ones, a column of them, and none at all; a warning would fail the test."""
     values = np.array([[1.0, np.inf], [3.0, np.inf], [np.inf, np.nan], [2.0, -np.inf]])
-    low, median, high = run_plots.quantiles(values)
+    low, median, high = pictures.quantiles(values)
     assert (low[0], median[0], high[0]) == pytest.approx((1.2, 2.0, 2.8))
     assert np.isnan([low[1], median[1], high[1]]).all()
-    assert run_plots.mean_and_deviation(values[:, 0]) == pytest.approx((2.0, np.sqrt(2 / 3)))
-    assert np.isnan(run_plots.mean_and_deviation(values[:, 1])).all()
+    assert pictures.mean_and_deviation(values[:, 0]) == pytest.approx((2.0, np.sqrt(2 / 3)))
+    assert np.isnan(pictures.mean_and_deviation(values[:, 1])).all()

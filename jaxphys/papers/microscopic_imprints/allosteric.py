@@ -14,7 +14,7 @@ from jaxphys.learning import Task, respond
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import FlowNetwork
 from jaxphys.papers.claims import Claim, measured
-from jaxphys.papers.drawing import ACCENTS, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import (
     Result,
     Settings,
@@ -58,7 +58,7 @@ from jaxphys.papers.microscopic_imprints.systems import (
     packings,
     starts,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.training._train import Run, stack
 
 # Persistence of a sector, as a share of the input's drop.

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -32,12 +31,11 @@ from jaxphys.papers.microscopic_imprints.landscapes import (
     imprint_variables,
 )
 from jaxphys.papers.microscopic_imprints.maps import (
-    bare,
     draw_field,
     draw_terminals,
     draw_voltages,
     draw_walls,
-    segments,
+    drawing_of,
 )
 from jaxphys.papers.microscopic_imprints.measures import each, largest, rank_correlation
 from jaxphys.papers.microscopic_imprints.systems import (
@@ -51,7 +49,8 @@ from jaxphys.papers.microscopic_imprints.systems import (
     learned,
     of_realization,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.pictures import draw_plain_edges
+from jaxphys.reports.style import GREY, styled
 from jaxphys.training._train import stack
 
 # Initial conductances of fig. 8: uniform over two decades, and sharply peaked.
@@ -318,14 +317,7 @@ def _draw_currents(axes: Axes, one: xr.Dataset, voltages: np.ndarray, walls: np.
     edges = one["edges"].values
     currents = np.abs(one["k"].values[0] * (voltages[edges[:, 0]] - voltages[edges[:, 1]]))
     share = np.minimum(currents / np.quantile(currents, 0.99), 1)
+    place = drawing_of(one)
     for chosen, color in ((~walls, GREY), (corridors(one, currents, walls), ACCENTS[3])):
-        axes.add_collection(
-            LineCollection(
-                list(segments(one)[chosen]),
-                colors=color,
-                linewidths=0.2 + 3.2 * share[chosen],
-                capstyle="round",
-            )
-        )
+        draw_plain_edges(axes, place, chosen, color=color, width=0.2 + 3.2 * share)
     draw_walls(axes, one, walls, ACCENTS[2])
-    bare(axes, one["positions"].values)

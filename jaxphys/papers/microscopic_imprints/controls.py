@@ -41,7 +41,7 @@ from jaxphys.papers.microscopic_imprints.systems import (
     real_edges,
     regression_task,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, styled
 from jaxphys.training._train import Run, stack
 
 _PACKINGS = 20

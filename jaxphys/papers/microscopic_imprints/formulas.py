@@ -28,7 +28,7 @@ from jaxphys.papers.microscopic_imprints.measures import (
 )
 from jaxphys.papers.microscopic_imprints.systems import learned, member
 from jaxphys.papers.physical_effects.systems import PAIRS, ensemble, train_adaptively
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, styled
 
 # Flow networks on which formulas are checked, and networks of the other kinds that learn.
 _CHECKED, _EACH = 4, 10

@@ -13,7 +13,7 @@ from jaxphys.diagnostics import cost_hessian, susceptibility_cost_hessian
 from jaxphys.learning import accuracy
 from jaxphys.networks.generators import host_generator
 from jaxphys.papers.claims import Claim, measured
-from jaxphys.papers.drawing import ACCENTS, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import (
     Result,
     Settings,
@@ -46,7 +46,7 @@ from jaxphys.papers.microscopic_imprints.systems import (
     of_realization,
     states,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.training._train import stack
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import partial_susceptibility, spectrum
 from jaxphys.papers.claims import measured
-from jaxphys.papers.drawing import ACCENTS, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings
 from jaxphys.papers.microscopic_imprints.systems import (
     RECIPES,
@@ -20,7 +20,7 @@ from jaxphys.papers.microscopic_imprints.systems import (
     learned,
     of_realization,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.training._train import stack
 
 _COUNTS = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200])

@@ -14,7 +14,7 @@ from jaxphys.diagnostics import cost_hessian, spectrum
 from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
-from jaxphys.papers.drawing import ACCENTS, KINDS, band, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, KINDS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
@@ -23,7 +23,8 @@ from jaxphys.papers.physical_effects.systems import (
     single_task,
     train_adaptively,
 )
-from jaxphys.reports.run_plots import GREY, INK, styled
+from jaxphys.reports.pictures import draw_band
+from jaxphys.reports.style import GREY, INK, legend_above, styled
 from jaxphys.training._train import Run
 
 # The smallest ratio of two eigenvalues that double precision can tell from zero.
@@ -174,9 +175,7 @@ def draw_cost_hessians(dataset: xr.Dataset) -> Figure:
         values = one["cost_hessian_final"].values[:, :12]
         modes = np.arange(1, values.shape[1] + 1)
         label = f"{number} task{'s' if number > 1 else ''}"
-        band(
-            spectra, modes, np.maximum(values / values[:, :1], 1e-18), color, label, marker="o", markersize=3
-        )
+        draw_band(spectra, modes, np.maximum(values / values[:, :1], 1e-18), color, label, marker="o")
     spectra.set_yscale("log")
     spectra.set(xlabel="eigenvalue of the cost Hessian, by size", ylabel="over the largest", ylim=(1e-18, 3))
     spectra.set_title("nodes, after learning", pad=18)

@@ -23,7 +23,7 @@ from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings
 from jaxphys.papers.physical_effects.systems import flow_pair, node_pair, spring_pair
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, styled
 
 _DRAWS = 10
 _EXACT = 1e-6

@@ -15,7 +15,7 @@ from jaxphys.equilibrium import greens_function
 from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
-from jaxphys.papers.drawing import ACCENTS, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
@@ -26,7 +26,7 @@ from jaxphys.papers.physical_effects.systems import (
     train_adaptively,
     trajectory,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, legend_above, styled
 
 _NAMES = {
     "manifold_adaptive": "manifold-adaptive",

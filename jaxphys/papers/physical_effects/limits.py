@@ -13,7 +13,7 @@ from jaxphys.learning import Task, random_linear
 from jaxphys.networks.generators import erdos_renyi
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, SpringNetwork
 from jaxphys.papers.claims import Claim, measured
-from jaxphys.papers.drawing import ACCENTS, KINDS, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, KINDS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part, prefixed, ratio
 from jaxphys.papers.physical_effects.overload import (
     COUNTS,
@@ -24,7 +24,7 @@ from jaxphys.papers.physical_effects.overload import (
     train_by_newton,
 )
 from jaxphys.papers.physical_effects.systems import FLOOR, ensemble
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.style import GREY, legend_above, styled
 
 _NODE_SIZES = (4, 6, 8, 10, 12)
 # Mean degree 3 for flow networks and 6 for springs, as in the other figures.

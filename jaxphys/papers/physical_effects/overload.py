@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from jaxphys.learning import Task, random_linear
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 from jaxphys.papers.claims import Claim, measured
-from jaxphys.papers.drawing import ACCENTS, band, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import (
     Result,
     Settings,
@@ -30,7 +30,8 @@ from jaxphys.papers.physical_effects.systems import (
     train_adaptively,
     trajectory,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.pictures import draw_band
+from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.solvers import Dense
 from jaxphys.training._train import Run, train
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
@@ -282,13 +283,13 @@ def draw_overload(dataset: xr.Dataset) -> Figure:
             return np.stack([values[number == n] for n in counts], axis=1)
 
         relative = one["cost"].values[:, -1] / one["cost"].values[:, 0]
-        band(error, counts, np.maximum(grouped(relative), 1e-28), color, label, linestyle=style)
+        draw_band(error, counts, np.maximum(grouped(relative), 1e-28), color, label, linestyle=style)
         fraction.plot(
             counts, grouped(relative <= LEARNED).mean(axis=0), "o", ls=style, color=color, label=label, ms=3
         )
         for key, axes in (("effective_conductance", conductance), ("effective_dimension", dimension)):
             values = one[key].values
-            band(axes, counts, grouped(values[:, -1] / values[:, 0]), color, label, linestyle=style)
+            draw_band(axes, counts, grouped(values[:, -1] / values[:, 0]), color, label, linestyle=style)
     values = grouped(one["eigenvalues"].values[:, -1] / one["eigenvalues"].values[:, 0])
     for mode in range(values.shape[-1]):
         shade = ACCENTS[0] if mode == 0 else ACCENTS[1] if mode == values.shape[-1] - 1 else GREY

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxphys.learning.transforms import bounds, desynchronous, precondition, update_noise
 from jaxphys.networks.physics import NodeNetwork
 from jaxphys.papers.claims import Claim, geometric_mean, measured
-from jaxphys.papers.drawing import ACCENTS, KINDS, band, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, KINDS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part, ratio
 from jaxphys.papers.physical_effects.systems import (
     FLOOR,
@@ -25,7 +25,8 @@ from jaxphys.papers.physical_effects.systems import (
     train_adaptively,
     trajectory,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.pictures import draw_band
+from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.training._train import train
 
 _TASKS = 5
@@ -173,7 +174,7 @@ def draw_several_tasks(dataset: xr.Dataset) -> Figure:
         label, color, _ = KINDS[kind]
         values = one["eigenvalues"].values
         modes = np.arange(1, values.shape[-1] + 1)
-        band(row[0], modes, values[:, -1] / values[:, 0], color, "after learning", marker="o", markersize=3)
+        draw_band(row[0], modes, values[:, -1] / values[:, 0], color, "after learning", marker="o")
         row[0].axhline(1, color=GREY, linewidth=0.8, label="before")
         row[0].set(xlabel="mode, lowest first", ylabel="λ / λ(0)")
         if kind == "flow":
@@ -357,7 +358,7 @@ def draw_noise(dataset: xr.Dataset) -> Figure:
             relative = one["cost"].values / one["cost"].values[:, :1]
             mean = np.exp(np.log(np.maximum(relative, 1e-300)).mean(axis=0))
             error.plot(step, mean, color=color, linestyle=style, linewidth=1.8, label=text)
-            band(spectrum, step, values[..., 0] / values[:, :1, 0], color, text, linestyle=style)
+            draw_band(spectrum, step, values[..., 0] / values[:, :1, 0], color, text, linestyle=style)
             spectrum.plot(
                 step,
                 np.median(values[..., -1] / values[:, :1, -1], axis=0),
@@ -366,7 +367,7 @@ def draw_noise(dataset: xr.Dataset) -> Figure:
                 lw=1,
             )
             share = one["effective_dimension"].values
-            band(dimension, step, share / share[:, :1], color, text, linestyle=style)
+            draw_band(dimension, step, share / share[:, :1], color, text, linestyle=style)
         error.set_yscale("log")
         error.set_ylabel("C / C(0), geometric mean")
         spectrum.set_ylabel("lowest (band) and highest λ / start")

@@ -25,7 +25,7 @@ from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.networks.topology import component_labels, floppy_modes
 from jaxphys.papers.claims import Claim, geometric_mean, measured
-from jaxphys.papers.drawing import ACCENTS, KINDS, band, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, KINDS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part, ratio
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
@@ -39,7 +39,8 @@ from jaxphys.papers.physical_effects.systems import (
     train_adaptively,
     trajectory,
 )
-from jaxphys.reports.run_plots import GREY, INK, quantiles, styled
+from jaxphys.reports.pictures import draw_band, quantiles
+from jaxphys.reports.style import GREY, INK, legend_above, styled
 
 _KINDS: tuple[Kind, ...] = ("node", "flow", "spring")
 
@@ -435,8 +436,8 @@ def draw_hessians(dataset: xr.Dataset) -> Figure:
         for mode in range(1, middle.shape[1] - 1):
             above.plot(step, middle[:, mode], color=GREY, linewidth=0.5, alpha=0.6)
         above.plot([], [], color=GREY, linewidth=0.8, label="others")
-        band(above, step, relative[..., 0], color, "lowest λ")
-        band(above, step, relative[..., -1], ACCENTS[3], "highest λ")
+        draw_band(above, step, relative[..., 0], color, "lowest λ")
+        draw_band(above, step, relative[..., -1], ACCENTS[3], "highest λ")
         foretold = one["predicted_eigenvalues"].values / values[:, :1]
         for mode, text in ((0, "first order"), (-1, None)):
             above.plot(
@@ -591,7 +592,7 @@ def draw_conductances(dataset: xr.Dataset) -> Figure:
         for kind, (label, color, style) in KINDS.items():
             one = part(dataset, kind)
             step, values = one["step"].values, one[whole].values
-            band(axes, step, values / values[:, :1], color, label, linestyle=style)
+            draw_band(axes, step, values / values[:, :1], color, label, linestyle=style)
             sampled = one[drawn].values
             places, middle = one["sampled_step"].values, np.median(sampled / sampled[:, :1], axis=0)
             axes.plot(places, middle, "o", color=color, markersize=4, fillstyle="none")

@@ -14,7 +14,7 @@ from jaxphys.diagnostics import discover, measure_responses
 from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
-from jaxphys.papers.drawing import ACCENTS, KINDS, legend_above, panels
+from jaxphys.papers.drawing import ACCENTS, KINDS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part
 from jaxphys.papers.physical_effects.systems import (
     START,
@@ -23,7 +23,7 @@ from jaxphys.papers.physical_effects.systems import (
     node_allostery_pair,
     train_adaptively,
 )
-from jaxphys.reports.run_plots import GREY, INK, styled
+from jaxphys.reports.style import GREY, INK, legend_above, styled
 
 NOISES = (0.0, 0.01, 0.05, 0.2)
 _SIGNIFICANCE = 0.01

@@ -20,7 +20,7 @@ from jaxphys.learning.transforms import precondition
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 from jaxphys.papers.claims import Claim, geometric_mean, measured
-from jaxphys.papers.drawing import ACCENTS, band, legend_above, panels, step_axis
+from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part, ratio
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
@@ -32,7 +32,8 @@ from jaxphys.papers.physical_effects.systems import (
     train_adaptively,
     trajectory,
 )
-from jaxphys.reports.run_plots import GREY, styled
+from jaxphys.reports.pictures import draw_band
+from jaxphys.reports.style import GREY, legend_above, step_axis, styled
 from jaxphys.training._train import Run
 
 # Eq. A2.
@@ -323,10 +324,10 @@ def draw_other_tasks(dataset: xr.Dataset) -> Figure:
             below.plot(step, middle[:, mode], color=GREY, linewidth=0.5, alpha=0.7)
         below.plot([], [], color=GREY, linewidth=0.8, label="others")
         for mode, color, label in ((0, ACCENTS[0], "lowest λ"), (1, ACCENTS[1], "second")):
-            band(below, step, values[..., mode] / values[:, :1, mode], color, label)
+            draw_band(below, step, values[..., mode] / values[:, :1, mode], color, label)
         below.set(ylabel="λ / λ(0)", ylim=(0, None))
         for axes in (above, below):
-            step_axis(axes, step)
+            step_axis(axes, step, logarithmic=len(step) > 2 and step[-1] > 20 * step[1])
         above.set_title(title, pad=18)
         legend_above(above)
         legend_above(below, ncols=3)
