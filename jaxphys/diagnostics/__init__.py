@@ -55,7 +55,7 @@ from jaxphys.diagnostics.response import (
     effective_dimension_monte_carlo,
     participation_ratio,
 )
-from jaxphys.learning.tasks import Task
+from jaxphys.learning.task import Task
 from jaxphys.networks.physics import AbstractNetwork
 
 FUNCTIONALS: dict[str, Callable[[AbstractNetwork, Task], Float[Array, "..."]]] = {
