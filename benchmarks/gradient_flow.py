@@ -81,9 +81,9 @@ def spread(values):
 
 def timed(networks, tasks, steps, **arguments):
     """A run with records at its ends only, and its seconds without compilation."""
-    jp.train(networks, tasks, steps=1, record_every=1, **arguments)
+    jp.train(networks, tasks, steps=1, record=jp.Record(every=1), **arguments)
     start = time.perf_counter()
-    run = jp.train(networks, tasks, steps=steps, record_every=steps, **arguments)
+    run = jp.train(networks, tasks, steps=steps, record=jp.Record(every=steps), **arguments)
     return run, time.perf_counter() - start
 
 
@@ -93,12 +93,12 @@ def measure(draw, steps, lower, rule, realizations, seed):
     networks, tasks = map(jp.stack, zip(*drawn, strict=True))
     descent = optax.sgd(RATE) if lower is None else optax.chain(optax.sgd(RATE), jp.bounds(lower))
     flows = {
-        "flow": jp.GradientFlow(RATE, lower=lower),
-        "limit": jp.GradientFlow(RATE, lower=lower, relative_tolerance=1e-8, absolute_tolerance=1e-9),
+        "flow": jp.GradientFlow(RATE),
+        "limit": jp.GradientFlow(RATE, relative_tolerance=1e-8, absolute_tolerance=1e-9),
     }
     runs = {"euler": timed(networks, tasks, steps, rule=rule, optimizer=descent)}
     for name, integrator in flows.items():
-        runs[name] = timed(networks, tasks, steps, rule=rule, integrator=integrator)
+        runs[name] = timed(networks, tasks, steps, rule=rule, optimizer=integrator, bounds=(lower, None))
     well = np.all([run.status == jp.Status.OK for run, _ in runs.values()], axis=0)
     k = {name: np.asarray(run.network.k)[well] for name, (run, _) in runs.items()}
     y = {name: np.asarray(outputs(run.network, run.task))[well] for name, (run, _) in runs.items()}

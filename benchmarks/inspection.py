@@ -122,10 +122,9 @@ def descend(network, task, steps):
         network,
         task,
         steps=steps,
-        optimizer=optax.chain(*chain),
-        adaptive=jp.AdaptiveStep(),
+        optimizer=jp.Descent(optax.chain(*chain), jp.AdaptiveStep()),
         stop_cost=1e-20,
-        record_steps=[],
+        record=jp.Record(steps=[]),
     )
 
 
@@ -134,7 +133,13 @@ def couple(network, task, steps, rho):
     optimizer = optax.chain(optax.sgd(rho), jp.bounds(1e-3, 1e3))
     rule = jp.CoupledLearning(1e-3)
     return jp.train(
-        network, task, steps=steps, rule=rule, optimizer=optimizer, stop_cost=1e-9, record_steps=[]
+        network,
+        task,
+        steps=steps,
+        rule=rule,
+        optimizer=optimizer,
+        stop_cost=1e-9,
+        record=jp.Record(steps=[]),
     )
 
 

@@ -101,7 +101,7 @@ def child(
     jax.config.update("jax_enable_x64", True)
     import jaxphys as jp
     from jaxphys.checks.workloads import workload
-    from jaxphys.training.devices import largest
+    from jaxphys.training.devices import global_max
 
     count = 1 if place is None or not joined else place[1]
     if place is not None and count > 1:
@@ -116,8 +116,8 @@ def child(
             steps=steps,
             rule=given.rule,
             optimizer=given.optimizer,
-            block=realizations,
-            record_every=max(1, steps // 100),
+            devices=jp.Devices(block=realizations),
+            record=jp.Record(every=max(1, steps // 100)),
             **arguments,
         )
         return time.perf_counter() - begin
@@ -125,14 +125,14 @@ def child(
     train(200)
     short = train(200)
     # All processes train as many steps.
-    steps = 200 + int(largest([2000 * seconds / (train(2200) - short)])[0])
+    steps = 200 + int(global_max([2000 * seconds / (train(2200) - short)])[0])
     if interval is None:
         # What is the same for any number of steps is not what is measured.
         short, long = train(200), train(steps)
         return {"rate": realizations * (steps - 200) / (long - short)}
     with tempfile.TemporaryDirectory() as folder:
-        saving = {"checkpoint": folder, "checkpoint_seconds": interval}
-        times = [(train(steps), train(steps, **saving)) for _ in range(rounds)]
+        saving = jp.Checkpointing(folder, interval)
+        times = [(train(steps), train(steps, checkpoint=saving)) for _ in range(rounds)]
     return {"steps": steps, "seconds": times, "overheads": [saved / plain - 1 for plain, saved in times]}
 
 

@@ -155,10 +155,9 @@ run = jp.train(
     task,
     steps=300,
     rule=jp.EquilibriumPropagation(1e-3, symmetric=True),
-    optimizer=optax.chain(optax.sgd(1.0), jp.bounds(1e-2)),
-    adaptive=jp.AdaptiveStep(),
+    optimizer=jp.Descent(optax.chain(optax.sgd(1.0), jp.bounds(1e-2)), adaptive=jp.AdaptiveStep()),
     stop_cost=1e-16,
-    record_every=1,
+    record=jp.Record(every=1),
 )
 print("cost", run.cost[0, 0], "->", run.cost[0, -1], "failures:", run.failures)
 assert not run.failures

@@ -68,11 +68,12 @@ run = jp.train(
     networks,
     tasks,
     steps=steps,
-    optimizer=optax.chain(optax.sgd(1.0), jp.bounds(1e-2)),
-    adaptive=jp.AdaptiveStep(),
+    optimizer=jp.Descent(optax.chain(optax.sgd(1.0), jp.bounds(1e-2)), adaptive=jp.AdaptiveStep()),
     stop_cost=1e-20,
-    record_steps=np.unique(np.geomspace(1, steps, 60).astype(int)).tolist(),
-    functionals={name: jp.diagnostics.FUNCTIONALS[name] for name in recorded},
+    record=jp.Record(
+        steps=np.unique(np.geomspace(1, steps, 60).astype(int)),
+        functionals={name: jp.diagnostics.FUNCTIONALS[name] for name in recorded},
+    ),
 )
 dataset = run_dataset(run)
 print("failures:", run.failures, " learned:", int(np.sum(run.cost[:, -1] < 1e-16)), "of", realizations)

@@ -68,11 +68,10 @@ plain = jp.train(
     networks,
     tasks,
     steps=steps,
-    optimizer=optax.chain(jp.precondition(metric), optax.sgd(1.0)),
-    adaptive=jp.AdaptiveStep(),
+    optimizer=jp.Descent(optax.chain(jp.precondition(metric), optax.sgd(1.0)), adaptive=jp.AdaptiveStep()),
     solver=jp.Dense(),
     stop_cost=1e-24,
-    record_steps=[steps // 10, steps // 3],
+    record=jp.Record(steps=[steps // 10, steps // 3]),
 )
 print("failures:", plain.failures)
 assert not plain.failures
@@ -89,10 +88,10 @@ newton = jp.train(
     networks,
     tasks,
     steps=min(steps, 200),
-    integrator=jp.LevenbergMarquardt(metric=metric),
+    optimizer=jp.LevenbergMarquardt(metric=metric),
     solver=jp.Dense(),
     stop_cost=1e-24,
-    record_steps=[],
+    record=jp.Record(steps=[]),
 )
 print("failures:", newton.failures)
 

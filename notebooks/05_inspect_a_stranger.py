@@ -55,10 +55,9 @@ run = jp.train(
     jp.stack(starts),
     jp.stack(tasks),
     steps=1000,
-    optimizer=optax.chain(optax.sgd(1.0), jp.bounds(1e-2)),
-    adaptive=jp.AdaptiveStep(),
+    optimizer=jp.Descent(optax.chain(optax.sgd(1.0), jp.bounds(1e-2)), adaptive=jp.AdaptiveStep()),
     stop_cost=1e-10,
-    record_steps=[],
+    record=jp.Record(steps=[]),
 )
 assert not run.failures
 

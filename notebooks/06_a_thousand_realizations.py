@@ -60,13 +60,16 @@ print(f"{realizations} networks of {networks.k.shape[1]} couplings in {time.perf
 # %%
 settings = {
     "steps": steps,
-    "optimizer": optax.chain(jp.precondition(singles[0].frobenius_metric), optax.sgd(1.0)),
-    "adaptive": jp.AdaptiveStep(),
-    "record_steps": np.unique(np.geomspace(1, steps, 40).astype(int)).tolist(),
+    "optimizer": jp.Descent(
+        optax.chain(jp.precondition(singles[0].frobenius_metric), optax.sgd(1.0)), adaptive=jp.AdaptiveStep()
+    ),
 }
-functionals = {name: jp.diagnostics.FUNCTIONALS[name] for name in ("eigenvalues", "effective_dimension")}
+record = jp.Record(
+    steps=np.unique(np.geomspace(1, steps, 40).astype(int)),
+    functionals={name: jp.diagnostics.FUNCTIONALS[name] for name in ("eigenvalues", "effective_dimension")},
+)
 start = time.perf_counter()
-run = jp.train(networks, tasks, functionals=functionals, **settings)
+run = jp.train(networks, tasks, record=record, **settings)
 elapsed = time.perf_counter() - start
 print(f"{realizations} networks x {steps} steps in {elapsed:.1f} s, compilation and records included")
 print("failures:", run.failures)
@@ -129,7 +132,7 @@ def seconds(size):
     taken = []
     for _ in range(4):
         start = time.perf_counter()
-        jp.train(*some, **{**settings, "record_steps": []})
+        jp.train(*some, record=jp.Record(steps=[]), **settings)
         taken.append(time.perf_counter() - start)
     return min(taken[1:])
 
@@ -139,7 +142,7 @@ times = np.array([seconds(size) for size in sizes])
 looped = 5
 start = time.perf_counter()
 for number in range(looped):
-    jp.train(singles[number], own_tasks[number], **{**settings, "record_steps": []})
+    jp.train(singles[number], own_tasks[number], record=jp.Record(steps=[]), **settings)
 loop = (time.perf_counter() - start) / looped
 
 for size, taken in zip(sizes, times, strict=True):

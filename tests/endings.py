@@ -216,14 +216,14 @@ def _(case: Table) -> str:
         assert len(message) < 600, message
         assert re.search(r"`[\w.]+`|^File |unknown name|^config: ", message), message
         return "refused"
-    arguments = {**ensemble.arguments, "steps": 2, "record_every": 1}
+    arguments = {**ensemble.arguments, "steps": 2, "record": jp.Record(every=1)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = jp.train(ensemble.network, ensemble.task, **arguments)
     for number, status in enumerate(run.status.tolist()):
         network, task = jax.tree.map(lambda leaf, at=number: leaf[at], (run.network, run.task))
         assert np.isfinite(network.k).all(), "k"
-        if status == jp.Status.OK and arguments["batch_size"] is None:
+        if status == jp.Status.OK and arguments["sampling"].batch_size is None:
             assert np.isfinite(run.cost[number]).all(), "cost"
             assert_cost(network, task, run.cost[number, -1])
     return "marked" if run.failures else "right"

@@ -321,7 +321,7 @@ _ALLOSTERY = {"network": "network", "boundary": "boundary", "sources": [1], "tar
 CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "train": (jp.train, _TRAINING),
     "train by a rule": (jp.train, _TRAINING | {"rule": jp.CoupledLearning(0.1)}),
-    "train for long": (jp.train, _TRAINING | {"record_every": 1}),
+    "train for long": (jp.train, _TRAINING | {"record": jp.Record(every=1)}),
     "train with rests": (jp.train, _TRAINING | {"stop_cost": 1e-9}),
     "allostery": (jp.allostery, _ALLOSTERY),
     "respond": (jp.respond, {"network": "network", "task": "task"}),
@@ -355,7 +355,7 @@ WRONG: dict[str, Any] = {
 SENSIBLE = {
     ("optimizer", "None"),
     ("rule", "None"),
-    ("record_every", "None"),
+    ("record", "None"),
     ("stop_cost", "None"),
     ("stop_cost", "half"),
     ("stop_cost", "true"),

@@ -19,6 +19,7 @@ from jaxphys.learning.rules import CoupledLearning, EquilibriumPropagation
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.solvers import AbstractSolver
 from jaxphys.training._train import train
+from jaxphys.training.arguments import Devices, Record
 from jaxphys.training.solver_choice import choose_solver
 
 # Steps → `k` of all realizations after them, `(R, M)`, from the workload's start.
@@ -42,9 +43,9 @@ def trained(workload: Workload, solver: AbstractSolver | None = None) -> Contend
             steps=steps,
             rule=workload.rule,
             optimizer=workload.optimizer,
-            record_steps=(steps,),
+            record=Record(steps=(steps,)),
             solver=planned,
-            block=workload.realizations,
+            devices=Devices(block=workload.realizations),
         )
         return np.asarray(run.network.k)
 

@@ -37,6 +37,7 @@ from jaxphys.networks.generators import erdos_renyi, host_generator
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.training._train import train
+from jaxphys.training.arguments import Record
 
 NETWORKS = ("node", "flow", "spring 2-D", "spring 3-D", "spring vector")
 
@@ -395,7 +396,7 @@ def _tracking(system: System) -> float:
     rate = 0.05 / float(jnp.max(jnp.abs(ExactGradient()(network, task).gradient)))
     descent = optax.chain(precondition(network.frobenius_metric), optax.sgd(rate))
     tracked, factored = (
-        train(network, task, steps=20, record_every=20, optimizer=descent, solver=solver).network.k
+        train(network, task, steps=20, record=Record(every=20), optimizer=descent, solver=solver).network.k
         for solver in (TrackedInverse(), Dense())
     )
     return _relative(tracked - network.k, factored - network.k)

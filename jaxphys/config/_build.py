@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from jaxphys import solvers
 from jaxphys._checks import InputError, require
@@ -37,14 +37,19 @@ from jaxphys.networks import generators
 from jaxphys.networks.packings import jammed_packing
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.networks.topology import Topology
-from jaxphys.training._train import AdaptiveStep, Integrator, own_bounds, record_schedule, stack
-from jaxphys.training.arguments import check_batches
+from jaxphys.training._train import own_bounds, stack
+from jaxphys.training.arguments import Record, Sampling, check_batches, transformation_of
+from jaxphys.training.descent import AdaptiveStep, Descent
 from jaxphys.training.gradient_flow import GradientFlow
+from jaxphys.training.integrator import AbstractIntegrator
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.training.solver_choice import choose_solver
 
 Terminal = int | tuple[int, int]
 
+
+ChooseSolver = Callable[[AbstractNetwork, Task], solvers.AbstractSolver]
+"""Which solver the networks and tasks of a block take."""
 
 _SOLVERS: dict[str, type[solvers.AbstractSolver]] = {
     "dense": solvers.Dense,
@@ -62,10 +67,10 @@ class Ensemble:
     `test` is the task on test samples, or None; `arguments` are keyword arguments of `train`.
     """
 
-    network: Any
-    task: Any
-    test: Any
-    arguments: dict[str, Any]
+    network: AbstractNetwork
+    task: Task
+    test: Task | None
+    arguments: dict[str, Any]  # Of as many types as `train` has keywords.
 
 
 def build(config: RunConfig) -> Ensemble:
@@ -74,12 +79,14 @@ def build(config: RunConfig) -> Ensemble:
     Uses JAX's current precision; the command line sets it from `config.precision`.
     """
     network, task, test = draw(config, 0, config.realizations)
-    arguments = training_arguments(config, network, task)
-    solver = arguments.pop("solver")(network, task)
-    return Ensemble(network, task, test, {**arguments, "bounds": bounds_of(config), "solver": solver})
+    arguments, choose = training_arguments(config, network, task)
+    solver = choose(network, task)
+    return Ensemble(
+        network, task, test, {**arguments._asdict(), "bounds": bounds_of(config), "solver": solver}
+    )
 
 
-def draw(config: RunConfig, first: int, last: int) -> tuple[Any, Any, Any]:
+def draw(config: RunConfig, first: int, last: int) -> tuple[AbstractNetwork, Task, Task | None]:
     """Networks, tasks and test tasks (or None) of the realizations from `first` to before `last`, stacked.
 
     A realization is drawn from the seed and its own number, whichever others are drawn beside it. Raises
@@ -99,37 +106,43 @@ def draw(config: RunConfig, first: int, last: int) -> tuple[Any, Any, Any]:
     return stack(networks), stack(trains), None if tests[0] is None else stack(tests)
 
 
-def training_arguments(config: RunConfig, network: Any, task: Any) -> dict[str, Any]:
+class Arguments(NamedTuple):
+    """What a config says of training: keyword arguments of `train`, by their names there."""
+
+    steps: int
+    rule: rules.AbstractRule
+    optimizer: AbstractIntegrator
+    sampling: Sampling
+    stop_cost: float | None
+    record: Record
+
+
+def training_arguments(
+    config: RunConfig, network: AbstractNetwork, task: Task
+) -> tuple[Arguments, ChooseSolver]:
     """What `train` takes beside stacked networks and tasks, checked against some of these.
 
-    `solver` is a function of the networks and tasks of a block.
+    The second is a function of the networks and tasks of a block that says which solver they take.
     """
     one, its_task = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (network, task))
-    optimizer, adaptive = _optimizer(config.optimizer, one)
-    integrator = _integrator(config, one, task)
-    if integrator is not None:
-        optimizer = None
-    record_schedule(config.steps, config.record_every)
-    check_batches(task, config.batch_size, adaptive, config.stop_cost)
+    rule, integrator = make_rule(config.rule), make_integrator(config, one)
+    check_batches(task, config.batch_size, config.stop_cost)
+    integrator.check(network, task, rule, config.batch_size)
     own_bounds(bounds_of(config), network)
     functionals = {name: FUNCTIONALS[name] for name in config.record}
     for functional in functionals.values():
         jax.eval_shape(functional, one, its_task)  # Refuses what this network does not have.
-    return {
-        "steps": config.steps,
-        "rule": make_rule(config.rule),
-        "optimizer": optimizer,
-        "adaptive": adaptive,
-        "integrator": integrator,
-        "key": key_of_training(config),
-        "record_every": config.record_every,
-        "functionals": functionals,
-        "batch_size": config.batch_size,
-        "stop_cost": config.stop_cost,
-        "solver": partial(choose_solver, optimizer=optimizer)
-        if config.solver == "auto"
-        else _SOLVERS[config.solver].for_task,
-    }
+    arguments = Arguments(
+        config.steps,
+        rule,
+        integrator,
+        Sampling(config.batch_size, key_of_training(config)),
+        config.stop_cost,
+        Record(config.record_every, functionals=functionals),
+    )
+    if config.solver == "auto":
+        return arguments, partial(choose_solver, optimizer=transformation_of(integrator))
+    return arguments, _SOLVERS[config.solver].for_task
 
 
 def bounds_of(config: RunConfig) -> tuple[float | None, float | None]:
@@ -182,14 +195,18 @@ def _check_sizes(config: RunConfig) -> None:
             sizes["task.test_samples"] = test_samples, _MOST_SAMPLES
     for name, (size, most) in sizes.items():
         require(0 < size <= most, name, f"lie between 1 and {most}", f"it is {size}")
-    if config.record_every is not None and config.record_every > 0:
-        number = config.steps // config.record_every
-        require(
-            number <= _MOST_RECORDS,
-            "record_every",
-            f"make at most {_MOST_RECORDS} records",
-            f"it makes {number}",
-        )
+    _check_record(config)
+
+
+def _check_record(config: RunConfig) -> None:
+    every = config.record_every
+    if every is None:
+        return
+    require(every > 0, "record_every", "be positive", f"it is {every}")
+    number = config.steps // every
+    require(
+        number <= _MOST_RECORDS, "record_every", f"make at most {_MOST_RECORDS} records", f"it makes {number}"
+    )
 
 
 def make_rule(
@@ -205,63 +222,86 @@ def make_rule(
             return rules.CoupledLearning(config.nudge)
 
 
-def _optimizer(config: schema.Optimizer, network: AbstractNetwork) -> tuple[Any, AdaptiveStep | None]:
-    require(config.rate > 0, "optimizer.rate", "be positive", f"it is {config.rate}")
+def make_integrator(config: RunConfig, network: AbstractNetwork) -> AbstractIntegrator:
+    """What a config's tables `[integrator]` and `[optimizer]` make of one network of the ensemble."""
+    return _INTEGRATORS[type(config.integrator)](config, network)
+
+
+def _descent(config: RunConfig, network: AbstractNetwork) -> Descent:
+    optimizer = config.optimizer
+    require(optimizer.rate > 0, "optimizer.rate", "be positive", f"it is {optimizer.rate}")
     require(
-        not config.adaptive or config.kind == "sgd",
+        not optimizer.adaptive or optimizer.kind == "sgd",
         "optimizer.adaptive",
         "be false unless the optimizer is sgd",
-        f"the optimizer is {config.kind}",
+        f"the optimizer is {optimizer.kind}",
     )
-    chain: list[Any] = []
-    if isinstance(network, NodeNetwork) and config.metric == "frobenius":
-        chain.append(transforms.precondition(network.frobenius_metric))
-    rate = 1.0 if config.adaptive else config.rate
-    makers: dict[str, Callable[[], Any]] = {
+    require(
+        not optimizer.adaptive or config.batch_size is None,
+        "optimizer.adaptive",
+        "be false for minibatches (costs do not compare)",
+        "`batch_size` is set",
+    )
+    metric = _metric(config, network)
+    chain = [] if metric is None else [transforms.precondition(metric)]
+    rate = 1.0 if optimizer.adaptive else optimizer.rate
+    makers: dict[str, Callable[[], optax.GradientTransformation]] = {
         "sgd": lambda: optax.sgd(rate),
-        "momentum": lambda: optax.sgd(rate, config.momentum),
+        "momentum": lambda: optax.sgd(rate, optimizer.momentum),
         "adam": lambda: optax.adam(rate),
     }
-    chain.append(makers[config.kind]())
-    if config.noise:
-        chain.append(transforms.update_noise(config.noise))
-    if config.synchronous != 1:
-        chain.append(transforms.desynchronous(config.synchronous))
-    return optax.chain(*chain), AdaptiveStep(config.rate) if config.adaptive else None
+    chain.append(makers[optimizer.kind]())
+    if optimizer.noise:
+        chain.append(transforms.update_noise(optimizer.noise))
+    if optimizer.synchronous != 1:
+        chain.append(transforms.desynchronous(optimizer.synchronous))
+    return Descent(optax.chain(*chain), AdaptiveStep(optimizer.rate) if optimizer.adaptive else None)
 
 
-def _integrator(config: RunConfig, network: AbstractNetwork, task: Task) -> Integrator | None:
-    """What takes the optimizer's place, or None; `network` is one of the ensemble, `task` is stacked."""
-    integrator, optimizer = config.integrator, config.optimizer
-    if isinstance(integrator, schema.Steps):
-        return None
-    is_flow = isinstance(integrator, schema.GradientFlow)
-    beside = "a gradient flow" if is_flow else "Gauss-Newton steps"
-    require(config.batch_size is None, "batch_size", f"be left out beside {beside}", "it is set")
-    defaults = schema.Optimizer()
-    for name in ("kind", "adaptive", "noise", "synchronous", *(() if is_flow else ("rate",))):
-        value, default = getattr(optimizer, name), getattr(defaults, name)
-        require(value == default, f"optimizer.{name}", f"be {default} beside {beside}", f"it is {value}")
-    metric = None
-    if isinstance(network, NodeNetwork) and optimizer.metric == "frobenius":
-        metric = network.frobenius_metric
-    if isinstance(integrator, schema.GradientFlow):
-        return GradientFlow(
-            optimizer.rate,
-            integrator.method,
-            integrator.relative_tolerance,
-            integrator.absolute_tolerance,
-            metric=metric,
-            max_evaluations=integrator.max_evaluations,
-        )
-    require(
-        isinstance(config.rule, schema.ExactGradient),
-        "rule.kind",
-        "be exact_gradient beside Gauss-Newton steps",
-        f"it is {config.rule.kind}",
+def _gradient_flow(config: RunConfig, network: AbstractNetwork) -> GradientFlow:
+    table, optimizer = config.integrator, config.optimizer
+    assert isinstance(table, schema.GradientFlow)
+    require(optimizer.rate > 0, "optimizer.rate", "be positive", f"it is {optimizer.rate}")
+    _check_beside(config, "a gradient flow", ())
+    return GradientFlow(
+        optimizer.rate,
+        table.method,
+        table.relative_tolerance,
+        table.absolute_tolerance,
+        metric=_metric(config, network),
+        max_evaluations=table.max_evaluations,
     )
-    steps = LevenbergMarquardt(integrator.damping, integrator.growth, integrator.shrink, metric=metric)
-    return steps.planned(task)
+
+
+def _levenberg_marquardt(config: RunConfig, network: AbstractNetwork) -> LevenbergMarquardt:
+    table, beside = config.integrator, "Gauss-Newton steps"
+    assert isinstance(table, schema.LevenbergMarquardt)
+    _check_beside(config, beside, ("rate",))
+    is_exact = config.rule.kind == "exact_gradient"
+    require(is_exact, "rule.kind", f"be exact_gradient beside {beside}", f"it is {config.rule.kind}")
+    return LevenbergMarquardt(table.damping, table.growth, table.shrink, metric=_metric(config, network))
+
+
+# Schema → what makes its integrator.
+_INTEGRATORS: dict[type, Callable[[RunConfig, AbstractNetwork], AbstractIntegrator]] = {
+    schema.Steps: _descent,
+    schema.GradientFlow: _gradient_flow,
+    schema.LevenbergMarquardt: _levenberg_marquardt,
+}
+
+
+def _check_beside(config: RunConfig, integrator: str, others: tuple[str, ...]) -> None:
+    """Refuse keys that mean nothing beside an integrator that is no optimizer's."""
+    require(config.batch_size is None, "batch_size", f"be left out beside {integrator}", "it is set")
+    defaults = schema.Optimizer()
+    for name in ("kind", "adaptive", "noise", "synchronous", *others):
+        value, default = getattr(config.optimizer, name), getattr(defaults, name)
+        require(value == default, f"optimizer.{name}", f"be {default} beside {integrator}", f"it is {value}")
+
+
+def _metric(config: RunConfig, network: AbstractNetwork) -> Float[np.ndarray, " M"] | None:
+    """The weights of the gradient that a config asks for; None if all are one."""
+    return network.descent_metric if config.optimizer.metric == "frobenius" else None
 
 
 def _network(config: schema.Node | schema.Flow | schema.Spring, key: Key[Array, ""]) -> AbstractNetwork:

@@ -10,10 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxphys.config import schema
-from jaxphys.config._build import bounds_of, draw, key_of_training, make_rule, training_arguments
+from jaxphys.config._build import (
+    Arguments,
+    ChooseSolver,
+    bounds_of,
+    draw,
+    key_of_training,
+    make_integrator,
+    make_rule,
+    training_arguments,
+)
 from jaxphys.config.schema import RunConfig
 from jaxphys.config.toml import dump_config
-from jaxphys.training._train import own_bounds, own_keys, stack
+from jaxphys.learning import Task
+from jaxphys.training._train import member, own_bounds, own_keys, own_numbers
 from jaxphys.training.steps import Realizations
 
 
@@ -28,15 +38,15 @@ class Batch:
         self.begins = np.cumsum([0, *(config.realizations for config in configs)]).tolist()
         rules = {config.rule for config in configs}
         # Numbers that all share are constants of the program.
-        self._own_rules = len(rules) > 1
-        self._own_rates = len(self.configs) > 1 and _rate_is_free(configs[0])
+        self._has_own_rules = len(rules) > 1
+        self._has_own_rates = len(self.configs) > 1 and _rate_is_free(configs[0])
 
     @property
     def realizations(self) -> int:
         """How many there are."""
         return self.begins[-1]
 
-    def draw(self, first: int, last: int) -> tuple[Realizations, Any]:
+    def draw(self, first: int, last: int) -> tuple[Realizations, Task | None]:
         """Realizations from `first` to before `last`, and their test tasks (or None).
 
         Each is drawn as by its config alone. Raises `InputError` where a config cannot be.
@@ -48,24 +58,28 @@ class Batch:
                 found.append(self._draw_of(config, numbers))
         return jax.tree.map(_joined, *found)
 
-    def arguments(self, drawn: Realizations) -> dict[str, Any]:
-        """What all share with what was `drawn`: keyword arguments of `make_plan`, and `solver` as in
-        `training_arguments`.
-        """
-        config = self.configs[0]
-        if self._own_rates:
-            config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, rate=1.0))
-        arguments = training_arguments(config, drawn.network, drawn.task)
-        arguments.pop("key")
-        return arguments
+    def arguments(self, drawn: Realizations) -> tuple[Arguments, ChooseSolver]:
+        """What all share with what was `drawn`, and what chooses the solver of a block."""
+        return training_arguments(self._shared_config(self.configs[0]), drawn.network, drawn.task)
 
-    def _draw_of(self, config: RunConfig, numbers: range) -> tuple[Realizations, Any]:
+    def _shared_config(self, config: RunConfig) -> RunConfig:
+        """A config without the rate that each of them has of its own."""
+        if not self._has_own_rates:
+            return config
+        return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, rate=1.0))
+
+    def _draw_of(self, config: RunConfig, numbers: range) -> tuple[Realizations, Task | None]:
         network, task, test = draw(config, numbers.start, numbers.stop)
-        rates = np.full(len(numbers), config.optimizer.rate if self._own_rates else 1.0, network.k.dtype)
-        rule = stack([make_rule(config.rule)] * len(numbers)) if self._own_rules else None
+        rule = integrator = None
+        if self._has_own_rules:
+            rule = own_numbers("rule", [make_rule(config.rule)] * len(numbers))
+        if self._has_own_rates:
+            shared = make_integrator(self._shared_config(config), member(network, 0))
+            own = dataclasses.replace(shared, rate=config.optimizer.rate)  # type: ignore[call-arg]
+            integrator = own_numbers("optimizer", [own] * len(numbers))
         bounds = own_bounds(bounds_of(config), network)
         keys = own_keys(key_of_training(config), numbers)
-        return Realizations(network, task, keys, rates, rule, bounds), test
+        return Realizations(network, task, keys, rule, integrator, bounds), test
 
 
 def _joined(*parts: Any) -> Any:

@@ -10,7 +10,7 @@ one eigenspace. Its eigenvalues change by those of `V_Bᵀ δH V_B` (Stern et al
 alignment with a vector u is the length of the projection of u, shared equally by its modes, `|V_Bᵀ u| / √d`:
 the same number in every basis. `degenerate` defines which eigenvalues count as equal.
 
-The functions named `predicted_…` give the changes per unit of learning rate, so that `train(functionals=…)`
+The functions named `predicted_…` give the changes per unit of learning rate, so that `Record(functionals=…)`
 can record them and `accumulate` can integrate them along a run.
 """
 

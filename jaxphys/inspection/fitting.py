@@ -14,6 +14,7 @@ from jaxphys.learning import Task
 from jaxphys.networks.physics import FlowNetwork
 from jaxphys.networks.topology import Topology
 from jaxphys.training._train import train
+from jaxphys.training.arguments import Record
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 
 # Attempted steps.
@@ -94,8 +95,9 @@ def fit_conductances(
             unit.with_k(scale * unit.k),
             task,
             steps=_STEPS,
-            integrator=LevenbergMarquardt(lower=_LEAST * scale),
-            record_steps=[],
+            optimizer=LevenbergMarquardt(),
+            bounds=(_LEAST * scale, None),
+            record=Record(steps=[]),
         )
     network = FlowNetwork(topology, run.network.k[0])
     response = np.asarray(greens_function(network, boundary))

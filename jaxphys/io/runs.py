@@ -98,12 +98,12 @@ def run_dataset(
             variables[f"task_{name}"] = (("realization", *axes), np.asarray(values))
     if run.evaluations is not None:
         variables["evaluations"] = ("realization", run.evaluations)
-    for name, values in run.records.items():
-        further = _AXES.get(name, tuple(f"{name}_{i}" for i in range(values.ndim - 2)))
+    for name, recorded in run.records.items():
+        further = _AXES.get(name, tuple(f"{name}_{i}" for i in range(recorded.ndim - 2)))
         # The final k is there already; its history needs another name.
         variables[f"{name}_history" if name in variables else name] = (
             ("realization", "record", *further),
-            values,
+            recorded,
         )
     for name, values in per_realization.items():
         variables[name] = ("realization", np.asarray(values))

@@ -71,7 +71,7 @@ def train_batch(
     """
     is_first = jax.process_index() == 0
     checkpoints = Checkpoints(folder / "checkpoints")
-    after = checkpoints.schedule() if resume else None
+    after = checkpoints.record_steps() if resume else None
     edges, choose, plan = raise_on_all_processes(lambda: _prepared(batch, block, source, after))
     # What is drawn is kept until its block is done.
     drawn: dict[int, tuple[Realizations, Any]] = {}
@@ -90,7 +90,7 @@ def train_batch(
         for place, each in zip(own_places(plan.mesh), trained, strict=True):
             if place < len(wave):
                 number = wave[place]
-                run = _run_dataset(batch, *drawn.pop(number * plan.size), each, plan.schedule)
+                run = _run_dataset(batch, *drawn.pop(number * plan.size), each, plan.record_steps)
                 save_run(run, _block_file(folder, number))
 
     def recorded(number: int, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -102,7 +102,7 @@ def train_batch(
 
     def is_done(plan: TrainingPlan, number: int) -> bool:
         path = _block_file(folder, number)
-        return resume and path.exists() and last_step(path) == int(plan.schedule[-1])
+        return resume and path.exists() and last_step(path) == int(plan.record_steps[-1])
 
     def run(plan: TrainingPlan) -> Outcome:
         count = plan.blocks(batch.realizations)
@@ -169,10 +169,19 @@ def _prepared(
     """The number of edges, what chooses solvers, and the plan, as one realization tells them."""
     with _about(source):
         drawn, _ = batch.draw(0, 1)
-        arguments = batch.arguments(drawn)
-        choose = arguments.pop("solver")
-        size = min(block or default_block(batch.realizations), batch.realizations)
-        plan = make_plan(drawn.network, drawn.task, size=size, after=after, **arguments)
+        arguments, choose = batch.arguments(drawn)
+        plan = make_plan(
+            drawn.network,
+            drawn.task,
+            steps=arguments.steps,
+            size=min(block or default_block(batch.realizations), batch.realizations),
+            rule=arguments.rule,
+            integrator=arguments.optimizer,
+            record=arguments.record,
+            batch_size=arguments.sampling.batch_size,
+            stop_cost=arguments.stop_cost,
+            after=after,
+        )
     return drawn.network.k.shape[1], choose, plan
 
 

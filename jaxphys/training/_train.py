@@ -6,10 +6,9 @@ block. Nothing leaves the device but the records.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, Literal, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -27,22 +26,27 @@ from jaxphys.learning.rules import AbstractRule, ExactGradient
 from jaxphys.learning.transforms import Bounds, bounds_of, check_ordered
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
-from jaxphys.training.arguments import check_batches, check_handed, check_integrator
+from jaxphys.training.arguments import (
+    Checkpointing,
+    Devices,
+    Record,
+    Sampling,
+    as_integrator,
+    check_arguments,
+    check_batches,
+    check_compilable,
+    names_moved_arguments,
+    transformation_of,
+)
 from jaxphys.training.checkpoints import Checkpoints, regular, spacing
 from jaxphys.training.devices import default_block, gathered, realization_mesh
 from jaxphys.training.host_loop import BlockResult, TrainingPlan, fitting, train_blocks
-from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
+from jaxphys.training.integrator import AbstractIntegrator
 from jaxphys.training.solver_choice import BlockSolvers, choose_solver
-from jaxphys.training.steps import AdaptiveStep, Functional, Integrator, Options, Realizations
-
-__all__ = ["AdaptiveStep", "Integrator", "Run", "stack", "train"]
+from jaxphys.training.steps import Options, Realizations
 
 Limits = tuple[float | None, float | None] | Literal["automatic"] | None
 """Between which values `k` is kept, as `train` takes it."""
-
-_DESCENT = optax.sgd(1.0)
-# Compiled programs know optimizers by identity: the same one must be wrapped the same way each time.
-_with_extra_arguments = lru_cache(optax.with_extra_args_support)
 
 
 class Run(eqx.Module):
@@ -57,8 +61,8 @@ class Run(eqx.Module):
       times where an integrator is at work; steps at rest do not count.
     """
 
-    network: Any
-    task: Any
+    network: AbstractNetwork
+    task: Task
     initial_k: Float[Array, "R M"]
     steps: Int[np.ndarray, " T"]
     cost: Float[np.ndarray, "R T"]
@@ -140,30 +144,21 @@ def _single(realizations: Any) -> str:
     return described(realizations)
 
 
+@names_moved_arguments
 def train(
-    network: Any,
-    task: Any,
+    network: AbstractNetwork,
+    task: Task,
     *,
     steps: int,
     rule: AbstractRule | Sequence[AbstractRule] | None = None,
-    rate: float | Float[Any, " _"] = 1.0,
-    optimizer: optax.GradientTransformation | None = None,
-    adaptive: AdaptiveStep | None = None,
-    integrator: Integrator | None = None,
+    optimizer: optax.GradientTransformation | AbstractIntegrator | Sequence[AbstractIntegrator] | None = None,
     bounds: Limits = "automatic",
-    key: Key[Array, ""] | None = None,
-    record_every: int | None = None,
-    record_steps: Sequence[int] | None = None,
-    functionals: Mapping[str, Functional] | None = None,
-    batch_size: int | None = None,
+    sampling: Sampling | None = None,
     stop_cost: float | None = None,
     solver: AbstractSolver | None = None,
-    progress: bool = False,
-    checkpoint: Path | str | None = None,
-    checkpoint_seconds: float = 60.0,
-    resume: bool = False,
-    block: int | None = None,
-    mesh: Mesh | None = None,
+    record: Record | None = None,
+    checkpoint: Checkpointing | None = None,
+    devices: Devices | None = None,
 ) -> Run:
     """Train an ensemble of networks, each on its own task.
 
@@ -171,124 +166,91 @@ def train(
 
     - `network`, `task`: one of each, or ensembles made with `stack` (graphs, tasks and `k` may all
       differ between realizations as long as shapes agree).
-    - `steps`: how many. `rule`: `ExactGradient()` by default, or a list of one for each realization, which
-      may differ in numbers (the nudge) alone. `optimizer`: any optax transformation of
-      the estimate of `∂C/∂k`, plain descent `optax.sgd(1.0)` by default; `transforms.bounds` and
-      others chain behind it.
-    - `rate`: multiplies the estimate before the optimizer sees it, one number or one for each realization:
-      behind it plain descent has as many learning rates. Not for integrators.
-    - `adaptive`: an `AdaptiveStep`; None for fixed steps.
-    - `integrator`: in place of `optimizer` and `adaptive`, for full batches. A `GradientFlow` is the limit of
-      small steps, by Runge-Kutta steps as long as accuracy allows; a learning step is then a unit of time.
-      `LevenbergMarquardt` takes damped Gauss-Newton steps on squared errors, in place of the rule too.
+    - `steps`: how many learning steps.
+    - `rule`: how `∂C/∂k` is estimated, `ExactGradient()` by default; or a list of one for each realization,
+      which may differ in numbers (the nudge) alone.
+    - `optimizer`: how `k` moves. Any optax transformation of the estimate, plain descent `optax.sgd(1.0)` by
+      default; or an integrator. `Descent(optimizer, adaptive=…, rate=…)` is the first one spelt out.
+      `GradientFlow` is the limit of small steps, by Runge-Kutta steps as long as accuracy allows; a learning
+      step is then a unit of time. `LevenbergMarquardt` takes damped Gauss-Newton steps on squared errors, in
+      place of the rule too. Your own will do as well (docs/own-integrator.md); and a list of integrators, one
+      for each realization, which may differ in arrays alone (the rate of `Descent`).
     - `bounds`: `(lower, upper)` between which every step leaves `k`, by projection behind the optimizer
-      (whose chain may end in `transforms.bounds`; the narrower ones hold). `"automatic"`, or None in the
+      (whose chain may end in `jp.bounds`; the narrower ones hold). `"automatic"`, or None in the
       place of one: flow and spring networks, whose k are positive, keep a floor of 1e-6 of the mean k that
       a realization starts with (an entry that starts lower goes no lower), node networks have none. None in
       place of both: no floor, and conductances may be negative while the Hessian stays definite.
-    - `key`: for minibatches and random transformations; `jax.random.key(0)` by default.
-    - `record_every` or `record_steps`: when to record (about a hundred times by default); step 0 and
-      the last one always are. `functionals`: name → function of `(network, task)` recorded then.
-    - `batch_size`: samples per step, drawn without replacement; all by default.
+    - `sampling`: a `Sampling(batch_size, key)`: minibatches, and the key of all random draws.
     - `stop_cost`: a realization rests once its cost is at or below this (full batches only); never if None.
-    - `progress`: show a bar with the median cost and the time left.
-    - `checkpoint`: a folder that gets the state of training every `checkpoint_seconds`, at the end and on the
-      way out of an interruption, written in the background; with `resume=True` training goes on from there,
-      bit for bit as if it had never stopped, on any number of devices. With more `steps` than before it ends
-      as one long run; unless it is said when to record, records go on at the spacing that they began with,
-      and with an integrator, whose steps end at records, those taken so far are kept.
-    - `block`: realizations that a device works on at once (about 64 by default, 1024 on a GPU). Results do
-      not depend on how many devices there are; they may in the last digit on `block`.
-    - `mesh`: devices, from `realization_mesh`; all of all processes by default. In a program of many
-      processes each calls with the same arguments, and each gets the whole `Run`.
+    - `solver`: what solves for states; `choose_solver` by default.
+    - `record`: a `Record(every, steps, functionals, progress)`: when to record what, and whether to show a
+      bar.
+    - `checkpoint`: a `Checkpointing(folder, seconds, resume)`: where to save, and whether to go on from
+      there.
+    - `devices`: a `Devices(mesh, block)`: what works, and on how many realizations at once.
 
     Returns a `Run`. A realization whose step leads to a Hessian that is not positive definite, to NaN
     or to an inaccurate solution is marked in `Run.status` and stays at its last good state.
     Raises `InputError` on arguments that do not fit together or that need more memory than there is, and
     warns of `concerns`.
 
-    >>> import jax, jaxphys as jp
+    >>> import jax, jaxphys as jp, optax
     >>> network = jp.FlowNetwork(jp.erdos_renyi(10, 15, jax.random.key(0)))
     >>> task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [5], response=0.2)
-    >>> run = jp.train(network, task, steps=50, adaptive=jp.AdaptiveStep())
-    >>> bool(run.cost[0, -1] < 1e-3 * run.cost[0, 0])
+    >>> run = jp.train(network, task, steps=200, optimizer=optax.sgd(1.0))
+    >>> bool(run.cost[0, -1] < 1e-2 * run.cost[0, 0])
     True
     """
-    check_handed(
-        network,
-        task,
-        steps=steps,
-        rule=rule,
-        rate=rate,
-        optimizer=optimizer,
-        adaptive=adaptive,
-        integrator=integrator,
-        bounds=bounds,
-        key=key,
-        record_every=record_every,
-        record_steps=record_steps,
-        functionals=functionals,
-        batch_size=batch_size,
-        stop_cost=stop_cost,
-        solver=solver,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        resume=resume,
-        progress=progress,
-        block=block,
-        mesh=mesh,
-    )
+    others = {
+        "steps": steps,
+        "rule": rule,
+        "optimizer": optimizer,
+        "bounds": bounds,
+        "sampling": sampling,
+        "stop_cost": stop_cost,
+        "solver": solver,
+        "record": record,
+        "checkpoint": checkpoint,
+        "devices": devices,
+    }
+    check_arguments(network, task, others)
+    record, sampling, devices = record or Record(), sampling or Sampling(), devices or Devices()
     if network.k.ndim == 1:
         network, task = stack([network]), stack([task])
     realizations = network.k.shape[0]
+    own_rule, shared_rule = _own_and_shared("rule", rule, realizations)
+    own_integrator, shared_optimizer = _own_and_shared("optimizer", optimizer, realizations)
+    integrator = as_integrator(shared_optimizer)
+    check_compilable(network, task, integrator, record.functionals)
     for concern in concerns(network, task):
-        warnings.warn(concern, stacklevel=2)
-    if not isinstance(rule, Sequence):
-        shared, own = rule, None
-    else:
-        require(len(rule) == realizations, "rule", f"hold {realizations} rules", f"it holds {len(rule)}")
-        shared, own = None, _stacked_rules(rule)
-    require(
-        integrator is None or (own is None and np.all(rate == 1.0)),
-        "rate",
-        "be 1, and `rule` one for all, beside `integrator`",
-        "they are not",
-    )
+        warnings.warn(concern, stacklevel=3)
     # The kind of key is fixed, so that draws do not depend on shards.
-    key = jax.random.key(0, impl="threefry2x32") if key is None else key
+    key = jax.random.key(0, impl="threefry2x32") if sampling.key is None else sampling.key
     everything = Realizations(
         network,
         task,
         own_keys(key, range(realizations)),
-        _rates(rate, network.k),
-        own,
-        own_bounds(bounds, network, optimizer, integrator),
+        own_rule,
+        own_integrator,
+        own_bounds(bounds, network, transformation_of(integrator)),
     )
-    require(
-        not resume or (checkpoint is not None and Path(checkpoint).is_dir()),
-        "checkpoint",
-        "name an existing folder to resume",
-        f"it is {checkpoint}",
-    )
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint)
+    checkpoints = None if checkpoint is None else Checkpoints(checkpoint.folder)
+    is_resumed = checkpoint is not None and checkpoint.resume
     plan = make_plan(
         network,
         task,
         steps=steps,
-        after=checkpoints.schedule() if resume and checkpoints is not None else None,
-        rule=shared,
-        optimizer=optimizer,
-        adaptive=adaptive,
+        size=min(realizations, devices.block or default_block(realizations)),
+        rule=shared_rule,
         integrator=integrator,
-        record_every=record_every,
-        record_steps=record_steps,
-        functionals=functionals,
-        batch_size=batch_size,
+        record=record,
+        batch_size=sampling.batch_size,
         stop_cost=stop_cost,
-        mesh=mesh,
-        size=min(realizations, default_block(realizations) if block is None else block),
+        mesh=devices.mesh,
+        after=checkpoints.record_steps() if is_resumed and checkpoints is not None else None,
     )
-    choice = partial(choose_solver, optimizer=optimizer) if solver is None else solver
+    if solver is None:
+        choice = partial(choose_solver, optimizer=transformation_of(integrator))
     found: dict[int, BlockResult] = {}
 
     def draw(first: int, last: int) -> Realizations:
@@ -302,42 +264,53 @@ def train(
             plan,
             range(plan.blocks(realizations)),
             draw,
-            BlockSolvers(choice, alone=plan.blocks(realizations) == 1),
+            BlockSolvers(choice if solver is None else solver, alone=plan.blocks(realizations) == 1),
             finish,
             checkpoints=checkpoints,
-            checkpoint_seconds=checkpoint_seconds,
-            resume=resume,
-            progress=progress,
+            checkpoint_seconds=60.0 if checkpoint is None else checkpoint.seconds,
+            resume=is_resumed,
+            progress=record.progress,
         )
 
-    plan, seconds = fitting(plan, run, adjust=block is None)
+    plan, seconds = fitting(plan, run, adjust=devices.block is None)
     whole = jax.tree.map(
         lambda *parts: np.concatenate(parts)[:realizations],
         *(found[number] for number in range(plan.blocks(realizations))),
     )
-    return as_run(network, task, whole, plan.schedule, seconds)
+    return as_run(network, task, whole, plan.record_steps, seconds)
+
+
+_Module = TypeVar("_Module", bound=eqx.Module)
+
+
+def _own_and_shared(name: str, given: object, realizations: int) -> tuple[Any, Any]:
+    """The numbers that realizations have of their own (None if they share one), and what they share."""
+    # An optax transformation is a tuple, too.
+    if not isinstance(given, list) and type(given) is not tuple:
+        return None, given
+    require(len(given) == realizations, name, f"hold {realizations} of them", f"it holds {len(given)}")
+    numbers = own_numbers(name, given)
+    # With its numbers as arrays: others need no other program.
+    return numbers, eqx.combine(jax.tree.map(lambda leaf: leaf[0], numbers), given[0])
+
+
+def own_numbers(name: str, modules: Sequence[_Module]) -> _Module:
+    """Rules or integrators of one kind as one, whose numbers lead with realizations; all else is None.
+
+    Raises `InputError` unless they differ in numbers alone; `name` is what `train` calls them.
+    """
+    numbers, rest = zip(*(eqx.partition(module, eqx.is_array_like) for module in modules), strict=True)
+    try:
+        if all(eqx.tree_equal(rest[0], each) for each in rest):
+            return cast(_Module, stack(numbers))
+    except InputError:
+        pass
+    raise InputError(f"Argument `{name}` must hold {name}s that differ in numbers alone, but these do not.")
 
 
 def own_keys(key: Key[Array, ""], numbers: Sequence[int]) -> Key[Array, " R"]:
     """Of a realization's number alone, so that it draws the same in any block, and among any others."""
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(numbers, jnp.uint32))
-
-
-def _rates(rate: float | Float[Any, " _"], k: Float[Array, "R M"]) -> Float[np.ndarray, " R"]:
-    given = np.asarray(rate, k.dtype)
-    require(
-        given.shape in ((), k.shape[:1]),
-        "rate",
-        f"be a number or {len(k)} of them",
-        f"it has shape {given.shape}",
-    )
-    require(
-        bool(np.all((given > 0) & np.isfinite(given))),
-        "rate",
-        "be positive and finite",
-        f"it reaches {given.min()}",
-    )
-    return np.broadcast_to(given, len(k))
 
 
 # Of the mean k at the start: small enough for an edge that does nothing, large enough to factor with.
@@ -348,18 +321,13 @@ def own_bounds(
     asked: Limits,
     network: Any,
     optimizer: optax.GradientTransformation | None = None,
-    integrator: Integrator | None = None,
 ) -> Bounds:
     """Where `train` keeps the `k` of each realization of a stacked network, `(R,)`; on the host.
 
     Those in the optimizer's chain count as well: what wraps it may lead out of them. Raises `InputError` on
-    bounds that cross, that are given twice, that the start does not meet, or that are seen not to be last in
-    the optimizer's chain.
+    bounds that cross, that the start does not meet, or that are seen not to be last in the optimizer's chain.
     """
     given = tuple(asked) if isinstance(asked, tuple | list) else (None, None)
-    if integrator is not None and (integrator.lower, integrator.upper) != (None, None):
-        require(given == (None, None), "bounds", "be left out where `integrator` has bounds", "both are set")
-        given = integrator.lower, integrator.upper
     check_ordered(*given)
     k = np.asarray(network.k)
     mask = np.asarray(jax.vmap(lambda one: one.edge_mask)(network))
@@ -391,18 +359,12 @@ def own_bounds(
     return Bounds(*(None if b is None else np.full(len(k), b, k.dtype) for b in found))
 
 
-def _stacked_rules(rules: Sequence[AbstractRule]) -> AbstractRule:
-    """Rules of one kind as one, whose numbers lead with them."""
-    try:
-        return cast(AbstractRule, stack(rules))
-    except InputError:
-        raise InputError(
-            "Argument `rule` must hold rules that differ in numbers alone, but these do not."
-        ) from None
-
-
 def as_run(
-    network: Any, task: Any, trained: BlockResult, schedule: np.ndarray, seconds: tuple[float, float]
+    network: AbstractNetwork,
+    task: Task,
+    trained: BlockResult,
+    record_steps: Int[np.ndarray, " T"],
+    seconds: tuple[float, float],
 ) -> Run:
     """What came of training, with the networks that were trained."""
     records = dict(trained.records)
@@ -410,7 +372,7 @@ def as_run(
         network=jax.vmap(lambda one, k: one.with_k(k))(network, jnp.asarray(trained.k)),
         task=task,
         initial_k=network.k,
-        steps=schedule,
+        steps=record_steps,
         cost=records.pop("cost"),
         records=records,
         status=trained.status,
@@ -420,84 +382,70 @@ def as_run(
 
 
 def make_plan(
-    network: Any,
-    task: Any,
+    network: AbstractNetwork,
+    task: Task,
     *,
     steps: int,
     size: int,
-    rule: AbstractRule | None = None,
-    optimizer: optax.GradientTransformation | None = None,
-    adaptive: AdaptiveStep | None = None,
-    integrator: Integrator | None = None,
-    record_every: int | None = None,
-    record_steps: Sequence[int] | None = None,
-    functionals: Mapping[str, Functional] | None = None,
-    batch_size: int | None = None,
-    stop_cost: float | None = None,
+    rule: AbstractRule | None,
+    integrator: AbstractIntegrator,
+    record: Record,
+    batch_size: int | None,
+    stop_cost: float | None,
     mesh: Mesh | None = None,
-    after: np.ndarray | None = None,
+    after: Int[np.ndarray, " T"] | None = None,
 ) -> TrainingPlan:
     """What realizations share, checked against stacked networks and tasks (some of them are enough).
 
-    `after`: where the run to resume records, if it is known.
+    **Arguments**: those of `train`, and `size`: realizations of a block. `after`: the steps at which the run
+    to resume records, if they are known.
     """
-    schedule = record_schedule(steps, record_every, record_steps, after)
-    if after is not None and integrator is not None:
-        schedule = np.union1d(after, schedule)
-    check_batches(task, batch_size, adaptive, stop_cost)
-    check_integrator(integrator, rule, optimizer, adaptive, batch_size, network.num_edges)
-    if isinstance(integrator, LevenbergMarquardt):
-        integrator = integrator.planned(task)
+    record_steps = record_schedule(steps, record.every, record.steps, after)
+    if after is not None and not integrator.stepwise:
+        record_steps = np.union1d(after, record_steps)
+    check_batches(task, batch_size, stop_cost)
+    rule = rule or ExactGradient()
     options = Options(
-        rule or ExactGradient(),
-        _with_extra_arguments(_DESCENT if optimizer is None else optimizer),
-        adaptive,
-        dict(functionals or {}),
+        rule,
+        integrator.check(network, task, rule, batch_size),
+        dict(record.functionals or {}),
         batch_size,
         np.asarray(-np.inf if stop_cost is None else stop_cost, network.k.dtype),
-        integrator,
     )
-    return TrainingPlan(options, schedule, realization_mesh() if mesh is None else mesh, size)
+    return TrainingPlan(options, record_steps, realization_mesh() if mesh is None else mesh, size)
 
 
 def record_schedule(
     steps: int,
-    record_every: int | None = None,
-    record_steps: Sequence[int] | None = None,
-    after: np.ndarray | None = None,
-) -> np.ndarray:
-    """Steps at which `train` records: ascending, from 0 to `steps`; raises `InputError` as `train` does.
+    every: int | None = None,
+    chosen: Sequence[int] | Int[np.ndarray, " _"] | None = None,
+    after: Int[np.ndarray, " _"] | None = None,
+) -> Int[np.ndarray, " T"]:
+    """Steps at which `train` records: ascending, from 0 to `steps`.
 
-    `after`: those of a run that is to go on; it goes on with its own where nothing else is said.
+    **Arguments**: `every`, `chosen`: `every` and `steps` of a `Record`, of which one at least is None.
+    `after`: the steps of a run that is to go on; it goes on at its spacing where nothing else is asked for.
+
+    Raises `InputError` where `chosen` are out of range, or where the run to go on is longer or follows no
+    rule.
     """
-    require(steps > 0, "steps", "be positive", f"it is {steps}")
-    require(
-        record_every is None or record_steps is None,
-        "record_steps",
-        "be None beside `record_every`",
-        "both are set",
-    )
     if after is not None:
         require(steps >= after[-1], "steps", f"be at least the {after[-1]} of before", f"it is {steps}")
-        if record_every is None and record_steps is None:
+        if every is None and chosen is None:
             if steps == after[-1]:
                 return after
-            record_every = spacing(after)
-            require(
-                record_every, "record_steps", "be given where those of before follow no rule", "it is None"
-            )
-    if record_steps is None:
-        record_every = default_spacing(steps) if record_every is None else record_every
-        require(record_every > 0, "record_every", "be positive", f"it is {record_every}")
-        return regular(steps, record_every)
-    chosen = np.unique(np.asarray([0, *record_steps, steps], dtype=int))
+            every = spacing(after)
+            require(every, "record", "be given where the records of before follow no rule", "it is None")
+    if chosen is None:
+        return regular(steps, default_spacing(steps) if every is None else every)
+    ends = np.unique(np.asarray([0, *chosen, steps], dtype=int))
     require(
-        chosen[0] >= 0 and chosen[-1] <= steps,
-        "record_steps",
-        f"lie between 0 and {steps}",
-        f"it reaches {chosen[0] if chosen[0] < 0 else chosen[-1]}",
+        ends[0] >= 0 and ends[-1] <= steps,
+        "record",
+        f"name steps between 0 and {steps}",
+        f"it reaches {ends[0] if ends[0] < 0 else ends[-1]}",
     )
-    return chosen
+    return ends
 
 
 def default_spacing(steps: int) -> int:

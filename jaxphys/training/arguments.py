@@ -5,15 +5,18 @@ things that nobody passed.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key
 
 from jaxphys._checks import (
     InputError,
@@ -24,34 +27,221 @@ from jaxphys._checks import (
     described,
     refuse,
     require,
-    to_array,
 )
-from jaxphys.learning import check_pair
-from jaxphys.learning.rules import AbstractRule, ExactGradient
+from jaxphys.learning import Task, check_pair
+from jaxphys.learning.rules import AbstractRule
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
-from jaxphys.training.gradient_flow import GradientFlow
-from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
-from jaxphys.training.steps import AdaptiveStep, Integrator
+from jaxphys.training.descent import Descent, check_optimizer
+from jaxphys.training.integrator import AbstractIntegrator
+from jaxphys.training.steps import Functional
 
 
-def check_handed(network: Any, task: Any, **handed: Any) -> None:
+@dataclass(frozen=True)
+class Record:
+    """What `train` records and shows while networks learn; step 0 and the last one are always recorded.
+
+    **Attributes**
+
+    - `every`: steps between records, or `steps`: a list of those to record at. About a hundred records if
+      both are None.
+    - `functionals`: name → function of `(network, task)`, recorded beside the cost. It sees one network,
+      under `jit` and `vmap`.
+    - `progress`: show a bar with the median cost and the time left.
+
+    Raises `InputError` on values of other kinds, and where both `every` and `steps` are given.
+
+    >>> import jaxphys as jp
+    >>> network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]))
+    >>> task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.5)
+    >>> wanted = jp.Record(every=5, functionals={"k": lambda network, task: network.k})
+    >>> run = jp.train(network, task, steps=10, record=wanted)
+    >>> run.steps.tolist(), run.records["k"].shape
+    ([0, 5, 10], (1, 3, 2))
+    """
+
+    every: int | None = None
+    steps: Sequence[int] | Int[np.ndarray, " _"] | None = None
+    functionals: Mapping[str, Functional] | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every is not None:
+            check_count("every", self.every)
+        if self.steps is not None:
+            require(np.ndim(self.steps) == 1, "steps", "be a list of steps", _it_is(self.steps))
+            for step in np.asarray(self.steps).tolist():
+                # Where they may lie is known to `train`.
+                require(isinstance(step, int), "steps", "hold whole numbers", f"it holds {step!r}")
+            require(self.every is None, "steps", "be None beside `every`", "both are set")
+        if self.functionals is not None:
+            _check_functionals("functionals", self.functionals)
+        check_kind("progress", self.progress, bool, "True or False")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What `train` draws at random while networks learn.
+
+    **Attributes**
+
+    - `batch_size`: samples of a step, drawn without replacement; all if None.
+    - `key`: for minibatches and for optimizers that draw; `jax.random.key(0)` if None. Each realization draws
+      from its own number, whichever others are trained beside it.
+
+    Raises `InputError` on values of other kinds.
+    """
+
+    batch_size: int | None = None
+    key: Key[Array, ""] | Int[Array, " 2"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None:
+            check_count("batch_size", self.batch_size, least=-(2**31))
+        if self.key is not None:
+            check_key("key", self.key)
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where `train` saves the state of training, how often, and whether it goes on from there.
+
+    **Attributes**
+
+    - `folder`: gets a file for each block of realizations every so many `seconds`, at the end, and on the way
+      out of an interruption, written in the background.
+    - `resume`: go on from what the folder holds, bit for bit as if training had never stopped, on any number
+      of devices. With more `steps` than before it ends as one long run; unless `record` says otherwise,
+      records go on at the spacing that they began with, and with an integrator whose steps end at records,
+      those taken so far are kept.
+
+    Raises `InputError` on values of other kinds, and where there is no folder to resume from.
+    """
+
+    folder: Path | str
+    seconds: float = 60.0
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        check_kind("folder", self.folder, str | Path, "the path of a folder")
+        path = Path(self.folder)
+        require(not path.exists() or path.is_dir(), "folder", "name a folder", f"{path} is a file")
+        check_number("seconds", self.seconds)
+        require(self.seconds >= 0, "seconds", "be at least 0", f"it is {self.seconds}")
+        check_kind("resume", self.resume, bool, "True or False")
+        require(
+            not self.resume or path.is_dir(), "folder", "name an existing folder to resume", f"it is {path}"
+        )
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What `train` works on.
+
+    **Attributes**
+
+    - `mesh`: devices, from `realization_mesh`; all of all processes if None. In a program of many processes
+      each calls `train` with the same arguments, and each gets the whole `Run`.
+    - `block`: realizations that a device works on at once; about 64 if None, 1024 on a GPU, fewer where
+      memory is short. Results do not depend on how many devices there are; they may in the last digit on
+      `block`.
+
+    Raises `InputError` on values of other kinds.
+    """
+
+    mesh: Mesh | None = None
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mesh is not None:
+            check_kind("mesh", self.mesh, Mesh, "a mesh of devices from `realization_mesh`")
+        if self.block is not None:
+            check_count("block", self.block)
+
+
+# What arguments of `train` were called before they were grouped.
+_MOVED = {
+    "rate": "optimizer=Descent(rate=...)",
+    "adaptive": "optimizer=Descent(adaptive=...)",
+    "integrator": "optimizer=...",
+    "key": "sampling=Sampling(key=...)",
+    "batch_size": "sampling=Sampling(batch_size=...)",
+    "record_every": "record=Record(every=...)",
+    "record_steps": "record=Record(steps=...)",
+    "functionals": "record=Record(functionals=...)",
+    "progress": "record=Record(progress=...)",
+    "checkpoint_seconds": "checkpoint=Checkpointing(folder, seconds=...)",
+    "resume": "checkpoint=Checkpointing(folder, resume=...)",
+    "block": "devices=Devices(block=...)",
+    "mesh": "devices=Devices(mesh=...)",
+}
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+
+def names_moved_arguments(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """Let a function tell whoever uses a keyword that `train` once took how to write it now."""
+
+    @wraps(function)
+    def called(*arguments: _Given.args, **named: _Given.kwargs) -> _Result:
+        for name in named:
+            if name in _MOVED:
+                refuse(name, f"be written as `{_MOVED[name]}`", "it is given by itself")
+        return function(*arguments, **named)
+
+    return called
+
+
+def as_integrator(optimizer: Any) -> AbstractIntegrator:
+    """What `train` takes as `optimizer` as an integrator: an optax transformation becomes a `Descent`.
+
+    Raises `InputError` unless it is one or the other.
+    """
+    if isinstance(optimizer, AbstractIntegrator):
+        return optimizer
+    if optimizer is None:
+        return Descent()
+    check_optimizer("optimizer", optimizer)
+    return Descent(optimizer)
+
+
+def transformation_of(integrator: AbstractIntegrator) -> optax.GradientTransformation | None:
+    """The optax transformation that makes all of an integrator's updates; None if there is no such."""
+    return getattr(integrator, "optimizer", None)
+
+
+def check_arguments(network: AbstractNetwork, task: Task, others: Mapping[str, object]) -> None:
     """Raise `InputError` unless each argument of `train` is of the kind that it takes, and fits the others.
 
-    `handed` are its keyword arguments by name. Numbers and shapes that take looking into are checked where
+    `others` are its keyword arguments by name. Numbers and shapes that take looking into are checked where
     they are used.
     """
     check_ensemble(network, task)
     for name, check in _CHECKS.items():
-        check(name, handed[name])
+        if others[name] is not None or name in _REQUIRED:
+            check(name, others[name])
+
+
+def check_compilable(
+    network: AbstractNetwork,
+    task: Task,
+    integrator: AbstractIntegrator,
+    functionals: Mapping[str, Functional] | None,
+) -> None:
+    """Raise `InputError` unless optimizer and functionals do with what `train` hands them.
+
+    They are traced, not run, on one realization of the ensemble.
+    """
     one, its_task = (_first(tree, network.k.ndim) for tree in (network, task))
-    if handed["optimizer"] is not None:
-        _try_optimizer(handed["optimizer"], one)
-    for name, functional in (handed["functionals"] or {}).items():
+    transformation = transformation_of(integrator)
+    if transformation is not None:
+        _try_optimizer(transformation, one)
+    for name, functional in (functionals or {}).items():
         _try_functional(name, functional, one, its_task)
 
 
-def check_ensemble(network: Any, task: Any) -> None:
+def check_ensemble(network: AbstractNetwork, task: Task) -> None:
     """Raise `InputError` unless these are one network and its task, or ensembles of as many of both."""
     check_pair(network, task, ensembles=True)
     axes = network.k.ndim
@@ -75,9 +265,7 @@ def check_ensemble(network: Any, task: Any) -> None:
         )
 
 
-def check_batches(
-    task: Any, batch_size: int | None, adaptive: AdaptiveStep | None, stop_cost: float | None = None
-) -> None:
+def check_batches(task: Task, batch_size: int | None, stop_cost: float | None = None) -> None:
     """Raise `InputError` unless minibatches of `batch_size` can be drawn from a stacked task."""
     require(stop_cost is None or not np.isnan(stop_cost), "stop_cost", "be a number", "it is NaN")
     if batch_size is None:
@@ -85,70 +273,24 @@ def check_batches(
     require(stop_cost is None, "stop_cost", "be None for minibatches (their costs vary)", "it is set")
     samples = task.inputs.shape[1]
     require(0 < batch_size <= samples, "batch_size", f"lie between 1 and {samples}", f"it is {batch_size}")
-    require(adaptive is None, "adaptive", "be None for minibatches (costs do not compare)", "it is set")
 
 
-def check_integrator(
-    integrator: Integrator | None,
-    rule: AbstractRule | None,
-    optimizer: Any,
-    adaptive: AdaptiveStep | None,
-    batch_size: int | None,
-    num_edges: int,
-) -> None:
-    """Raise `InputError` unless what stands beside an integrator leaves its work to it."""
-    if integrator is None:
-        return
-    for name, value in {"optimizer": optimizer, "adaptive": adaptive, "batch_size": batch_size}.items():
-        require(value is None, name, "be None beside `integrator`", "it is set")
-    require(
-        isinstance(integrator, GradientFlow) or isinstance(rule, ExactGradient | None),
-        "rule",
-        "be None beside Gauss-Newton steps, which know the cost",
-        f"it is {type(rule).__name__}",
-    )
-    shape = (num_edges,) if integrator.metric is None else integrator.metric.shape
-    require(shape == (num_edges,), "integrator", f"have a metric of {num_edges} entries", f"it has {shape}")
-
-
-def _optional(check: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _kind(kinds: Any, what: str) -> Callable[[str, Any], None]:
-    return _optional(lambda name, value: check_kind(name, value, kinds, what))
-
-
-def _check_rule(name: str, value: Any) -> None:
+def _check_rule(name: str, value: object) -> None:
     what = "a rule, as `CoupledLearning(0.1)`, or a list of them"
     for rule in value if isinstance(value, list | tuple) else (value,):
         check_kind(name, rule, AbstractRule, what)
 
 
-def _check_optimizer(name: str, value: Any) -> None:
-    what = "an optax transformation, as `optax.sgd(0.1)`"
-    called = getattr(value, "__name__", "")
-    cure = ""
-    if called and getattr(optax, called, None) is value:
-        cure = f"; call it, as in optax.{called}(0.1)"
-    elif callable(value) and "schedule" in getattr(value, "__module__", ""):
-        cure = "; a schedule is the rate of one, as in optax.sgd(schedule)"
-    is_right = isinstance(value, optax.GradientTransformation) or (
-        callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))
-    )
-    require(is_right and not isinstance(value, type), name, f"be {what}", f"it is {described(value)}{cure}")
-
-
-def _check_rate(name: str, value: Any) -> None:
-    require(value is not None and not callable(value), name, "be a number or an array", _it_is(value))
-    to_array(name, value, float)
-
-
-def _check_record_steps(name: str, value: Any) -> None:
-    require(np.ndim(value) == 1, name, "be a list of steps", _it_is(value))
-    for step in np.asarray(value).tolist():
-        # Where they may lie is said by the schedule.
-        require(isinstance(step, int), name, "hold whole numbers", f"it holds {step!r}")
+def _check_optimizer(name: str, value: object) -> None:
+    is_list = isinstance(value, list) or type(value) is tuple
+    for each in value if isinstance(value, Sequence) and is_list else (value,):
+        if is_list:
+            what = (
+                "an optax transformation or an integrator, or a list of integrators, one for each realization"
+            )
+            check_kind(name, each, AbstractIntegrator, what)
+        elif not isinstance(each, AbstractIntegrator):
+            check_optimizer(name, each)
 
 
 def _check_functionals(name: str, value: Any) -> None:
@@ -180,43 +322,34 @@ def _check_bounds(name: str, value: Any) -> None:
     )
 
 
-def _check_path(name: str, value: Any) -> None:
-    check_kind(name, value, str | Path, "the path of a folder")
-    path = Path(value)
-    require(not path.exists() or path.is_dir(), name, "name a folder", f"{value} is a file")
-
-
-def _check_seconds(name: str, value: Any) -> None:
-    check_number(name, value)
-    require(value >= 0, name, "be at least 0", f"it is {value}")
-
-
 def _it_is(value: Any) -> str:
     return f"it is {described(value)}"
 
 
+def _group(kind: type) -> Callable[[str, object], None]:
+    what = f"a `{kind.__name__}`, as `{kind.__name__}({_EXAMPLES[kind]})`"
+    return lambda name, value: check_kind(name, value, kind, what)
+
+
+_EXAMPLES = {
+    Record: "every=10",
+    Sampling: "batch_size=16",
+    Checkpointing: '"runs/a"',
+    Devices: "block=64",
+}
+_REQUIRED = ("steps",)
 # In the order in which a reader would correct them.
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
-    "steps": lambda name, value: check_count(name, value),
-    "rule": _optional(_check_rule),
-    "rate": _check_rate,
-    "optimizer": _optional(_check_optimizer),
-    "adaptive": _kind(AdaptiveStep, "an `AdaptiveStep`, as `AdaptiveStep()`"),
-    "integrator": _kind((GradientFlow, LevenbergMarquardt), "a `GradientFlow` or `LevenbergMarquardt`"),
-    "bounds": _optional(_check_bounds),
-    "key": _optional(check_key),
-    "record_every": _optional(check_count),
-    "record_steps": _optional(_check_record_steps),
-    "functionals": _optional(_check_functionals),
-    "batch_size": _optional(lambda name, value: check_count(name, value, least=-(2**31))),
-    "stop_cost": _optional(check_number),
-    "solver": _kind(AbstractSolver, "a solver, as `Dense()`"),
-    "checkpoint": _optional(_check_path),
-    "checkpoint_seconds": _check_seconds,
-    "resume": _kind(bool, "True or False, beside a folder `checkpoint`"),
-    "progress": _kind(bool, "True or False"),
-    "block": _optional(check_count),
-    "mesh": _kind(Mesh, "a mesh of devices from `realization_mesh`"),
+    "steps": check_count,
+    "rule": _check_rule,
+    "optimizer": _check_optimizer,
+    "bounds": _check_bounds,
+    "sampling": _group(Sampling),
+    "record": _group(Record),
+    "stop_cost": check_number,
+    "solver": lambda name, value: check_kind(name, value, AbstractSolver, "a solver, as `Dense()`"),
+    "checkpoint": _group(Checkpointing),
+    "devices": _group(Devices),
 }
 
 

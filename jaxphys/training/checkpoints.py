@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from jaxphys._checks import InputError
 
-_FORMAT = "jaxphys checkpoint 3"
+_FORMAT = "jaxphys checkpoint 4"
 _NAME = re.compile(r"block-(\d{6,})-step-(\d{10,})\.ckpt", re.ASCII)
 
 
@@ -41,7 +42,7 @@ class Header(NamedTuple):
     """
 
     place: Place
-    schedule: np.ndarray
+    record_steps: Int[np.ndarray, " T"]
     has_records: bool
 
 
@@ -91,12 +92,12 @@ class Checkpoints:
         found = self._newest(block, tell=True)
         return None if found is None else _header(found[0])
 
-    def schedule(self) -> np.ndarray | None:
+    def record_steps(self) -> Int[np.ndarray, " T"] | None:
         """The steps at which the run that is here records, as far as any whole checkpoint says; else None."""
         for path in sorted(self.folder.glob("block-*"), reverse=True):
             if _NAME.fullmatch(path.name):
                 with contextlib.suppress(OSError, ValueError):
-                    return _header(_read(path)[0]).schedule
+                    return _header(_read(path)[0]).record_steps
         return None
 
     def load(self, block: int, like: Any, identity: Mapping[str, str]) -> tuple[Place, Any]:
@@ -179,7 +180,7 @@ class Checkpoints:
             "versions": _versions(),
             "block": block,
             **place._asdict(),
-            "schedule": _packed(header.schedule),
+            "record_steps": _packed(header.record_steps),
             "has_records": header.has_records,
         }
         content = io.BytesIO()
@@ -256,26 +257,28 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 
 def _header(first: dict[str, Any]) -> Header:
     place = Place(first["step"], first["records"])
-    return Header(place, _unpacked(first["schedule"]), first["has_records"])
+    return Header(place, _unpacked(first["record_steps"]), first["has_records"])
 
 
-def regular(steps: int, every: int) -> np.ndarray:
+def regular(steps: int, every: int) -> Int[np.ndarray, " T"]:
     """Records every so many steps: ascending, from 0 to `steps`, which is always one."""
     return np.unique(np.asarray([*range(0, steps, every), steps], dtype=int))
 
 
-def spacing(schedule: np.ndarray) -> int | None:
-    """Every how many steps a schedule records; None if it is not regular."""
-    every = int(schedule[1] - schedule[0]) if len(schedule) > 1 else 1
-    return every if np.array_equal(schedule, regular(int(schedule[-1]), every)) else None
+def spacing(record_steps: Int[np.ndarray, " T"]) -> int | None:
+    """Every how many steps something records; None if that is not regular."""
+    every = int(record_steps[1] - record_steps[0]) if len(record_steps) > 1 else 1
+    return every if np.array_equal(record_steps, regular(int(record_steps[-1]), every)) else None
 
 
-def _packed(schedule: np.ndarray) -> dict[str, Any]:
-    every = spacing(schedule)
-    return {"steps": schedule.tolist()} if every is None else {"last": int(schedule[-1]), "every": every}
+def _packed(record_steps: Int[np.ndarray, " T"]) -> dict[str, int | list[int]]:
+    every = spacing(record_steps)
+    if every is None:
+        return {"steps": record_steps.tolist()}
+    return {"last": int(record_steps[-1]), "every": every}
 
 
-def _unpacked(packed: dict[str, Any]) -> np.ndarray:
+def _unpacked(packed: dict[str, Any]) -> Int[np.ndarray, " T"]:
     return regular(packed["last"], packed["every"]) if "every" in packed else np.asarray(packed["steps"], int)
 
 

@@ -29,9 +29,10 @@ from jaxphys.training.devices import (
     spread,
 )
 from jaxphys.training.identity import fingerprint
+from jaxphys.training.integrator import TrainState, is_active
 from jaxphys.training.programs import keep_program
 from jaxphys.training.solver_choice import BlockSolvers
-from jaxphys.training.steps import Block, Options, Realizations, TrainState, advance, is_active, start
+from jaxphys.training.steps import Block, Options, Realizations, advance, start
 
 # A run in this many calls at least shows progress often enough, and costs nothing next to them.
 _CALLS = 50
@@ -42,10 +43,10 @@ _CALL_SECONDS = 1.0
 
 
 class TrainingPlan(NamedTuple):
-    """What all blocks of a run share; `schedule`: steps of its records, `size`: realizations of a block."""
+    """What all blocks of a run share; `record_steps`: when it records, `size`: realizations of a block."""
 
     options: Options
-    schedule: Int[np.ndarray, " T"]
+    record_steps: Int[np.ndarray, " T"]
     mesh: Mesh
     size: int
 
@@ -128,7 +129,7 @@ def train_blocks(
                 yield drawn[number].network, drawn[number].task
 
     solvers.foresee(ahead(), all_of_them=len(waves) <= _FORESEEN)
-    total = int(plan.schedule[-1])
+    total = int(plan.record_steps[-1])
     with tqdm(total=total * len(waves), unit="step", disable=not progress) as bar:
         for wave, place in waves:
             for number in _own_blocks(plan, wave):
@@ -275,7 +276,7 @@ def _carried_over(plan: TrainingPlan, header: Header) -> tuple[Place, np.ndarray
 
     Raises `InputError` if the plan is shorter, or records where the checkpoint's run did not.
     """
-    place, earlier, schedule = header.place, header.schedule, plan.schedule
+    place, earlier, schedule = header.place, header.record_steps, plan.record_steps
     if np.array_equal(earlier, schedule):
         return place, np.arange(place.records)
     if earlier[-1] > schedule[-1]:
@@ -285,11 +286,11 @@ def _carried_over(plan: TrainingPlan, header: Header) -> tuple[Place, np.ndarray
         )
     done, wanted = earlier[earlier <= place.step], schedule[schedule <= place.step]
     # Steps of an integrator end at records: others would have led elsewhere.
-    same = wanted if plan.options.integrator is None else done
+    same = wanted if plan.options.integrator.stepwise else done
     if not np.isin(wanted, done).all() or not np.isin(same, wanted).all():
         raise InputError(
-            "Argument `record_steps` must go on with the records of the run to resume, but others are "
-            f"to be recorded up to step {place.step}; leave it and `record_every` out."
+            "Argument `record` must go on with the records of the run to resume, but others are to be "
+            f"recorded up to step {place.step}; leave it out, or `record_every` in a config."
         )
     return Place(place.step, len(wanted)), np.searchsorted(earlier, wanted)
 
@@ -306,11 +307,8 @@ def _identity(plan: TrainingPlan, number: int, drawn: Realizations, solver: Abst
         "network": drawn.network,
         "task": drawn.task,
         "key": drawn.keys,
-        "rate": drawn.rates,
         "rule": (options.rule, drawn.rule),
-        "optimizer": options.optimizer,
-        "adaptive": options.adaptive,
-        "integrator": options.integrator,
+        "optimizer": (options.integrator, drawn.integrator),
         "bounds": drawn.bounds,
         "functionals": options.functionals,
         "batch_size": options.batch_size,
@@ -361,7 +359,7 @@ class _BlockLoop:
 
     @property
     def is_done(self) -> bool:
-        return self.place.records == len(self.plan.schedule)
+        return self.place.records == len(self.plan.record_steps)
 
     def restore(self, recorded: Recorded | None = None) -> None:
         """Go on from the checkpoints of this process's blocks, which all stand at the same place."""
@@ -373,15 +371,15 @@ class _BlockLoop:
             header = self.checkpoints.header(number)
             assert header is not None
             earlier = {
-                name: np.empty((len(value), len(header.schedule), *value.shape[2:]), value.dtype)
+                name: np.empty((len(value), len(header.record_steps), *value.shape[2:]), value.dtype)
                 for name, value in records.items()
                 if header.has_records
             }
             _, (states, earlier) = self.checkpoints.load(number, (like, earlier), identity)
             if not header.has_records:
                 assert recorded is not None
-                schedule, earlier = recorded(number, self.plan.size)
-                header = header._replace(schedule=schedule)
+                record_steps, earlier = recorded(number, self.plan.size)
+                header = header._replace(record_steps=record_steps)
             place, kept = _carried_over(self.plan, header)
             for name, value in records.items():
                 value[:, : place.records] = earlier[name][:, kept]
@@ -393,7 +391,7 @@ class _BlockLoop:
     def go_on(self) -> None:
         """One call: to the next records, or as far as a call should go."""
         states, place = self.state
-        schedule, length = self.plan.schedule, self._most_records()
+        schedule, length = self.plan.record_steps, self._most_records()
         ends = self._ends(length)
         marks = np.concatenate([[place.step], ends, np.full(length - len(ends), ends[-1])])
         begin = time.perf_counter()
@@ -417,7 +415,7 @@ class _BlockLoop:
         for records, new in zip(self.records, own_parts(self.plan.mesh, values), strict=True):
             for name, value in new.items():
                 records[name][:, place.records :] = value[:, :1]
-        self.state = states, Place(place.step, len(self.plan.schedule))
+        self.state = states, Place(place.step, len(self.plan.record_steps))
 
     def _find_pace(self, steps: int, seconds: float) -> None:
         """How far the next call goes: its steps last about a second, or as long as what every call costs."""
@@ -431,12 +429,12 @@ class _BlockLoop:
 
     def _ends(self, length: int) -> np.ndarray:
         """Where the segments of the next call end: at records, the last one perhaps between two."""
-        place, schedule = self.place, self.plan.schedule
+        place, schedule = self.place, self.plan.record_steps
         if place.step < 0:
             return schedule[:1]
         ends = schedule[place.records : place.records + length]
         furthest = place.step + self.most_steps
-        if self.plan.options.integrator is not None:
+        if not self.plan.options.integrator.stepwise:
             # Its own steps end where a segment does: only records may say where.
             return ends[: max(1, int(np.searchsorted(ends, furthest, side="right")))]
         within = ends[ends <= furthest]
@@ -476,7 +474,7 @@ class _BlockLoop:
             for number, own, records, identity in self._own_states(states):
                 # Records go on being written while these are on their way to the disk.
                 copied = {name: value.copy() for name, value in records.items()}
-                header = Header(place, self.plan.schedule, True)
+                header = Header(place, self.plan.record_steps, True)
                 self.checkpoints.save(number, header, (own, copied), identity)
         self.saved, self.saved_at = place, time.perf_counter()
         if wait:
@@ -487,7 +485,7 @@ class _BlockLoop:
         assert self.checkpoints is not None
         states, place = self.state
         for number, own, _, identity in self._own_states(states):
-            header = Header(place, self.plan.schedule, False)
+            header = Header(place, self.plan.record_steps, False)
             self.checkpoints.save(number, header, (own, {}), identity, alone=True)
         self.checkpoints.wait()
 
@@ -538,7 +536,7 @@ class _BlockLoop:
         _, shapes = eqx.filter_eval_shape(advance, plan.mesh, states, self.block, plan.options, marks)
         return {
             name: np.full(
-                (plan.size, len(plan.schedule), *value.shape[2:]),
+                (plan.size, len(plan.record_steps), *value.shape[2:]),
                 np.nan if value.dtype.kind == "f" else 0,
                 value.dtype,
             )
@@ -549,7 +547,7 @@ class _BlockLoop:
         """Of one call."""
         # XLA compiles a loop that runs once as if it were none, with other roundings: a run that is made
         # longer would differ in the last digit from one that was long from the start.
-        return max(2, -(-len(self.plan.schedule) // _CALLS))
+        return max(2, -(-len(self.plan.record_steps) // _CALLS))
 
 
 @eqx.filter_jit

@@ -6,9 +6,7 @@ of `|r + J δ|² + μ s |δ|²` in the metric of the learning rule. The Jacobian
 states and the adjoints of one `respond`: `∂y_ro/∂kᵢ = -x_rᵀ Qᵢ z_o`.
 """
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -20,17 +18,18 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxphys._checks import check_number, check_positive, require
 from jaxphys.equilibrium import Status
 from jaxphys.learning import SquaredError, Task, respond
-from jaxphys.learning.rules import Estimate, ExactGradient
-from jaxphys.learning.transforms import Bounds, check_ordered
+from jaxphys.learning.rules import AbstractRule, Estimate, ExactGradient
+from jaxphys.learning.transforms import Bounds
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
-
-
-class Damping(eqx.Module):
-    """What a realization carries from one step to the next: its damping μ, and how often it was measured."""
-
-    damping: Float[Array, ""]
-    evaluations: Int[Array, ""]
+from jaxphys.training.integrator import (
+    AbstractIntegrator,
+    Problem,
+    TrainState,
+    check_full_batches,
+    check_metric,
+    without_residual,
+)
 
 
 class Linearization(eqx.Module):
@@ -41,10 +40,14 @@ class Linearization(eqx.Module):
     jacobian: Float[Array, "q M"]
 
 
-class LevenbergMarquardt(eqx.Module):
+_Carry = tuple[Float[Array, " M"], Linearization, Float[Array, ""], Int[Array, ""], Int[Array, ""]]
+"""`k`, what is near it, the damping, evaluations so far, and the steps that are left."""
+
+
+class LevenbergMarquardt(AbstractIntegrator):
     """Damped Gauss-Newton steps, accepted only if the cost falls and H stays positive definite.
 
-    Given to `train` as `integrator`, for `SquaredError` tasks and full batches; a learning step is
+    Given to `train` as `optimizer`, for `SquaredError` tasks and full batches; a learning step is
     one attempted step and measures the network once. A step solves
 
         (JᵀJ + μ s metric⁻¹) δ = -Jᵀ r,   s = tr(J metric Jᵀ),
@@ -52,13 +55,12 @@ class LevenbergMarquardt(eqx.Module):
     by Cholesky in the smaller of residuals and edges. Each realization has its own damping μ, relative to the
     scale s: an accepted step multiplies it by `shrink`, a refused one by `growth`. Small μ is Gauss and
     Newton's step, large μ a short step of plain descent with the same `metric`. A realization whose damping
-    has grown past `largest_damping` is at rest: it is OK and no step makes it better.
+    has grown past `largest_damping` is at rest: it is OK and no step makes it better. Edges that the cost
+    pushes out of a bound stay there.
 
     **Attributes**
 
     - `damping`: μ to start with, relative to s. `growth` > 1, `shrink` < 1.
-    - `lower`, `upper`: bounds on `k`, in place of the argument `bounds` of `train`, which holds if both are
-      None. Edges that the cost pushes out of a bound stay there.
     - `metric`: `(M,)` positive weights, as in `transforms.precondition`; all one if None.
     - `smallest_damping`, `largest_damping`: where μ is kept, and where steps end.
 
@@ -67,7 +69,7 @@ class LevenbergMarquardt(eqx.Module):
     >>> import jax, jaxphys as jp
     >>> network = jp.FlowNetwork(jp.erdos_renyi(10, 15, jax.random.key(0)))
     >>> task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [5], response=0.2)
-    >>> run = jp.train(network, task, steps=15, integrator=jp.LevenbergMarquardt())
+    >>> run = jp.train(network, task, steps=15, optimizer=jp.LevenbergMarquardt())
     >>> bool(run.cost[0, -1] < 1e-6 * run.cost[0, 0])
     True
     """
@@ -75,13 +77,12 @@ class LevenbergMarquardt(eqx.Module):
     damping: float = eqx.field(static=True, default=1e-2)
     growth: float = eqx.field(static=True, default=2.0)
     shrink: float = eqx.field(static=True, default=0.4)
-    lower: float | None = eqx.field(static=True, default=None)
-    upper: float | None = eqx.field(static=True, default=None)
     metric: Any = eqx.field(default=None, converter=lambda m: None if m is None else jnp.asarray(m, float))
     smallest_damping: float = eqx.field(static=True, default=1e-12)
     largest_damping: float = eqx.field(static=True, default=1e12)
-    # Samples and outputs that count; None for all of them. Set by `planned`.
+    # Samples and outputs that count; None for all of them. Set by `check`.
     pairs: Int[Array, "q 2"] | None = None
+    stepwise: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
         for name in ("damping", "growth", "shrink", "smallest_damping", "largest_damping"):
@@ -94,15 +95,25 @@ class LevenbergMarquardt(eqx.Module):
             "be positive and lie between its smallest and largest value",
             f"it is {self.damping}, and they are {self.smallest_damping} and {self.largest_damping}",
         )
-        check_ordered(self.lower, self.upper)
         if self.metric is not None:
             check_positive("metric", self.metric)
 
-    def planned(self, task: Task) -> "LevenbergMarquardt":
-        """The same for one (stacked) task: outputs without weight in any realization are left out.
+    def check(
+        self, network: AbstractNetwork, task: Task, rule: AbstractRule, batch_size: int | None
+    ) -> "LevenbergMarquardt":
+        """Itself for this task: outputs without weight in any realization are left out.
 
-        On the host. Raises `InputError` unless the task's cost is a `SquaredError`.
+        Raises `InputError` unless the task's cost is a `SquaredError`, the rule the exact gradient, the batch
+        all samples, and the metric one of `network`.
         """
+        check_full_batches(self, batch_size)
+        check_metric(self, self.metric, network)
+        require(
+            isinstance(rule, ExactGradient),
+            "rule",
+            "be None beside Gauss-Newton steps, which know the cost",
+            f"it is {type(rule).__name__}",
+        )
         require(
             isinstance(task.cost, SquaredError),
             "task",
@@ -116,18 +127,16 @@ class LevenbergMarquardt(eqx.Module):
             lambda this: this.pairs, self, jnp.asarray(np.argwhere(counts)), is_leaf=lambda leaf: leaf is None
         )
 
-    def start(self, k: Float[Array, " M"], estimate: Estimate, bounds: Bounds) -> Damping:
+    def init(self, problem: Problem, estimate: Estimate) -> Float[Array, ""]:
         """The damping with which to set out."""
-        return Damping(jnp.asarray(self.damping, k.dtype), jnp.asarray(1, jnp.int32))
+        return jnp.asarray(self.damping, problem.network.k.dtype)
 
     def linearize(
         self, network: AbstractNetwork, task: Task, solver: AbstractSolver | None = None
     ) -> Linearization:
         """Cost, gradient, residuals and their Jacobian, from one factorisation. Residuals leave out `1/R`."""
         response = respond(network, task, solver=solver)
-        estimate = ExactGradient().estimate(network, task, response)
-        # Its status has taken note of the residual.
-        estimate = dataclasses.replace(estimate, residual=jnp.zeros_like(estimate.residual))
+        estimate = without_residual(ExactGradient().estimate(network, task, response))
         errors = response.outputs - task.targets
         states = task.inputs @ response.drive
         if self.pairs is None:
@@ -170,46 +179,41 @@ class LevenbergMarquardt(eqx.Module):
         return bounds.keep(k + change, k)
 
     def advance(
-        self,
-        linearize: Callable[[Float[Array, " M"]], Linearization],
-        k: Float[Array, " M"],
-        estimate: Estimate,
-        memory: Damping,
-        status: Int[Array, ""],
-        steps: Int[Array, ""],
-        stop_cost: Float[Array, ""] | float,
-        bounds: Bounds,
-    ) -> tuple[Float[Array, " M"], Estimate, Damping, Int[Array, ""]]:
-        """Attempt `steps` steps of one realization within `bounds`; rests where it failed or is good enough.
+        self, problem: Problem, state: TrainState, begin: Int[Array, ""], end: Int[Array, ""]
+    ) -> TrainState:
+        """Attempt `end - begin` steps of one realization; rests where it failed or is good enough.
 
-        `linearize` is the method of that name as a function of `k`. Each call measures once more at the `k`
-        it is handed.
+        Each call measures once more at the `k` that it starts from.
         """
 
-        def is_active(cost: Array, memory: Damping, left: Array) -> Bool[Array, ""]:
-            going = (status == Status.OK) & (cost > stop_cost)
-            return going & (left > 0) & (memory.damping <= self.largest_damping)
+        def linearize(k: Float[Array, " M"]) -> Linearization:
+            return self.linearize(problem.network.with_k(k), problem.samples, problem.solver)
 
-        def wants_more(state: Any) -> Bool[Array, ""]:
-            _, near, memory, left = state
-            return is_active(near.estimate.cost, memory, left)
+        def is_active(cost: Array, damping: Array, left: Array) -> Bool[Array, ""]:
+            going = (state.status == Status.OK) & (cost > problem.stop_cost)
+            return going & (left > 0) & (damping <= self.largest_damping)
 
-        def attempt(state: Any) -> Any:
-            k, near, memory, left = state
-            candidate = self.step(near, k, memory.damping, bounds)
+        def wants_more(carry: _Carry) -> Bool[Array, ""]:
+            _, near, damping, _, left = carry
+            return is_active(near.estimate.cost, damping, left)
+
+        def attempt(carry: _Carry) -> _Carry:
+            k, near, damping, evaluations, left = carry
+            candidate = self.step(near, k, damping, problem.bounds)
             measured = linearize(candidate)
             good = (measured.estimate.status == Status.OK) & (measured.estimate.cost < near.estimate.cost)
             k, near = jax.tree.map(
                 lambda new, old: jnp.where(good, new, old), (candidate, measured), (k, near)
             )
-            damping = memory.damping * jnp.where(good, self.shrink, self.growth).astype(k.dtype)
+            damping = damping * jnp.where(good, self.shrink, self.growth).astype(k.dtype)
             damping = jnp.maximum(damping, self.smallest_damping)
-            return k, near, Damping(damping, memory.evaluations + 1), left - 1
+            return k, near, damping, evaluations + 1, left - 1
 
-        begins = is_active(estimate.cost, memory, steps)
-        evaluations = memory.evaluations + begins.astype(jnp.int32)
-        state = (k, linearize(k), Damping(memory.damping, evaluations), steps)
-        k, near, memory, _ = jax.lax.while_loop(wants_more, attempt, state)
+        steps = end - begin
+        begins = is_active(state.estimate.cost, state.memory, steps)
+        evaluations = state.evaluations + begins.astype(jnp.int32)
+        carry = (state.k, linearize(state.k), state.memory, evaluations, steps)
+        k, near, damping, evaluations, _ = jax.lax.while_loop(wants_more, attempt, carry)
         # A realization at rest keeps what it had measured, bit for bit.
-        estimate = jax.tree.map(lambda new, old: jnp.where(begins, new, old), near.estimate, estimate)
-        return k, estimate, memory, status
+        estimate = jax.tree.map(lambda new, old: jnp.where(begins, new, old), near.estimate, state.estimate)
+        return TrainState(k, estimate, damping, state.status, evaluations)

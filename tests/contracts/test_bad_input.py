@@ -1,10 +1,11 @@
 """Bad input is refused before any compute, by one sentence that names the argument."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import networkx as nx
 import numpy as np
-import optax
 import pytest
 from helpers import assert_refused
 
@@ -431,6 +432,9 @@ def test_transformations_out_of_place():
         assert_refused("key", random.update, updates, random.init(updates))
 
 
+DOWNHILL = jp.Descent(adaptive=jp.AdaptiveStep())
+
+
 def learner(seed=0, samples=2):
     network = jp.FlowNetwork(jp.erdos_renyi(5, 6, jax.random.key(seed)))
     boundary = jp.Boundary(network, ground=[0])
@@ -442,13 +446,12 @@ def learner(seed=0, samples=2):
     [
         ("steps", {"steps": 0}, "positive"),
         ("steps", {"steps": -5}, "positive"),
-        ("record_steps", {"record_every": 1, "record_steps": [3]}, "both are set"),
-        ("record_every", {"record_every": 0}, "positive"),
-        ("record_steps", {"record_steps": [11]}, "between 0 and 10, but it reaches 11"),
-        ("record_steps", {"record_steps": [-1]}, "between 0 and 10, but it reaches -1"),
-        ("batch_size", {"batch_size": 0}, "between 1 and 2"),
-        ("batch_size", {"batch_size": 3}, "between 1 and 2"),
-        ("adaptive", {"batch_size": 1, "adaptive": jp.AdaptiveStep()}, "minibatches"),
+        ("record", {"record": jp.Record(steps=[11])}, "between 0 and 10, but it reaches 11"),
+        ("record", {"record": jp.Record(steps=[-1])}, "between 0 and 10, but it reaches -1"),
+        ("sampling|batch_size", {"sampling": jp.Sampling(batch_size=0)}, "between 1 and 2"),
+        ("sampling|batch_size", {"sampling": jp.Sampling(batch_size=3)}, "between 1 and 2"),
+        ("optimizer", {"sampling": jp.Sampling(1), "optimizer": DOWNHILL}, "minibatches"),
+        ("stop_cost", {"sampling": jp.Sampling(1), "stop_cost": 0.1}, "minibatches"),
     ],
 )
 def test_train(argument, arguments, saying):
@@ -467,10 +470,41 @@ def test_train_wants_one_task_per_realization():
 
 def test_a_functional_may_not_be_called_cost():
     """It would be overwritten by the learning cost, or the other way round."""
-    functionals = {"cost": lambda network, task: network.k}
-    assert_refused(
-        "functionals", jp.train, *learner(), steps=1, optimizer=optax.sgd(1.0), functionals=functionals
-    )
+    assert_refused("functionals", jp.Record, functionals={"cost": lambda network, task: network.k})
+
+
+def test_records_by_spacing_or_by_steps():
+    assert_refused("steps", jp.Record, every=1, steps=[3], saying="both are set")
+    assert_refused("every", jp.Record, every=0, saying="positive")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("adaptive", r"optimizer=Descent\(adaptive="),
+        ("rate", r"optimizer=Descent\(rate="),
+        ("integrator", "optimizer="),
+        ("batch_size", r"sampling=Sampling\(batch_size="),
+        ("key", r"sampling=Sampling\(key="),
+        ("record_every", r"record=Record\(every="),
+        ("record_steps", r"record=Record\(steps="),
+        ("functionals", r"record=Record\(functionals="),
+        ("progress", r"record=Record\(progress="),
+        ("checkpoint_seconds", r"checkpoint=Checkpointing\(folder, seconds="),
+        ("resume", r"checkpoint=Checkpointing\(folder, resume="),
+        ("block", r"devices=Devices\(block="),
+        ("mesh", r"devices=Devices\(mesh="),
+    ],
+)
+def test_an_argument_that_moved_says_where(old, new):
+    with pytest.raises(jp.InputError, match=rf"^Argument `{old}` must be written as `{new}"):
+        jp.train(*learner(), steps=1, **{old: None})
+
+
+def test_an_unknown_argument_is_pythons_to_refuse():
+    with pytest.raises(TypeError, match="learning_rate"):
+        jp.train(*learner(), steps=1, learning_rate=0.1)
+    assert len(inspect.signature(jp.train).parameters) <= 12
 
 
 def test_stack():

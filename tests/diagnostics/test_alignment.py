@@ -111,7 +111,9 @@ def test_predictions_add_up_along_a_run(random):
     changes = [f"predicted_{name.removesuffix('s')}_change" for name in names]
     functionals = {name: diagnostics.FUNCTIONALS[name] for name in (*names, *changes)}
     optimizer = optax.chain(jp.precondition(network.frobenius_metric), optax.sgd(0.05))
-    run = jp.train(network, task, steps=200, record_every=1, optimizer=optimizer, functionals=functionals)
+    run = jp.train(
+        network, task, steps=200, optimizer=optimizer, record=jp.Record(1, functionals=functionals)
+    )
     for name, change in zip(names, changes, strict=True):
         measured = run.records[name]
         predicted = diagnostics.accumulate(measured[:, 0], run.records[change], 0.05 * run.steps)

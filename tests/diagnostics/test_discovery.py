@@ -33,8 +33,8 @@ def ensemble():
         pairs.append({source, target})
     optimizer = optax.chain(jp.precondition(networks[0].frobenius_metric), optax.sgd(1.0))
     untrained = jp.stack(networks)
-    arguments = {"optimizer": optimizer, "adaptive": jp.AdaptiveStep(), "stop_cost": 1e-10}
-    run = jp.train(untrained, jp.stack(tasks), steps=1000, record_every=1000, **arguments)
+    arguments = {"optimizer": jp.Descent(optimizer, jp.AdaptiveStep()), "stop_cost": 1e-10}
+    run = jp.train(untrained, jp.stack(tasks), steps=1000, record=jp.Record(every=1000), **arguments)
     assert (run.cost[:, -1] <= 1e-10).all()
     return untrained, run.network, jp.Boundary(networks[0]), pairs
 

@@ -248,7 +248,7 @@ def test_names_in_archives_are_never_unpacked(tmp_path, monkeypatch):
 def small_run():
     network = square()
     task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [2], response=0.4)
-    return jp.train(network, task, steps=4, record_every=2)
+    return jp.train(network, task, steps=4, record=jp.Record(every=2))
 
 
 def test_facts_of_runs_and_graph_files_are_no_paths(tmp_path, monkeypatch, capsys):

@@ -101,7 +101,7 @@ def trained(folder, **boundary):
         held = jp.Boundary(network, **(boundary or {"ground": [0]}))
         pairs.append((network, jp.allostery(network, held, [1], [5], response=0.2)))
     networks, tasks = map(jp.stack, zip(*pairs, strict=True))
-    run = jp.train(networks, tasks, steps=100, adaptive=jp.AdaptiveStep())
+    run = jp.train(networks, tasks, steps=100, optimizer=jp.Descent(adaptive=jp.AdaptiveStep()))
     save_run(run_dataset(run), folder / "run.nc")
     return folder / "run.nc"
 

@@ -42,7 +42,7 @@ def network():
 def small_run():
     flows = [jp.FlowNetwork(jp.erdos_renyi(8, 12, jax.random.key(i))) for i in range(3)]
     tasks = [jp.allostery(n, jp.Boundary(n, ground=[0]), [1], [2], response=0.4) for n in flows]
-    return run_dataset(jp.train(jp.stack(flows), jp.stack(tasks), steps=4, record_every=2))
+    return run_dataset(jp.train(jp.stack(flows), jp.stack(tasks), steps=4, record=jp.Record(every=2)))
 
 
 def edge_rows():

@@ -78,8 +78,7 @@ def small_run():
         jp.stack(flows),
         jp.stack(tasks),
         steps=20,
-        record_every=10,
-        functionals=functionals,
+        record=jp.Record(every=10, functionals=functionals),
         optimizer=optimizer,
     )
 

@@ -91,7 +91,12 @@ def reached(network, task, lower=1e-9):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = jp.train(
-            network, task, steps=1500, record_steps=(1500,), integrator=jp.LevenbergMarquardt(lower=lower)
+            network,
+            task,
+            steps=1500,
+            record=jp.Record(steps=(1500,)),
+            optimizer=jp.LevenbergMarquardt(),
+            bounds=(lower, None),
         )
     assert not np.any(run.status)
     return run.cost[0, -1]

@@ -29,9 +29,8 @@ def dataset():
         networks,
         tasks,
         steps=40,
-        record_every=5,
-        adaptive=jp.AdaptiveStep(),
-        functionals={name: FUNCTIONALS[name] for name in RECORDED},
+        optimizer=jp.Descent(adaptive=jp.AdaptiveStep()),
+        record=jp.Record(every=5, functionals={name: FUNCTIONALS[name] for name in RECORDED}),
     )
     return run_dataset(run)
 

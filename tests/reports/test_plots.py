@@ -47,9 +47,8 @@ def flow():
         jp.stack(networks),
         jp.stack(tasks),
         steps=20,
-        adaptive=jp.AdaptiveStep(),
-        record_every=4,
-        functionals={"eigenvalues": FUNCTIONALS["eigenvalues"]},
+        optimizer=jp.Descent(adaptive=jp.AdaptiveStep()),
+        record=jp.Record(every=4, functionals={"eigenvalues": FUNCTIONALS["eigenvalues"]}),
     )
     dataset = run_dataset(run, **accuracies)
     # Recorded like the eigenvalues, but not compiled: any numbers with the right axes will do.

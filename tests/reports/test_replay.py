@@ -22,9 +22,8 @@ def trained(request):
         networks,
         tasks,
         steps=12,
-        record_every=4,
-        adaptive=jp.AdaptiveStep(),
-        functionals={"k": FUNCTIONALS["k"]},
+        optimizer=jp.Descent(adaptive=jp.AdaptiveStep()),
+        record=jp.Record(every=4, functionals={"k": FUNCTIONALS["k"]}),
     )
     return run, run_dataset(run)
 

@@ -57,9 +57,8 @@ def dataset():
         jp.stack(networks),
         jp.stack(tasks),
         steps=20,
-        adaptive=jp.AdaptiveStep(),
-        record_every=5,
-        functionals={"eigenvalues": FUNCTIONALS["eigenvalues"]},
+        optimizer=jp.Descent(adaptive=jp.AdaptiveStep()),
+        record=jp.Record(every=5, functionals={"eigenvalues": FUNCTIONALS["eigenvalues"]}),
     )
     accuracies = {"train_accuracy": [1.0, 1.0, 0.875, 1.0], "test_accuracy": [0.75, 1.0, 0.5, 1.0]}
     dataset = run_dataset(run, attributes={"seed": 3}, **accuracies)

@@ -310,7 +310,7 @@ def test_rules_and_rates_of_their_own(ensemble):
     """Each realization learns as in an ensemble that shares its rule and its rate."""
     nudges, rates = [1e-3, 0.1, 0.5], [0.1, 0.3, 0.2]
     rules = [jp.CoupledLearning(nudge) for nudge in nudges]
-    own = jp.train(*ensemble, steps=30, rule=rules, rate=np.array(rates))
+    own = jp.train(*ensemble, steps=30, rule=rules, optimizer=[jp.Descent(rate=rate) for rate in rates])
     for number, (rule, rate) in enumerate(zip(rules, rates, strict=True)):
         shared = jp.train(*ensemble, steps=30, rule=rule, optimizer=optax.sgd(rate))
         assert_close(own.network.k[number], shared.network.k[number], relative=1e-12)
@@ -318,8 +318,8 @@ def test_rules_and_rates_of_their_own(ensemble):
 
 
 def test_a_rate_is_where_adaptive_steps_start(ensemble):
-    one = jp.train(*ensemble, steps=20, rate=0.3, adaptive=jp.AdaptiveStep())
-    other = jp.train(*ensemble, steps=20, adaptive=jp.AdaptiveStep(0.3))
+    one = jp.train(*ensemble, steps=20, optimizer=jp.Descent(adaptive=jp.AdaptiveStep(), rate=0.3))
+    other = jp.train(*ensemble, steps=20, optimizer=jp.Descent(adaptive=jp.AdaptiveStep(0.3)))
     assert_identical(one.network.k, other.network.k)
 
 
@@ -328,10 +328,9 @@ def test_a_rate_is_where_adaptive_steps_start(ensemble):
     [
         ("rule", {"rule": [jp.ExactGradient()] * 2}),
         ("rule", {"rule": [jp.ExactGradient(), jp.CoupledLearning(), jp.ExactGradient()]}),
-        ("rate", {"rate": np.ones(2)}),
-        ("rate", {"rate": 0.0}),
-        ("rate", {"rate": np.nan}),
-        ("rate", {"rate": 0.5, "integrator": jp.LevenbergMarquardt()}),
+        ("optimizer", {"optimizer": [jp.Descent()] * 2}),
+        ("optimizer", {"optimizer": [jp.Descent(), jp.Descent(), jp.LevenbergMarquardt()]}),
+        ("optimizer", {"optimizer": [jp.Descent(), jp.Descent(), jp.Descent(optax.sgd(0.1))]}),
     ],
 )
 def test_rules_and_rates_that_do_not_fit_are_refused(name, settings, ensemble):

@@ -282,7 +282,12 @@ def test_a_realization_that_passes_the_bound_is_marked_and_rests_at_its_last_goo
     task = jp.Task(boundary, values=[[1.0]], readout=np.eye(4)[1:2], targets=[[0.25]])
     if solver == "sparse":
         solver = jp.SparseCholesky.for_task(networks[0], task)
-    arguments = {"steps": 8, "optimizer": optax.stateless(wearing), "solver": solver, "record_every": 1}
+    arguments = {
+        "steps": 8,
+        "optimizer": optax.stateless(wearing),
+        "solver": solver,
+        "record": jp.Record(every=1),
+    }
     run = jp.train(jp.stack(networks), jp.stack([task] * 3), **arguments)
     assert run.status.tolist() == [jp.Status.OK, jp.Status.INACCURATE, jp.Status.OK]
     assert run.failures == {"INACCURATE": 1}

@@ -268,7 +268,7 @@ def test_training_and_one_compilation():
     network, task = ensemble("floating", shared=True)
     solver = jp.SparseCholesky.for_task(network, task)
     runs = [
-        jp.train(network, task, steps=20, adaptive=jp.AdaptiveStep(0.1), solver=each)
+        jp.train(network, task, steps=20, optimizer=jp.Descent(adaptive=jp.AdaptiveStep(0.1)), solver=each)
         for each in (solver, jp.BorderedLU())
     ]
     assert_close(runs[0].network.k, runs[1].network.k, relative=10 * tolerance())

@@ -65,7 +65,7 @@ def descent(networks, rate, *more):
 
 def both(networks, tasks, **arguments):
     return [
-        jp.train(networks, tasks, solver=solver, record_every=10, **arguments)
+        jp.train(networks, tasks, solver=solver, record=jp.Record(every=10), **arguments)
         for solver in (jp.TrackedInverse(), jp.Dense())
     ]
 
@@ -95,7 +95,7 @@ def test_learning_is_that_of_a_factorisation(rule, kind):
 @pytest.mark.float64
 def test_adaptive_steps_may_be_refused():
     networks, tasks = ensemble(random_constraints)
-    arguments = {"optimizer": descent(networks, 1.0), "adaptive": jp.AdaptiveStep(30.0, growth=2.0)}
+    arguments = {"optimizer": jp.Descent(descent(networks, 1.0), jp.AdaptiveStep(30.0, growth=2.0))}
     tracked, dense = both(networks, tasks, steps=30, **arguments)
     assert_same_learning(tracked, dense)
 
@@ -110,7 +110,11 @@ def test_minibatches():
 
     networks, tasks = ensemble(make)
     tracked, dense = both(
-        networks, tasks, steps=40, optimizer=descent(networks, 100.0), batch_size=3, key=jax.random.key(4)
+        networks,
+        tasks,
+        steps=40,
+        optimizer=descent(networks, 100.0),
+        sampling=jp.Sampling(3, jax.random.key(4)),
     )
     assert_same_learning(tracked, dense)
 
@@ -180,8 +184,7 @@ def test_a_hundred_thousand_steps(refresh):
         steps=100_000,
         optimizer=descent(networks, 1e-2),
         solver=jp.TrackedInverse(refresh=refresh),
-        functionals={"exact": jp.task_cost},
-        record_every=1000,
+        record=jp.Record(every=1000, functionals={"exact": jp.task_cost}),
     )
     assert (run.status == jp.Status.OK).all()
     tolerance = jp.TrackedInverse().allowed(run.cost.dtype)
@@ -192,13 +195,17 @@ def test_a_hundred_thousand_steps(refresh):
 @pytest.mark.float64
 def test_checkpoints_carry_what_is_known(tmp_path, monkeypatch):
     networks, tasks = ensemble(random_constraints)
-    arguments = {"optimizer": descent(networks, 1.0), "record_every": 1, "solver": jp.TrackedInverse()}
+    arguments = {
+        "optimizer": descent(networks, 1.0),
+        "record": jp.Record(every=1),
+        "solver": jp.TrackedInverse(),
+    }
     whole = jp.train(networks, tasks, steps=60, **arguments)
     interrupt_call(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
-        jp.train(networks, tasks, steps=60, checkpoint=tmp_path / "checkpoint", **arguments)
+        jp.train(networks, tasks, steps=60, checkpoint=jp.Checkpointing(tmp_path / "checkpoint"), **arguments)
     monkeypatch.undo()
-    arguments |= {"checkpoint": tmp_path / "checkpoint", "resume": True}
+    arguments |= {"checkpoint": jp.Checkpointing(tmp_path / "checkpoint", resume=True)}
     assert_identical(jp.train(networks, tasks, steps=60, **arguments).network, whole.network)
 
 

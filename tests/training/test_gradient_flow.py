@@ -61,9 +61,9 @@ def small():
     return ensemble()
 
 
-def flow(network, task, steps=40, integrator=FLOW, **arguments):
-    arguments = {"record_every": 10, "functionals": FUNCTIONALS, **arguments}
-    return jp.train(network, task, steps=steps, integrator=integrator, **arguments)
+def flow(network, task, steps=40, optimizer=FLOW, *, every=10, at=None, **arguments):
+    record = jp.Record(every if at is None else None, at, FUNCTIONALS)
+    return jp.train(network, task, steps=steps, optimizer=optimizer, record=record, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,7 @@ def test_a_flow_in_closed_form(method):
         task,
         100,
         jp.GradientFlow(rate=0.3, method=method),
-        record_steps=[1, 7, 50],
-        record_every=None,
+        at=[1, 7, 50],
     )
     assert run.steps.tolist() == [0, 1, 7, 50, 100]
     for record, step in enumerate(run.steps):
@@ -100,7 +99,7 @@ def test_errors_shrink_with_the_tolerance():
     errors = []
     for tolerance in (1e-4, 1e-9):
         tight = jp.GradientFlow(relative_tolerance=tolerance, absolute_tolerance=tolerance)
-        run = flow(network, task, 100, tight, record_every=100)
+        run = flow(network, task, 100, tight, every=100)
         errors.append(np.abs(run.records["k"][0, -1] - grown(1.0, [1.0, 2.0], 100)).max())
     assert errors[1] < 1e-7
     assert errors[1] < errors[0] < 1e-2
@@ -111,7 +110,7 @@ def test_scipy_follows_the_same_flow(small):
     """With a metric, at every record."""
     metric = np.linspace(0.5, 2.0, 9)
     tight = jp.GradientFlow(rate=0.5, metric=metric, relative_tolerance=1e-8, absolute_tolerance=1e-9)
-    run = flow(*small, integrator=tight)
+    run = flow(*small, optimizer=tight)
 
     @jax.jit
     def gradient(k, network, task):
@@ -138,10 +137,9 @@ def test_any_rule_flows_to_where_small_steps_lead(small, rule):
     lower, upper = 1.1, 1.9
     networks, tasks = small
     small = networks.with_k(jnp.clip(networks.k, lower, upper)), tasks
-    within = jp.GradientFlow(rate=0.5, lower=lower, upper=upper)
-    run = flow(*small, 80, within, record_every=80, rule=rule)
+    run = flow(*small, 80, every=80, bounds=(lower, upper), rule=rule)
     descent = optax.chain(optax.sgd(0.005), jp.bounds(lower, upper))
-    slow = flow(*small, 8000, None, record_every=8000, optimizer=descent, rule=rule)
+    slow = flow(*small, 8000, descent, every=8000, rule=rule)
     k = np.asarray(run.network.k)
     assert_close(k, slow.network.k, relative=1e-3)
     assert k.min() == np.asarray(lower, k.dtype)
@@ -155,8 +153,7 @@ def test_any_rule_flows_to_where_small_steps_lead(small, rule):
 def test_an_edge_stops_at_a_bound_and_its_neighbour_goes_on(upper):
     """No steps are spent on finding the moment."""
     network, task = two_edges()
-    bounded = jp.GradientFlow(rate=0.5, upper=upper)
-    run = flow(network, task, 10, bounded, record_every=1)
+    run = flow(network, task, 10, every=1, bounds=(None, upper))
     free = grown(1.0, [1.0, 2.0], 0.5 * run.steps[:, None])
     assert (free > upper).any(axis=0).tolist() == [upper == 1.5, True]
     assert_close(run.records["k"][0], np.minimum(free, upper), relative=1e-3)
@@ -189,8 +186,8 @@ def test_an_edge_leaves_a_bound_when_it_is_no_longer_pushed_out():
         k = np.maximum(k - 1e-4 * curvature @ (k - [1.0, 3.0]), 0.7)
         path.append(k)
     path = np.array(path)
-    tight = jp.GradientFlow(lower=0.7, relative_tolerance=1e-6, absolute_tolerance=1e-8)
-    run = flow(network, task, 8, tight, record_steps=[2], record_every=None, rule=rule)
+    tight = jp.GradientFlow(relative_tolerance=1e-6, absolute_tolerance=1e-8)
+    run = flow(network, task, 8, tight, at=[2], bounds=(0.7, None), rule=rule)
     assert_close(run.records["k"][0], path[10_000 * run.steps], relative=1e-4)
     bound = path[:, 0] == 0.7
     assert bound.any()
@@ -202,7 +199,7 @@ def test_an_edge_leaves_a_bound_when_it_is_no_longer_pushed_out():
 def test_refused_steps_take_no_time():
     """A stiff flow refuses some; its slow part tells the time."""
     stiff = Bowl(curvature=((1.0, 0.0), (0.0, 200.0)), centre=(2.0, 3.0))
-    run = flow(*two_edges(), 2, jp.GradientFlow(), record_every=2, rule=stiff)
+    run = flow(*two_edges(), 2, jp.GradientFlow(), every=2, rule=stiff)
     assert_close(run.records["k"][0, -1], [2 - np.exp(-2), 3], relative=1e-3)
 
 
@@ -215,7 +212,7 @@ def test_one_network_flows_as_in_an_ensemble(small, flown):
 
 def test_records_do_not_bend_the_flow(small, flown):
     """More of them cost evaluations and change nothing else."""
-    run = flow(*small, record_every=1)
+    run = flow(*small, every=1)
     assert_close(run.records["k"][:, ::10], flown.records["k"], relative=1e-4)
     assert (run.evaluations >= 1 + 6 * 40).all()
     assert (run.evaluations > flown.evaluations).all()
@@ -238,7 +235,7 @@ def test_a_failure_stays_alone(small, flown, kind):
 
 def test_a_flow_that_ends_nowhere_keeps_its_last_good_state():
     """It comes as close as rounding allows to the state that the rule cannot measure, and says so."""
-    run = flow(*two_edges(), rule=Bowl(edge=2.0, curvature=((1.0, 0.0), (0.0, 1.0))), record_every=1)
+    run = flow(*two_edges(), rule=Bowl(edge=2.0, curvature=((1.0, 0.0), (0.0, 1.0))), every=1)
     assert run.failures == {"NOT_FINITE": 1}
     assert 1.9 < float(run.network.k.max()) <= 2.0
     assert run.evaluations[0] < 1000
@@ -250,7 +247,7 @@ def test_too_many_evaluations(small, flown):
     """The one that needs most rests where it was, the others go on."""
     needed = np.sort(flown.evaluations)
     assert needed[-2] < needed[-1]
-    run = flow(*small, integrator=jp.GradientFlow(rate=0.5, max_evaluations=int(needed[-1]) - 1))
+    run = flow(*small, optimizer=jp.GradientFlow(rate=0.5, max_evaluations=int(needed[-1]) - 1))
     slowest = int(flown.evaluations.argmax())
     assert run.failures == {"NOT_CONVERGED": 1}
     assert run.status[slowest] == jp.Status.NOT_CONVERGED
@@ -280,10 +277,10 @@ def test_an_interrupted_flow_resumes_to_the_last_bit(small, flown, tmp_path, mon
     path = tmp_path / "run"
     interrupt_call(monkeypatch, 3)
     with pytest.raises(KeyboardInterrupt):
-        flow(*small, checkpoint=path)
+        flow(*small, checkpoint=jp.Checkpointing(path))
     monkeypatch.undo()
     assert_refused_checkpoint(small, path)
-    run = flow(*small, checkpoint=path, resume=True)
+    run = flow(*small, checkpoint=jp.Checkpointing(path, resume=True))
     assert_identical(
         (run.network, run.cost, run.records, run.evaluations),
         (flown.network, flown.cost, flown.records, flown.evaluations),
@@ -293,33 +290,31 @@ def test_an_interrupted_flow_resumes_to_the_last_bit(small, flown, tmp_path, mon
 def assert_refused_checkpoint(small, path):
     """It belongs to another flow if the metric differs, of which only values tell."""
     other = jp.GradientFlow(rate=0.5, metric=np.full(9, 2.0))
-    with pytest.raises(jp.InputError, match="`integrator` differs"):
-        flow(*small, integrator=other, checkpoint=path, resume=True)
+    with pytest.raises(jp.InputError, match="`optimizer` differs"):
+        flow(*small, optimizer=other, checkpoint=jp.Checkpointing(path, resume=True))
 
 
 def test_plain_training_counts_evaluations(small):
     """One at the start and one a step; none at rest."""
-    run = flow(*small, 30, None, optimizer=optax.sgd(0.02), record_every=30)
+    run = flow(*small, 30, optax.sgd(0.02), every=30)
     assert run.evaluations.tolist() == [31] * 3
     networks, tasks = small
     wrong = networks.with_k(networks.k.at[1].multiply(-1))
-    run = flow(wrong, tasks, 30, None, optimizer=optax.sgd(0.02), bounds=None)
+    run = flow(wrong, tasks, 30, optax.sgd(0.02), bounds=None)
     assert run.evaluations.tolist() == [31, 1, 31]
 
 
 @pytest.mark.parametrize(
     ("argument", "arguments"),
     [
-        ("optimizer", {"optimizer": optax.sgd(1.0)}),
-        ("adaptive", {"adaptive": jp.AdaptiveStep()}),
-        ("batch_size", {"batch_size": 2}),
-        ("integrator", {"integrator": jp.GradientFlow(metric=np.ones(3))}),
-        ("network", {"integrator": jp.GradientFlow(lower=1.5)}),
-        ("network", {"integrator": jp.GradientFlow(upper=1.5)}),
+        ("sampling|batch_size", {"sampling": jp.Sampling(batch_size=2)}),
+        ("optimizer", {"optimizer": jp.GradientFlow(metric=np.ones(3))}),
+        ("network", {"bounds": (1.5, None)}),
+        ("network", {"bounds": (None, 1.5)}),
     ],
 )
 def test_what_does_not_go_with_a_flow(small, argument, arguments):
-    assert_refused(argument, jp.train, *small, **{"steps": 1, "integrator": FLOW, **arguments})
+    assert_refused(argument, jp.train, *small, **{"steps": 1, "optimizer": FLOW, **arguments})
 
 
 @pytest.mark.parametrize(
@@ -331,7 +326,6 @@ def test_what_does_not_go_with_a_flow(small, argument, arguments):
         {"absolute_tolerance": 0.0},
         {"max_evaluations": 0},
         {"metric": np.array([1.0, 0.0])},
-        {"lower": 2.0, "upper": 1.0},
     ],
 )
 def test_flows_out_of_range_are_refused(arguments):
@@ -358,13 +352,13 @@ def test_driven_by_voltages_the_norm_is_conserved():
     )
     metric = np.linspace(0.5, 3.0, 10)
     tight = {"relative_tolerance": 1e-10, "absolute_tolerance": 1e-12}
-    flown = flow(network, task, integrator=jp.GradientFlow(rate=2.0, metric=metric, **tight)).records["k"][0]
+    flown = flow(network, task, 40, jp.GradientFlow(rate=2.0, metric=metric, **tight)).records["k"][0]
     assert np.abs(flown[-1] - flown[0]).max() > 0.1
     sums = np.sum(flown**2 / metric, axis=1)
     assert_close(sums, np.full(len(sums), sums[0]), relative=1e-8)
     rate = 0.5
     plain = jp.train(
-        network, task, steps=20, record_every=1, optimizer=optax.sgd(rate), functionals=FUNCTIONALS
+        network, task, steps=20, optimizer=optax.sgd(rate), record=jp.Record(1, functionals=FUNCTIONALS)
     ).records["k"][0]
     # Each step is α g.
     added = np.cumsum(np.sum(np.diff(plain, axis=0) ** 2, axis=1))

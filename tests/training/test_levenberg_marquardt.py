@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Targets lie"),
 ]
 
-FUNCTIONALS = {"k": lambda network, task: network.k}
+EVERY_STEP = jp.Record(every=1, functionals={"k": lambda network, task: network.k})
 
 
 def node(size=6, tasks=4, seed=0):
@@ -54,7 +54,7 @@ def residuals(network, task, k):
 def test_a_step_is_the_damped_least_squares_solution(system):
     network, task = system
     metric = np.linspace(0.5, 2.0, network.num_edges)
-    integrator = jp.LevenbergMarquardt(metric=metric).planned(task)
+    integrator = jp.LevenbergMarquardt(metric=metric).check(network, task, jp.ExactGradient(), None)
     near = integrator.linearize(network, task)
     jacobian = np.asarray(jax.jacobian(lambda k: residuals(network, task, k))(network.k))
     errors = np.asarray(residuals(network, task, network.k))
@@ -72,9 +72,9 @@ def test_a_step_is_the_damped_least_squares_solution(system):
 
 def test_outputs_without_weight_are_left_out():
     network, task = node(6, 4)
-    planned = jp.LevenbergMarquardt().planned(task)
+    planned = jp.LevenbergMarquardt().check(network, task, jp.ExactGradient(), None)
     assert planned.pairs.tolist() == [[i, i] for i in range(4)]
-    stacked = planned.planned(jp.stack([task, task]))
+    stacked = planned.check(jp.stack([network] * 2), jp.stack([task] * 2), jp.ExactGradient(), None)
     assert stacked.pairs.shape == (4, 2)
     whole = jp.LevenbergMarquardt().linearize(network, task)
     assert whole.jacobian.shape == (16, 21)
@@ -91,9 +91,9 @@ def test_node_networks_learn_to_rounding_in_a_few_steps():
         jp.stack(networks),
         jp.stack(tasks),
         steps=100,
-        record_every=5,
+        record=jp.Record(every=5),
         stop_cost=1e-26,
-        integrator=jp.LevenbergMarquardt(),
+        optimizer=jp.LevenbergMarquardt(),
     )
     assert not run.status.any()
     assert (run.cost[:, -1] <= 1e-26).all()
@@ -106,7 +106,7 @@ def test_node_networks_learn_to_rounding_in_a_few_steps():
 def test_scipy_finds_the_same_minimum():
     """More residuals than edges: the least cost is not zero."""
     network, task = flow(12)
-    run = jp.train(network, task, steps=80, integrator=jp.LevenbergMarquardt(lower=0.05, upper=20.0))
+    run = jp.train(network, task, steps=80, optimizer=jp.LevenbergMarquardt(), bounds=(0.05, 20.0))
     fit = scipy.optimize.least_squares(
         jax.jit(lambda k: residuals(network, task, k)),
         np.asarray(network.k),
@@ -130,7 +130,7 @@ def one_edge(target, current=1.0):
 def test_one_edge_in_closed_form():
     """Undamped this is Newton's method for `1/k = t`, `k → k (2 - k t)`."""
     integrator = jp.LevenbergMarquardt(damping=1e-7, smallest_damping=1e-7)
-    run = jp.train(*one_edge(0.8), steps=6, record_every=1, integrator=integrator, functionals=FUNCTIONALS)
+    run = jp.train(*one_edge(0.8), steps=6, optimizer=integrator, record=EVERY_STEP)
     k = [1.0]
     for _ in range(6):
         k.append(k[-1] * (2 - 0.8 * k[-1]))
@@ -142,13 +142,13 @@ def test_a_step_out_of_bounds_is_clipped_and_pinned():
     run = jp.train(
         *one_edge(4.0),
         steps=30,
-        record_every=1,
-        integrator=jp.LevenbergMarquardt(lower=0.5),
-        functionals=FUNCTIONALS,
+        optimizer=jp.LevenbergMarquardt(),
+        bounds=(0.5, None),
+        record=EVERY_STEP,
     )
     assert run.records["k"].min() == 0.5
     assert run.records["k"][0, -1, 0] == 0.5
-    above = jp.train(*one_edge(0.2), steps=30, integrator=jp.LevenbergMarquardt(upper=2.0))
+    above = jp.train(*one_edge(0.2), steps=30, optimizer=jp.LevenbergMarquardt(), bounds=(None, 2.0))
     assert above.network.k.tolist() == [[2.0]]
 
 
@@ -156,7 +156,7 @@ def test_one_pinned_edge_leaves_the_others_to_learn():
     """Two edges in series, `y = 1/k₀ + 1/k₁`: the first wants to fall too, and may not."""
     network = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 3.0])
     task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [0], response=2.0)
-    run = jp.train(network, task, steps=40, integrator=jp.LevenbergMarquardt(lower=1.0))
+    run = jp.train(network, task, steps=40, optimizer=jp.LevenbergMarquardt(), bounds=(1.0, None))
     assert_close(run.network.k[0], np.array([1.0, 1.0]), relative=1e-4)
 
 
@@ -167,7 +167,7 @@ def test_failures_and_rest_are_isolated():
     networks = jp.stack([network, dead, network])
     networks = eqx.tree_at(lambda n: n.k, networks, networks.k.at[2].set(-1.0))
     steps = jp.LevenbergMarquardt(largest_damping=1e3)
-    arguments = {"integrator": steps, "steps": 50, "record_every": 50, "bounds": None}
+    arguments = {"optimizer": steps, "steps": 50, "record": jp.Record(every=50), "bounds": None}
     run = jp.train(networks, jp.stack([task, impossible, task]), **arguments)
     assert run.status.tolist() == [jp.Status.OK, jp.Status.OK, jp.Status.NOT_POSITIVE_DEFINITE]
     alone = jp.train(network, task, **arguments)
@@ -181,9 +181,9 @@ def test_failures_and_rest_are_isolated():
 
 def test_steps_do_not_depend_on_the_records():
     network, task = flow(5)
-    arguments = {"steps": 12, "integrator": jp.LevenbergMarquardt(lower=0.1)}
-    often = jp.train(network, task, record_every=1, **arguments)
-    seldom = jp.train(network, task, record_every=12, **arguments)
+    arguments = {"steps": 12, "optimizer": jp.LevenbergMarquardt(), "bounds": (0.1, None)}
+    often = jp.train(network, task, record=jp.Record(every=1), **arguments)
+    seldom = jp.train(network, task, record=jp.Record(every=12), **arguments)
     assert_close(often.network.k, seldom.network.k, relative=ulps(1e5))
     # Each record measures once more where it starts.
     assert often.evaluations[0] == 1 + 12 + 12
@@ -193,40 +193,41 @@ def test_steps_do_not_depend_on_the_records():
 def test_resumed_runs_are_bit_for_bit_the_same(tmp_path, monkeypatch):
     network, task = flow(5)
     path = tmp_path / "checkpoint"
-    arguments = {"steps": 120, "record_every": 1, "integrator": jp.LevenbergMarquardt(lower=0.1)}
+    arguments = {"steps": 120, "record": EVERY_STEP, "optimizer": jp.LevenbergMarquardt()}
+    arguments["bounds"] = (0.1, None)
     whole = jp.train(network, task, **arguments)
 
     interrupt_call(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
-        jp.train(network, task, checkpoint=path, checkpoint_seconds=0.0, **arguments)
+        jp.train(network, task, checkpoint=jp.Checkpointing(path, 0.0), **arguments)
     monkeypatch.undo()
     assert 0 < Checkpoints(path).header(0).place.records < 121
-    again = jp.train(network, task, checkpoint=path, resume=True, **arguments)
+    go_on = jp.Checkpointing(path, resume=True)
+    again = jp.train(network, task, checkpoint=go_on, **arguments)
     assert_identical(again.network.k, whole.network.k)
-    other = {**arguments, "integrator": jp.LevenbergMarquardt(lower=0.2)}
-    with pytest.raises(jp.InputError, match="belongs to another"):
-        jp.train(network, task, checkpoint=path, resume=True, **other)
+    for other in ({"bounds": (0.2, None)}, {"optimizer": jp.LevenbergMarquardt(damping=0.1)}):
+        with pytest.raises(jp.InputError, match="belongs to another"):
+            jp.train(network, task, checkpoint=go_on, **{**arguments, **other})
 
 
 @pytest.mark.parametrize(
     ("argument", "arguments"),
     [
         ("rule", {"rule": jp.CoupledLearning()}),
-        ("adaptive", {"adaptive": jp.AdaptiveStep()}),
-        ("batch_size", {"batch_size": 2}),
-        ("integrator", {"integrator": jp.LevenbergMarquardt(metric=np.ones(3))}),
-        ("network", {"integrator": jp.LevenbergMarquardt(lower=1.5)}),
+        ("sampling|batch_size", {"sampling": jp.Sampling(batch_size=2)}),
+        ("optimizer", {"optimizer": jp.LevenbergMarquardt(metric=np.ones(3))}),
+        ("network", {"bounds": (1.5, None)}),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(argument, arguments):
-    arguments = {"steps": 1, "integrator": jp.LevenbergMarquardt(), **arguments}
+    arguments = {"steps": 1, "optimizer": jp.LevenbergMarquardt(), **arguments}
     assert_refused(argument, jp.train, *flow(3), **arguments)
 
 
 def test_other_costs_are_refused():
     network, task = flow(3)
     task = eqx.tree_at(lambda task: task.cost, task, jp.CrossEntropy())
-    assert_refused("task", jp.train, network, task, steps=1, integrator=jp.LevenbergMarquardt())
+    assert_refused("task", jp.train, network, task, steps=1, optimizer=jp.LevenbergMarquardt())
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,6 @@ def test_other_costs_are_refused():
         {"damping": 1.0, "largest_damping": 0.5},
         {"growth": 1.0},
         {"shrink": 1.0},
-        {"lower": 2.0, "upper": 1.0},
         {"metric": [1.0, -1.0]},
     ],
 )

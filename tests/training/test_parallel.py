@@ -313,5 +313,11 @@ def test_plans_of_foreseen_blocks_are_made_to_measure():
 def test_a_plan_for_one_ensemble_serves_no_blocks():
     network, task = planned()
     assert_refused(
-        "solver", jp.train, network, task, steps=1, block=1, solver=jp.StarMesh.for_task(network, task)
+        "solver",
+        jp.train,
+        network,
+        task,
+        steps=1,
+        devices=jp.Devices(block=1),
+        solver=jp.StarMesh.for_task(network, task),
     )

@@ -26,7 +26,7 @@ class Counted(jp.ExactGradient):
 def trained(edges, optimizer=DESCENT):
     network = jp.FlowNetwork(jp.erdos_renyi(6, edges, jax.random.key(edges)))
     task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [2], response=0.1)
-    return jp.train(network, task, steps=2, rule=Counted(), optimizer=optimizer, record_every=1)
+    return jp.train(network, task, steps=2, rule=Counted(), optimizer=optimizer, record=jp.Record(every=1))
 
 
 def test_programs_of_many_shapes_are_forgotten_and_made_again(monkeypatch):

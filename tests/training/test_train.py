@@ -1,5 +1,6 @@
 """Training ensembles: one program, isolated failures, schedules, minibatches, checkpoints."""
 
+import dataclasses
 import errno
 import sys
 
@@ -31,6 +32,7 @@ FUNCTIONALS = {
     "hessian": lambda network, task: network.hessian(),
     "stiffness": lambda network, task: jnp.sum(network.k),
 }
+EVERY_STEP = jp.Record(every=1, functionals=FUNCTIONALS)
 
 
 def ensemble(realizations=4, inputs=None, response=0.1):
@@ -100,9 +102,8 @@ def test_five_hundred_realizations_train_in_one_program():
             tasks,
             steps=steps,
             rule=CountedRule(),
-            optimizer=UNIT_STEP,
-            adaptive=jp.AdaptiveStep(),
-            record_every=steps,
+            optimizer=jp.Descent(UNIT_STEP, jp.AdaptiveStep()),
+            record=jp.Record(every=steps),
             solver=jp.Dense(),
         )
 
@@ -125,7 +126,7 @@ def test_nothing_compiles_twice(small):
     """Also where the optimizer is left out: a second run with other numbers of steps traces nothing."""
     calls.clear()
     for steps in (3, 5):
-        jp.train(*small, steps=steps, rule=CountedRule(), record_every=1)
+        jp.train(*small, steps=steps, rule=CountedRule(), record=jp.Record(every=1))
     assert len(calls) == 1
 
 
@@ -136,13 +137,13 @@ def small():
 
 @pytest.fixture(scope="module")
 def plain_run(small):
-    return jp.train(*small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    return jp.train(*small, steps=30, optimizer=DESCENT, record=EVERY_STEP)
 
 
 @pytest.fixture(scope="module")
 def free_run(small):
     """Nothing keeps k positive."""
-    return jp.train(*small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS, bounds=None)
+    return jp.train(*small, steps=30, optimizer=DESCENT, record=EVERY_STEP, bounds=None)
 
 
 def test_training_is_plain_descent(small, plain_run):
@@ -162,7 +163,7 @@ def test_training_is_plain_descent(small, plain_run):
 
 def test_one_network_is_an_ensemble_of_one(small, plain_run):
     network, task = jax.tree.map(lambda leaf: leaf[1], small)
-    run = jp.train(network, task, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    run = jp.train(network, task, steps=30, optimizer=DESCENT, record=EVERY_STEP)
     assert run.cost.shape == (1, 31)
     assert_close(run.cost[0], plain_run.cost[1], relative=ulps(5e3))
     assert_close(run.network.k[0], plain_run.network.k[1], relative=ulps(2e3))
@@ -182,14 +183,15 @@ def test_functionals_are_recorded(plain_run):
 @pytest.mark.parametrize(
     ("arguments", "steps"),
     [
-        ({"record_every": 7}, [0, 7, 14, 21, 28, 30]),
-        ({"record_steps": [3, 9, 10]}, [0, 3, 9, 10, 30]),
-        ({"record_steps": [30, 4, 4, 0]}, [0, 4, 30]),
-        ({"record_every": 100}, [0, 30]),
+        ({"every": 7}, [0, 7, 14, 21, 28, 30]),
+        ({"steps": [3, 9, 10]}, [0, 3, 9, 10, 30]),
+        ({"steps": np.array([30, 4, 4, 0])}, [0, 4, 30]),
+        ({"every": 100}, [0, 30]),
     ],
 )
 def test_records_are_taken_when_asked(small, plain_run, arguments, steps):
-    run = jp.train(*small, steps=30, optimizer=DESCENT, functionals=FUNCTIONALS, **arguments)
+    record = jp.Record(functionals=FUNCTIONALS, **arguments)
+    run = jp.train(*small, steps=30, optimizer=DESCENT, record=record)
     assert run.steps.tolist() == steps
     assert_identical(run.cost, plain_run.cost[:, steps])
     assert_identical(run.records["k"], plain_run.records["k"][:, steps])
@@ -207,9 +209,7 @@ def test_about_a_hundred_records_by_default(small, plain_run):
 def test_stop_cost(small, plain_run):
     """A realization rests once it is good enough; the others go on as if nothing had happened."""
     stop = float(plain_run.cost[:, 20].max())
-    run = jp.train(
-        *small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS, stop_cost=stop
-    )
+    run = jp.train(*small, steps=30, optimizer=DESCENT, record=EVERY_STEP, stop_cost=stop)
     assert len(run.steps) == 31
     rested_at = []
     for cost, full, k in zip(run.cost, plain_run.cost, run.records["k"], strict=True):
@@ -234,10 +234,8 @@ def train_adaptively(networks, tasks):
         networks,
         tasks,
         steps=40,
-        optimizer=UNIT_STEP,
-        adaptive=ADAPTIVE,
-        record_every=1,
-        functionals=FUNCTIONALS,
+        optimizer=jp.Descent(UNIT_STEP, ADAPTIVE),
+        record=EVERY_STEP,
         bounds=None,
     )
 
@@ -293,7 +291,7 @@ def harmed(small, kind):
 def test_a_failure_is_isolated(small, free_run, kind, status):
     """It is marked and stays at its last good state; its neighbours do not notice, to the last bit."""
     networks, tasks = harmed(small, kind)
-    settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS, "bounds": None}
+    settings = {"optimizer": DESCENT, "record": EVERY_STEP, "bounds": None}
     run = jp.train(networks, tasks, steps=30, **settings)
     assert run.status.tolist() == [0, 0, status, 0]
     assert run.failures == {status.name: 1}
@@ -310,7 +308,7 @@ def test_a_failure_midway_keeps_the_last_good_state(small, free_run):
     """A network that learns well until its step is too long for it: what it had learned is still there."""
     networks, tasks = small
     steep = eqx.tree_at(lambda t: t.targets, tasks, tasks.targets.at[2].multiply(-2000.0))
-    settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS, "bounds": None}
+    settings = {"optimizer": DESCENT, "record": EVERY_STEP, "bounds": None}
     run = jp.train(networks, steep, steps=30, **settings)
     assert run.status[2] == jp.Status.NOT_POSITIVE_DEFINITE
     changed = np.flatnonzero(np.diff(run.records["k"][2], axis=0).any(axis=1))
@@ -390,9 +388,8 @@ def test_minibatches_are_drawn_without_replacement():
         steps=40,
         rule=Reveal(),
         optimizer=UNIT_STEP,
-        batch_size=2,
-        record_every=1,
-        functionals=FUNCTIONALS,
+        sampling=jp.Sampling(batch_size=2),
+        record=EVERY_STEP,
     )
     used = np.round(np.diff(run.records["k"], axis=1)[..., :5]).astype(int)
     assert set(np.unique(used)) == {0, 1}
@@ -405,25 +402,41 @@ def test_minibatches_are_drawn_without_replacement():
 
 
 def test_progress_shows_the_median_cost(small, capsys):
-    run = jp.train(
-        *small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS, progress=True
-    )
+    shown = dataclasses.replace(EVERY_STEP, progress=True)
+    run = jp.train(*small, steps=30, optimizer=DESCENT, record=shown)
     shown = capsys.readouterr().err
     assert "30/30" in shown
     assert f"median cost {np.median(run.cost[:, -1]):.3g}" in shown
-    jp.train(*small, steps=30, optimizer=DESCENT, record_every=1, functionals=FUNCTIONALS)
+    jp.train(*small, steps=30, optimizer=DESCENT, record=EVERY_STEP)
     assert capsys.readouterr().err == ""
 
 
 # Checkpoints. Momentum, minibatches and noise all have to survive.
 
 
-def restless(small, **arguments):
-    networks, tasks = small
-    settings = {"optimizer": RESTLESS, "batch_size": 2, "functionals": FUNCTIONALS}
-    if "record_steps" not in arguments:
-        settings["record_every"] = 1
-    return jp.train(networks, tasks, **{"steps": 12, **settings, **arguments})
+def restless(
+    small,
+    folder=None,
+    *,
+    seconds=60.0,
+    resume=False,
+    every=1,
+    at=None,
+    functionals=FUNCTIONALS,
+    batch_size=2,
+    key=None,
+    block=None,
+    **others,
+):
+    settings = {
+        "steps": 12,
+        "optimizer": RESTLESS,
+        "sampling": jp.Sampling(batch_size, key),
+        "record": jp.Record(every if at is None else None, at, functionals),
+        "checkpoint": None if folder is None else jp.Checkpointing(folder, seconds, resume),
+        "devices": jp.Devices(block=block),
+    }
+    return jp.train(*small, **{**settings, **others})
 
 
 @pytest.fixture(scope="module")
@@ -505,19 +518,19 @@ def test_an_interrupted_run_resumes_to_the_last_bit(small, uninterrupted, tmp_pa
     for line in range(first, first + 16):
         path = tmp_path / str(line)
         with pytest.raises(KeyboardInterrupt), Interruption({"train_blocks", "go_on", "look_up"}, line):
-            restless(small, checkpoint=path, checkpoint_seconds=seconds)
+            restless(small, path, seconds=seconds)
         resumed += path.exists()
-        assert_same_run(restless(small, checkpoint=path, resume=path.exists()), uninterrupted)
+        assert_same_run(restless(small, path, resume=path.exists()), uninterrupted)
     assert resumed >= 12
 
 
 @pytest.mark.float64
 def test_rest_between_two_records_is_recorded(small):
     """Good enough long before the next record: it holds where networks rest, and not where they were."""
-    settings = {"optimizer": UNIT_STEP, "adaptive": ADAPTIVE}
+    settings = {"optimizer": jp.Descent(UNIT_STEP, ADAPTIVE)}
     enough = float(jp.train(*small, steps=40, **settings).cost[:, -1].max())
-    often = jp.train(*small, steps=4000, record_every=1, stop_cost=enough, **settings)
-    seldom = jp.train(*small, steps=4000, record_every=4000, stop_cost=enough, **settings)
+    often = jp.train(*small, steps=4000, record=jp.Record(every=1), stop_cost=enough, **settings)
+    seldom = jp.train(*small, steps=4000, record=jp.Record(every=4000), stop_cost=enough, **settings)
     assert (often.cost[:, -1] <= enough).all()
     assert_identical(seldom.cost[:, -1], often.cost[:, -1])
 
@@ -536,11 +549,11 @@ def test_blocks_that_were_done_are_not_trained_again(small, tmp_path):
     """Of four blocks one is at its end, one on its way and two have not begun when Ctrl-C comes."""
     expected = restless(small, block=1)
     with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 200):
-        restless(small, block=1, checkpoint=tmp_path, checkpoint_seconds=0.0)
+        restless(small, tmp_path, block=1, seconds=0.0)
     headers = [Checkpoints(tmp_path).header(number) for number in range(4)]
     records = [0 if header is None else header.place.records for header in headers]
     assert records[0] == len(expected.steps) > records[1] > 0 == records[3]
-    assert_same_run(restless(small, block=1, checkpoint=tmp_path, resume=True), expected)
+    assert_same_run(restless(small, tmp_path, block=1, resume=True), expected)
 
 
 A_RUN = {"rule": "one", "optimizer": "another"}
@@ -554,7 +567,7 @@ def header(step):
 @pytest.mark.parametrize("where", ["equinox.tree_serialise_leaves", "os.fsync", "os.replace"])
 def test_failed_saving_leaves_the_old_file(small, tmp_path, monkeypatch, where):
     """A full disk: one clear line, the old file whole, nothing half-written."""
-    restless(small, checkpoint=tmp_path, steps=4)
+    restless(small, tmp_path, steps=4)
     old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     def fail(file, *_):
@@ -577,7 +590,7 @@ def test_a_full_disk_ends_training_with_one_line(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(jp.InputError, match="cannot be written to"):
-        restless(small, checkpoint=tmp_path, checkpoint_seconds=0.0)
+        restless(small, tmp_path, seconds=0.0)
 
 
 @pytest.mark.float64
@@ -592,12 +605,12 @@ def test_the_last_few_checkpoints_are_kept(tmp_path):
     place, state = checkpoints.load(1, {"k": np.zeros(3, int)}, A_RUN)
     assert place == Place(7, 8)
     assert_identical(state["k"], np.full(3, 7))
-    assert_identical(checkpoints.header(1).schedule, np.arange(21))
+    assert_identical(checkpoints.header(1).record_steps, np.arange(21))
     irregular = np.array([0, 1, 5, 20])
     checkpoints.save(1, Header(Place(8, 3), irregular, False), {"k": np.ones(3)}, A_RUN, alone=True)
     checkpoints.wait()
     assert len(list(tmp_path.glob("block-000001-*"))) == 1
-    assert_identical(checkpoints.header(1).schedule, irregular)
+    assert_identical(checkpoints.header(1).record_steps, irregular)
     assert not checkpoints.header(1).has_records
 
 
@@ -614,17 +627,17 @@ def test_a_checkpoint_of_other_versions_is_told(tmp_path, monkeypatch):
 @pytest.mark.float64
 def test_a_finished_run_resumes_to_itself(small, uninterrupted, tmp_path):
     path = tmp_path / "deeper" / "run"
-    assert_same_run(restless(small, checkpoint=path), uninterrupted)
-    assert_same_run(restless(small, checkpoint=path, resume=True), uninterrupted)
+    assert_same_run(restless(small, path), uninterrupted)
+    assert_same_run(restless(small, path, resume=True), uninterrupted)
 
 
 @pytest.mark.float64
 def test_without_resume_a_run_starts_afresh(small, uninterrupted, tmp_path):
     """And what another run left there does not come back."""
-    restless(ensemble(response=0.7), checkpoint=tmp_path)
+    restless(ensemble(response=0.7), tmp_path)
     (tmp_path / "notes.txt").write_text("something else")
-    assert_same_run(restless(small, checkpoint=tmp_path), uninterrupted)
-    assert_same_run(restless(small, checkpoint=tmp_path, resume=True), uninterrupted)
+    assert_same_run(restless(small, tmp_path), uninterrupted)
+    assert_same_run(restless(small, tmp_path, resume=True), uninterrupted)
     assert (tmp_path / "notes.txt").read_text() == "something else"
 
 
@@ -632,7 +645,7 @@ def test_without_resume_a_run_starts_afresh(small, uninterrupted, tmp_path):
 def saved(small, tmp_path):
     """The two checkpoints of an interrupted run, the newest first."""
     with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 60):
-        restless(small, checkpoint=tmp_path, checkpoint_seconds=0.0)
+        restless(small, tmp_path, seconds=0.0)
     files = sorted(tmp_path.iterdir(), reverse=True)
     assert len(files) == 2
     return files
@@ -666,20 +679,24 @@ def test_the_one_before_a_damaged_checkpoint_is_used(small, uninterrupted, saved
     newest = saved[0]
     newest.write_bytes(damage(newest.read_bytes()))
     with pytest.warns(UserWarning, match="damaged .*going on from the one before"):
-        run = restless(small, checkpoint=newest.parent, resume=True)
+        run = restless(small, newest.parent, resume=True)
     assert_same_run(run, uninterrupted)
     for file in set(newest.parent.iterdir()) - {newest}:
         file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(jp.InputError, match="no whole checkpoint of block 0"):
-        restless(small, checkpoint=newest.parent, resume=True)
+        restless(small, newest.parent, resume=True)
 
 
 OTHERS = {
     "other shapes": ({"realizations": 3}, {}, "network"),
     "another task": ({"response": 0.7}, {}, "task"),
     "another optimizer": ({}, {"optimizer": optax.sgd(5.0)}, "optimizer"),
-    "another rate": ({}, {"rate": 0.5}, "rate"),
-    "a rate of each": ({}, {"rate": np.array([1.0, 1.0, 0.5, 1.0])}, "rate"),
+    "another rate": ({}, {"optimizer": jp.Descent(RESTLESS, rate=0.5)}, "optimizer"),
+    "a rate of each": (
+        {},
+        {"optimizer": [jp.Descent(RESTLESS, rate=rate) for rate in (1.0, 1.0, 0.5, 1.0)]},
+        "optimizer",
+    ),
     "another momentum": (
         {},
         {"optimizer": optax.chain(optax.sgd(0.02, momentum=0.8), jp.update_noise(1e-2), jp.bounds(1.1, 1.9))},
@@ -708,32 +725,33 @@ def test_a_checkpoint_of_another_run_is_refused(saved, other, settings, saying):
     """It says what differs; nothing is trained."""
     saying = f"belongs to another run: .*`{saying}`"
     with pytest.raises(jp.InputError, match=saying):
-        restless(ensemble(**other), checkpoint=saved[0].parent, resume=True, **settings)
+        restless(ensemble(**other), saved[0].parent, resume=True, **settings)
 
 
 @pytest.mark.float64
 def test_a_checkpoint_knows_its_bounds(small, tmp_path):
-    settings = {"steps": 2, "optimizer": DESCENT, "checkpoint": tmp_path}
-    jp.train(*small, bounds=(0.5, None), **settings)
+    settings = {"steps": 2, "optimizer": DESCENT}
+    jp.train(*small, bounds=(0.5, None), checkpoint=jp.Checkpointing(tmp_path), **settings)
+    go_on = jp.Checkpointing(tmp_path, resume=True)
     for bounds in ((0.4, None), (0.5, 3.0), "automatic", None):
         with pytest.raises(jp.InputError, match="`bounds` differs"):
-            jp.train(*small, bounds=bounds, resume=True, **settings)
+            jp.train(*small, bounds=bounds, checkpoint=go_on, **settings)
 
 
 @pytest.mark.float64
 def test_the_same_optimizer_made_anew_goes_on(small, uninterrupted, saved):
     again = optax.chain(optax.sgd(0.02, momentum=0.9), jp.update_noise(1e-2), jp.bounds(1.1, 1.9))
-    assert_same_run(restless(small, checkpoint=saved[0].parent, resume=True, optimizer=again), uninterrupted)
+    assert_same_run(restless(small, saved[0].parent, resume=True, optimizer=again), uninterrupted)
 
 
 LENGTHENED = {
-    "every step": ({"record_every": 1}, {"record_every": 1}, {"record_every": 1}),
+    "every step": ({"every": 1}, {"every": 1}, {"every": 1}),
     # The first run's end is no record of the long one.
-    "every five": ({"record_every": 5}, {"record_every": 5}, {"record_every": 5}),
-    "fewer records": ({"record_every": 2}, {"record_every": 4}, {"record_every": 4}),
-    "chosen records": ({"record_steps": [3, 7]}, {"record_steps": [3, 7, 18]}, {"record_steps": [3, 7, 18]}),
-    "none said": ({"record_every": None}, {"record_every": None}, {"record_every": 1}),
-    "as it began": ({"record_every": 5}, {"record_every": None}, {"record_every": 5}),
+    "every five": ({"every": 5}, {"every": 5}, {"every": 5}),
+    "fewer records": ({"every": 2}, {"every": 4}, {"every": 4}),
+    "chosen records": ({"at": [3, 7]}, {"at": [3, 7, 18]}, {"at": [3, 7, 18]}),
+    "none said": ({"every": None}, {"every": None}, {"every": 1}),
+    "as it began": ({"every": 5}, {"every": None}, {"every": 5}),
 }
 
 
@@ -742,11 +760,11 @@ LENGTHENED = {
 def test_a_run_can_be_made_longer(small, tmp_path, first, then, whole):
     """To the last bit what one long run is, records and all; from its end, and once more from there."""
     expected = restless(small, steps=23, **whole)
-    restless(small, checkpoint=tmp_path, **first)
-    run = restless(small, checkpoint=tmp_path, resume=True, steps=23, **then)
+    restless(small, tmp_path, **first)
+    run = restless(small, tmp_path, resume=True, steps=23, **then)
     assert_same_run(run, expected)
-    if "record_steps" not in then:
-        further = restless(small, checkpoint=tmp_path, resume=True, steps=30, **then)
+    if "at" not in then:
+        further = restless(small, tmp_path, resume=True, steps=30, **then)
         assert_same_run(further, restless(small, steps=30, **whole))
 
 
@@ -755,50 +773,51 @@ def test_a_run_that_was_interrupted_can_be_made_longer(small, saved, tmp_path):
     """And an interruption of the longer one loses nothing."""
     expected = restless(small, steps=30)
     with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 40):
-        restless(small, checkpoint=saved[0].parent, checkpoint_seconds=0.0, resume=True, steps=30)
-    assert_same_run(restless(small, checkpoint=saved[0].parent, resume=True, steps=30), expected)
+        restless(small, saved[0].parent, seconds=0.0, resume=True, steps=30)
+    assert_same_run(restless(small, saved[0].parent, resume=True, steps=30), expected)
 
 
 @pytest.mark.float64
 def test_networks_at_rest_rest_in_a_longer_run(small, plain_run, tmp_path):
     stop = float(plain_run.cost[:, 20].max())
-    settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS, "stop_cost": stop}
-    jp.train(*small, steps=30, checkpoint=tmp_path, **settings)
-    run = jp.train(*small, steps=50, checkpoint=tmp_path, resume=True, **settings)
+    settings = {"optimizer": DESCENT, "record": EVERY_STEP, "stop_cost": stop}
+    jp.train(*small, steps=30, checkpoint=jp.Checkpointing(tmp_path), **settings)
+    run = jp.train(*small, steps=50, checkpoint=jp.Checkpointing(tmp_path, resume=True), **settings)
     assert_same_run(run, jp.train(*small, steps=50, **settings))
 
 
 @pytest.mark.float64
 @pytest.mark.parametrize("integrator", [jp.GradientFlow(rate=0.1), jp.LevenbergMarquardt()])
 def test_integrators_keep_the_records_that_they_stopped_at(small, tmp_path, integrator):
-    settings = {"integrator": integrator, "functionals": FUNCTIONALS}
-    jp.train(*small, steps=8, checkpoint=tmp_path, record_every=3, **settings)
-    run = jp.train(*small, steps=13, checkpoint=tmp_path, resume=True, record_every=3, **settings)
+    record = jp.Record(every=3, functionals=FUNCTIONALS)
+    settings = {"optimizer": integrator, "record": record}
+    jp.train(*small, steps=8, checkpoint=jp.Checkpointing(tmp_path), **settings)
+    run = jp.train(*small, steps=13, checkpoint=jp.Checkpointing(tmp_path, resume=True), **settings)
     assert run.steps.tolist() == [0, 3, 6, 8, 9, 12, 13]
-    assert_same_run(run, jp.train(*small, steps=13, record_steps=[3, 6, 8, 9, 12], **settings))
+    record = jp.Record(steps=[3, 6, 8, 9, 12], functionals=FUNCTIONALS)
+    assert_same_run(run, jp.train(*small, steps=13, optimizer=integrator, record=record))
 
 
 @pytest.mark.float64
 def test_a_run_cannot_be_made_shorter_or_record_what_is_gone(small, tmp_path):
-    restless(small, checkpoint=tmp_path, record_every=2)
-    again = {"checkpoint": tmp_path, "resume": True}
+    restless(small, tmp_path, every=2)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    networks, tasks = small
-    settings = {"optimizer": RESTLESS, "batch_size": 2, "functionals": FUNCTIONALS, **again}
-    assert_refused("steps", jp.train, networks, tasks, steps=11, saying="at least", **settings)
-    settings["steps"] = 20
-    assert_refused("record_steps", jp.train, networks, tasks, record_every=1, saying="go on with", **settings)
-    assert_refused("record_steps", jp.train, networks, tasks, record_steps=[5], **settings)
+    for saying, other in {
+        "`steps` must be at least the 12": {"steps": 11, "every": None},
+        "`record` must go on with": {"steps": 20, "every": 1},
+        "`record` must go on": {"steps": 20, "at": [5]},
+    }.items():
+        with pytest.raises(jp.InputError, match=saying):
+            restless(small, tmp_path, resume=True, **other)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.float64
-def test_resuming_wants_a_folder(small, tmp_path):
+def test_resuming_wants_a_folder(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    for path in (None, tmp_path / "missing", tmp_path / "file"):
-        settings = {"optimizer": DESCENT, "record_every": 1, "functionals": FUNCTIONALS}
-        assert_refused("checkpoint", jp.train, *small, steps=1, checkpoint=path, resume=True, **settings)
-    assert_refused("checkpoint", jp.train, *small, steps=1, checkpoint=tmp_path / "file", **settings)
+    for path in (tmp_path / "missing", tmp_path / "file"):
+        assert_refused("folder", jp.Checkpointing, path, resume=True)
+    assert_refused("folder", jp.Checkpointing, tmp_path / "file")
 
 
 @pytest.mark.float64
@@ -848,17 +867,17 @@ def two_in_parallel(response):
         {"optimizer": optax.sgd(3.0)},
         {"optimizer": optax.sgd(1.0, momentum=0.9)},
         {"optimizer": optax.chain(optax.sgd(1.0), jp.update_noise(0.5))},
-        {"adaptive": jp.AdaptiveStep()},
+        {"optimizer": jp.Descent(adaptive=jp.AdaptiveStep())},
         {"rule": jp.CoupledLearning(0.5)},
-        {"integrator": jp.GradientFlow(rate=10.0)},
-        {"integrator": jp.LevenbergMarquardt()},
+        {"optimizer": jp.GradientFlow(rate=10.0)},
+        {"optimizer": jp.LevenbergMarquardt()},
     ],
     ids=["sgd", "momentum", "noise", "adaptive", "coupled learning", "flow", "Gauss-Newton"],
 )
 def test_conductances_stay_positive(settings):
     """A response of 1e9 asks for k₁ + k₂ = 1e-9: with k > 0 it is never reached, whatever steps are taken."""
     network, task = two_in_parallel(1e9)
-    run = jp.train(network, task, steps=40, record_every=1, functionals=FUNCTIONALS, **settings)
+    run = jp.train(network, task, steps=40, record=EVERY_STEP, **settings)
     assert not run.status.any()
     # A floor of 1e-6 of the mean conductance, 2.
     assert run.records["k"].min() >= 2e-6
@@ -900,7 +919,7 @@ def test_what_starts_below_the_floor_is_not_lifted():
     network = jp.FlowNetwork(graph, k=[3.0, 1e-9, 1.0, 1.0, 1.0])
     network = network.with_k(network.k.at[3:].set(0))
     task = jp.allostery(network, jp.Boundary(network, ground=[0]), [2], [1], response=5.0)
-    run = jp.train(network, task, steps=30, optimizer=optax.sgd(1e-12), record_every=1)
+    run = jp.train(network, task, steps=30, optimizer=optax.sgd(1e-12), record=jp.Record(every=1))
     assert run.network.k[0, 3:].tolist() == [0, 0]
     assert 1e-9 <= float(run.network.k[0, 1]) < 2e-9
 
@@ -926,7 +945,7 @@ def test_bounds_in_the_right_place_hold(small):
     """Also within what wraps a whole chain, and where edges that stand still come behind."""
     chain = optax.chain(optax.sgd(5.0), jp.bounds(0.9, 2.5))
     for optimizer in (chain, optax.apply_if_finite(chain, 3), optax.chain(chain, jp.desynchronous(0.5))):
-        run = jp.train(*small, steps=20, optimizer=optimizer, record_every=1, functionals=FUNCTIONALS)
+        run = jp.train(*small, steps=20, optimizer=optimizer, record=EVERY_STEP)
         assert run.records["k"].min() == np.asarray(0.9, run.records["k"].dtype)
         assert run.records["k"].max() <= np.asarray(2.5, run.records["k"].dtype)
 
@@ -958,7 +977,7 @@ def test_bounds_that_no_probe_can_reach_hold_all_the_same():
     late = optax.MultiSteps(optax.chain(jp.bounds(0.1), optax.sgd(500.0)), 1000)
     late = late.gradient_transformation()
     with jax.numpy_dtype_promotion("standard"):  # For what optax itself does.
-        run = jp.train(network, task, steps=2000, optimizer=late, record_every=1000)
+        run = jp.train(network, task, steps=2000, optimizer=late, record=jp.Record(every=1000))
     assert float(run.network.k.min()) == 0.1
 
 
@@ -1026,9 +1045,7 @@ class Idle(jp.AbstractRule):
 def test_update_noise_is_white(small):
     """Of the size asked for, and independent between edges, steps and realizations."""
     optimizer = optax.chain(optax.sgd(1.0), jp.update_noise(1e-3))
-    run = jp.train(
-        *small, steps=49, rule=Idle(), optimizer=optimizer, record_every=1, functionals=FUNCTIONALS
-    )
+    run = jp.train(*small, steps=49, rule=Idle(), optimizer=optimizer, record=EVERY_STEP)
     noise = np.diff(run.records["k"].astype(float), axis=1) / 1e-3
     assert noise.shape == (4, 49, 9)
     count = noise.size
@@ -1045,7 +1062,7 @@ def test_update_noise_is_white(small):
 def test_desynchronous_lets_a_fraction_take_part(small):
     """The others stand still; which ones is drawn anew."""
     optimizer = optax.chain(DESCENT, jp.desynchronous(0.3))
-    run = jp.train(*small, steps=49, optimizer=optimizer, record_every=1, functionals=FUNCTIONALS)
+    run = jp.train(*small, steps=49, optimizer=optimizer, record=EVERY_STEP)
     moved = np.diff(run.records["k"], axis=1) != 0
     # Edges that no current of this task can reach never move.
     live = moved.any(axis=1)

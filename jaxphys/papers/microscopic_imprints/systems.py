@@ -34,6 +34,7 @@ from jaxphys.networks.physics import FlowNetwork
 from jaxphys.networks.topology import Topology
 from jaxphys.papers.frame import Settings, computed_once
 from jaxphys.training._train import Run, stack, train
+from jaxphys.training.arguments import Record
 
 # Discs to pack and nodes that are left of them; bonds between terminals, and diameters to the rim.
 PARTICLES, NODES = 340, 300
@@ -229,9 +230,10 @@ def learn(network: Any, task: Any, recipe: Recipe, settings: Settings) -> Run:
         rule=CoupledLearning(recipe.nudge),
         optimizer=_descent(recipe.rho, _RANGE),
         stop_cost=recipe.rest,
-        functionals={"k": _field},
         # Most of what happens, happens early.
-        record_steps=np.unique(np.geomspace(1, steps, 120).astype(int)).tolist(),
+        record=Record(
+            steps=np.unique(np.geomspace(1, steps, 120).astype(int)).tolist(), functionals={"k": _field}
+        ),
     )
     return dataclasses.replace(
         run,

@@ -1,7 +1,5 @@
 """Figure 6: more and more tasks for networks of ten nodes, by the plain rule and by Gauss-Newton steps."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +32,7 @@ from jaxphys.reports.pictures import draw_band
 from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.solvers import Dense
 from jaxphys.training._train import Run, train
+from jaxphys.training.arguments import Record
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 
 COUNTS = (1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31, 34, 36)
@@ -67,17 +66,24 @@ def overloaded(settings: Settings) -> dict[str, Trained]:
     return {"plain": Trained(plain, trajectory(plain)), "newton": Trained(newton, trajectory(newton))}
 
 
-def train_by_newton(network: Any, task: Any, steps: int, **options: Any) -> Run:
+def train_by_newton(
+    network: AbstractNetwork,
+    task: Task,
+    steps: int,
+    *,
+    metric: np.ndarray | None = None,
+    lower: float | None = None,
+) -> Run:
     """Levenberg-Marquardt steps until the cost is down to `REST`, recording k before and after."""
     return train(
         network,
         task,
         steps=steps,
-        integrator=LevenbergMarquardt(**options),
+        optimizer=LevenbergMarquardt(metric=metric),
+        bounds=(lower, None),
         solver=Dense(),
         stop_cost=REST,
-        functionals={"k": lambda network, task: network.k},
-        record_steps=(0,),
+        record=Record(steps=(0,), functionals={"k": lambda network, task: network.k}),
     )
 
 

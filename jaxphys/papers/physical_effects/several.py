@@ -28,6 +28,7 @@ from jaxphys.papers.physical_effects.systems import (
 from jaxphys.reports.pictures import draw_band
 from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.training._train import train
+from jaxphys.training.arguments import Record, Sampling
 
 _TASKS = 5
 _RECORDS = (*range(0, 60, 10), *range(60, 200, 20), *range(200, 500, 50), 500, 700, 1000)
@@ -223,11 +224,14 @@ def noise(settings: Settings) -> Result:
                 task,
                 steps=settings.steps(_STEPS[kind]),
                 optimizer=_noisy_descent(kind, protocol),
-                batch_size=1 if protocol == "partial" else None,
-                record_every=settings.steps(_STEPS[kind]) // 20 or 1,
-                functionals={"k": lambda network, task: network.k},
+                sampling=Sampling(
+                    1 if protocol == "partial" else None, settings.key(f"fig9 {kind} {protocol}")
+                ),
+                record=Record(
+                    every=settings.steps(_STEPS[kind]) // 20 or 1,
+                    functionals={"k": lambda network, task: network.k},
+                ),
                 solver=solver_of(network),
-                key=settings.key(f"fig9 {kind} {protocol}"),
             )
             runs[protocol] = Trained(run, trajectory(run))
             parts.append(ensemble_dataset(f"{kind}_{protocol}", run, **runs[protocol].trajectory.variables()))

@@ -26,7 +26,9 @@ from jaxphys.networks.generators import erdos_renyi, host_generator
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.papers.frame import Settings, computed_once
 from jaxphys.solvers import AbstractSolver, Dense
-from jaxphys.training._train import AdaptiveStep, Run, stack, train
+from jaxphys.training._train import Run, stack, train
+from jaxphys.training.arguments import Record
+from jaxphys.training.descent import AdaptiveStep, Descent
 
 Kind = Literal["node", "flow", "spring"]
 Pair = tuple[AbstractNetwork, Task]
@@ -132,15 +134,21 @@ def descent(network: AbstractNetwork, longest: float | None = None) -> optax.Gra
     return _descent(network.k.shape[-1] if isinstance(network, NodeNetwork) else None, longest)
 
 
-def train_adaptively(network: Any, task: Any, steps: int, records: Sequence[int], **options: Any) -> Run:
+def train_adaptively(
+    network: AbstractNetwork,
+    task: Task,
+    steps: int,
+    records: Sequence[int],
+    *,
+    longest: float | None = None,
+    **options: Any,
+) -> Run:
     """`train` with adaptive steps until the cost is down to `REST`, recording k."""
     arguments: dict[str, Any] = {
-        "adaptive": AdaptiveStep(),
-        "optimizer": descent(network),
+        "optimizer": Descent(descent(network, longest), AdaptiveStep()),
         "solver": solver_of(network),
         "stop_cost": REST,
-        "functionals": {"k": _field},
-        "record_steps": [record for record in records if record < steps],
+        "record": Record(steps=[record for record in records if record < steps], functionals={"k": _field}),
     }
     return train(network, task, steps=steps, **{**arguments, **options})
 
@@ -243,5 +251,5 @@ def small_steps(kind: Kind, settings: Settings) -> Trained:
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
     network, task = ensemble(PAIRS[kind], keys)
     steps = settings.steps(400)
-    run = train_adaptively(network, task, steps, range(0, steps, 2), optimizer=descent(network, longest=1.0))
+    run = train_adaptively(network, task, steps, range(0, steps, 2), longest=1.0)
     return Trained(run, trajectory(run))
