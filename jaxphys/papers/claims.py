@@ -5,9 +5,10 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import ArrayLike
 
 from jaxphys._checks import InputError, require
 from jaxphys.io import write_atomically
@@ -54,11 +55,11 @@ def measured(
     id: str,
     source: str,
     statement: str,
-    values: Any,
+    values: ArrayLike | Sequence[float | np.floating],
     holds: bool | Verdict | Callable[[float], bool],
     *,
     paper: Number = None,
-    statistic: Callable[[np.ndarray], Any] = np.median,
+    statistic: Callable[[np.ndarray], float | np.floating] = np.median,
     condition: str = "",
     conditional: bool = False,
 ) -> Claim:
@@ -94,7 +95,7 @@ def geometric_mean(values: np.ndarray) -> float:
 def to_json(claims: Iterable[Claim]) -> str:
     """Claims as the text of a JSON list; numbers that are not finite become null."""
 
-    def finite(value: Any) -> Any:
+    def finite(value: object) -> object:
         if isinstance(value, float) and not math.isfinite(value):
             return None
         return [finite(one) for one in value] if isinstance(value, tuple | list) else value
@@ -122,7 +123,7 @@ def from_json(text: str, where: str = "claims") -> list[Claim]:
 
 
 def save_claims(claims: Sequence[Claim], path: Path | str) -> None:
-    """Write `claims.json`, a list, whole or not at all."""
+    """Write claims to the file `path` as a JSON list of their fields, whole or not at all."""
     text = to_json(claims)
     write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
 

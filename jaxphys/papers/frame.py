@@ -7,12 +7,12 @@ import json
 import threading
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Key
+from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.figure import Figure
 
 from jaxphys._checks import InputError, require
@@ -20,6 +20,11 @@ from jaxphys._version import __version__
 from jaxphys.io import provenance, run_dataset
 from jaxphys.papers.claims import Claim, from_json, to_json
 from jaxphys.training._train import Run
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Variables: TypeAlias = dict[str, tuple[str | tuple[str, ...], Any]]
+"""Variables of a dataset by name, each with its axes and an array; xarray takes whatever NumPy does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +66,22 @@ class Settings:
 QUICK = Settings(scale=0.1)
 
 
-def computed_once(maxsize: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def computed_once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """`functools.lru_cache` for what several figures need, which may be computed side by side.
 
-    Who asks for what another thread is computing waits for it.
+    A thread that asks for what another one is computing waits for it. Arguments are given by position.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        cached = functools.lru_cache(maxsize)(function)
-        locks: dict[Any, threading.Lock] = {}
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        # The type of a cached function knows nothing of its arguments.
+        cached = cast("Callable[P, T]", functools.lru_cache(maxsize)(function))
+        locks: dict[tuple[object, ...], threading.Lock] = {}
 
         @functools.wraps(function)
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: P.args, **none: P.kwargs) -> T:
             # `setdefault` is atomic.
             with locks.setdefault(arguments, threading.Lock()):
-                return cached(*arguments)
+                return cached(*arguments, **none)
 
         return call
 
@@ -188,7 +194,7 @@ def merged(*datasets: xr.Dataset) -> xr.Dataset:
     return xr.merge(datasets, combine_attrs="no_conflicts", join="exact", compat="no_conflicts")
 
 
-def ratio(values: Any) -> np.ndarray:
+def ratio(values: Float[ArrayLike, "R T ..."]) -> Float[np.ndarray, "R ..."]:
     """Last record over first, `(R, T, …)` → `(R, …)`; NaN where the first is 0."""
     first, last = np.asarray(values)[:, 0], np.asarray(values)[:, -1]
     return np.divide(last, first, out=np.full_like(last, np.nan), where=first != 0)

@@ -92,7 +92,7 @@ def toys(monkeypatch):
 
 @pytest.fixture
 def small_packings(monkeypatch):
-    """Paper B's networks at a size whose programs compile in seconds."""
+    """Networks of Guzman et al. (2024) at a size whose programs compile in seconds."""
     for name, value in {"PARTICLES": 90, "NODES": 70, "APART": 2, "INSIDE": 1.0, "CANDIDATES": 2}.items():
         monkeypatch.setattr(imprint_systems, name, value)
 

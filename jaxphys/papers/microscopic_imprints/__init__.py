@@ -1,1 +1,1 @@
-"""Paper B, "Microscopic imprints of learned solutions in adaptive resistor networks", figure by figure."""
+"""Guzman et al. (2024), "Microscopic imprints of learned solutions in adaptive resistor networks"."""

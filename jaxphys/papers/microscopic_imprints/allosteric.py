@@ -1,7 +1,6 @@
 """Figures 6, 11 and 12: voltage drops at a distance, sectors of the response, weak training."""
 
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import (
     Result,
     Settings,
+    Variables,
     computed_once,
     ensemble_dataset,
     merged,
@@ -85,7 +85,7 @@ class Meetings:
     tree_area: np.ndarray
     diagram: np.ndarray
 
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> Variables:
         """For `ensemble_dataset`."""
         return {
             "sector": (("realization", "node"), self.labels),
@@ -96,7 +96,7 @@ class Meetings:
         }
 
 
-def meetings(network: Any, task: Any, found: Imprint) -> Meetings:
+def meetings(network: FlowNetwork, task: Task, found: Imprint) -> Meetings:
     """Sectors of the response to the task's input, network by network."""
     results = []
     for i in range(len(network.k)):
@@ -126,7 +126,7 @@ def topological_sectors(settings: Settings) -> Result:
     claims = [
         measured(
             f"{name}.learned",
-            "paper B, appendix D",
+            "Guzman et al. (2024), appendix D",
             "A drop of 0.5 is learned at three edges [fraction of networks whose cost falls to "
             f"{LEARNED:.0e} at least 0.8]",
             done,
@@ -138,7 +138,7 @@ def topological_sectors(settings: Settings) -> Result:
         ),
         measured(
             f"{name}.boundaries",
-            "paper B, fig. 6b",
+            "Guzman et al. (2024), fig. 6b",
             "The boundaries of topological sectors are the susceptible edges [area under the curve by "
             f"which susceptibility tells edges between sectors of persistence {PERSISTENCE}, median at "
             "least 0.93]",
@@ -149,7 +149,7 @@ def topological_sectors(settings: Settings) -> Result:
         ),
         measured(
             f"{name}.death-edges",
-            "paper B, fig. 6b",
+            "Guzman et al. (2024), fig. 6b",
             "So are the edges alone by which sectors die, one for each [median area at least 0.93]",
             only(trained.tree_area, done),
             lambda value: value >= 0.93,
@@ -157,7 +157,7 @@ def topological_sectors(settings: Settings) -> Result:
         ),
         measured(
             f"{name}.precision",
-            "paper B, fig. 6b",
+            "Guzman et al. (2024), fig. 6b",
             "As many of the most susceptible edges as lie between sectors are these very edges [median "
             "fraction at least 0.5]",
             only(trained.precision, done),
@@ -166,7 +166,7 @@ def topological_sectors(settings: Settings) -> Result:
         ),
         measured(
             f"{name}.rank",
-            "paper B, fig. 6c",
+            "Guzman et al. (2024), fig. 6c",
             "Three target edges make three stiff modes [rank of the Gauss-Newton matrix, 3]",
             only(after.curvature_rank, done),
             lambda value: value == 3,
@@ -174,7 +174,7 @@ def topological_sectors(settings: Settings) -> Result:
         ),
         measured(
             f"{name}.susceptible",
-            "paper B, fig. 6c",
+            "Guzman et al. (2024), fig. 6c",
             "Large susceptibilities correlate with the stiff modes [area under the curve for the "
             "stiffest 5 %, median at least 0.85]",
             only(agreement(after), done),
@@ -244,7 +244,7 @@ def _with_drop(task: Task, drop: float) -> Task:
 
 
 def _trained_for(
-    base: Learned, task: Task, networks: Any, recipe: Recipe, settings: Settings, stiff: int
+    base: Learned, task: Task, networks: FlowNetwork, recipe: Recipe, settings: Settings, stiff: int
 ) -> Weak:
     run: Run = learn(networks, stack([task] * len(networks.k)), recipe, settings)
     return Weak(dataclasses.replace(base, run=run, task=task), *before_and_after(run, base.placement, stiff))
@@ -260,14 +260,14 @@ def weak_sectors(settings: Settings) -> Result:
         shares[drop] = found.precision
         variables = imprint_variables(one.found, one.after, one.before) | found.variables()
         parts.append(ensemble_dataset(_key(drop), run, **variables))
-        claims.append(_stiffness_claim(f"{name}.susceptible-{drop}", "paper B, fig. 11c", drop, one))
+        claims.append(_stiffness_claim(name, "fig. 11c", drop, one))
     # The weakest training that leaves sectors in half of the networks.
     weakest = [drop for drop in DROPS if np.mean(np.isfinite(shares[drop])) >= 0.5]
     last = weakest[-1] if weakest else DROPS[0]
     claims.append(
         measured(
             f"{name}.overlap",
-            "paper B, fig. 11b",
+            "Guzman et al. (2024), fig. 11b",
             "The weaker the training, the less do susceptible edges overlap with the boundaries of "
             "sectors [precision at 0.5 minus that at the weakest drop with sectors, network by network, "
             "median above 0]",
@@ -292,12 +292,12 @@ def weak_signals(settings: Settings) -> Result:
     for drop, one in weakest(settings).items():
         variables = imprint_variables(one.found, one.after, one.before)
         parts.append(ensemble_dataset(_key(drop), one.found.run, **variables))
-        claims.append(_stiffness_claim(f"{name}.susceptible-{drop}", "paper B, fig. 12", drop, one))
+        claims.append(_stiffness_claim(name, "fig. 12", drop, one))
     ends = weakest(settings)[WEAK_DROPS[-1]].found.run.cost[:, -1]
     claims.append(
         measured(
             f"{name}.whole-drop",
-            "paper B, appendix E",
+            "Guzman et al. (2024), appendix E",
             "A drop of 1, all of the input, is learned [median cost at most 1e-6]",
             ends,
             lambda value: value <= 1e-6,
@@ -309,10 +309,10 @@ def weak_signals(settings: Settings) -> Result:
     return Result(merged(*parts), claims)
 
 
-def _stiffness_claim(id: str, source: str, drop: float, one: Weak) -> Claim:
+def _stiffness_claim(name: str, panel: str, drop: float, one: Weak) -> Claim:
     return measured(
-        id,
-        source,
+        f"{name}.susceptible-{drop}",
+        f"Guzman et al. (2024), {panel}",
         f"At a drop of {drop} susceptibility captures the edges of the stiff modes [area under the curve "
         "for the stiffest 5 %, median at least 0.85]",
         agreement(one.after),

@@ -1,13 +1,13 @@
 """Figures 8, 9 and 10: what conductances susceptible edges have, and what they do to the current."""
 
 import dataclasses
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -100,13 +100,13 @@ def initial_conditions(settings: Settings) -> Result:
     for start, (found, after, before) in ensembles.items():
         parts.append(ensemble_dataset(_KEYS[start], found.run, **imprint_variables(found, after, before)))
         claims += _conductance_claims(
-            f"{name}.{_KEYS[start]}", "paper B, fig. 8", f"k {start}", found, after, before
+            f"{name}.{_KEYS[start]}", "Guzman et al. (2024), fig. 8", f"k {start}", found, after, before
         )
     within, between = _distances([np.asarray(found.run.network.k) for found, *_ in ensembles.values()])
     claims.append(
         measured(
             f"{name}.many-solutions",
-            "paper B, section VII",
+            "Guzman et al. (2024), section VII",
             "Different initial distributions lead to qualitatively different conductances for the same "
             "task [distance of log k between two distributions over that between two networks of one, "
             "median of the six pairs at least 1.2]",
@@ -177,7 +177,7 @@ def remaining_tasks(settings: Settings) -> Result:
         parts.append(dataset_of(task, settings))
         claims += _conductance_claims(
             f"microscopic-imprints.fig10.{task}",
-            "paper B, fig. 10",
+            "Guzman et al. (2024), fig. 10",
             TITLES[task],
             learned(task, settings),
             *imprinted(task, settings),
@@ -206,7 +206,7 @@ def blockers(settings: Settings) -> Result:
         claims.append(
             measured(
                 f"{name}.{task}",
-                "paper B, fig. 9",
+                "Guzman et al. (2024), fig. 9",
                 f"Susceptible edges block current, {TITLES[task]} [median current of the most "
                 "susceptible 5 % over that of all edges below 1]",
                 ratios["trained"],
@@ -225,8 +225,10 @@ def _currents(found: Learned, k: np.ndarray) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _root_mean_square_currents(network: FlowNetwork, task: Task, k: Any) -> Any:
-    def one(k: Any) -> Any:
+def _root_mean_square_currents(
+    network: FlowNetwork, task: Task, k: Float[Array, "R M"]
+) -> Float[Array, "R M"]:
+    def one(k: Float[Array, " M"]) -> Float[Array, " M"]:
         drops = network.strains(task.inputs @ respond(network.with_k(k), task).drive)[..., 0]
         return jnp.sqrt(jnp.mean((k * drops) ** 2, axis=0))
 

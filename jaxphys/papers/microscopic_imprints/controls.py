@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from jaxphys.networks.generators import host_generator
 from jaxphys.networks.physics import FlowNetwork
-from jaxphys.papers.claims import measured
+from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import (
     Result,
@@ -86,8 +86,26 @@ def seeds(settings: Settings) -> Seeds:
 
 def null_models(settings: Settings) -> Result:
     """Correlations of the paper on twenty graphs, beside untrained networks and chance."""
-    name = "microscopic-imprints.nulls"
     found = seeds(settings)
+    rows = _agreements(found)
+    size = int(found.real[0].sum())
+    null = permutation_null(round(0.05 * size), size, 10_000, host_generator(settings.key("permutations")))
+    p_values = np.array([(1 + np.sum(null >= area)) / (1 + null.size) for area in rows["area_trained"]])
+    claims = [*_learned_claims(found), *_area_claims(rows, p_values), *_edge_claims(found, rows)]
+    variables = {
+        **{key: (("realization",), values) for key, values in rows.items()},
+        "p_value": (("realization",), p_values),
+        "gap": (("realization",), found.after.gap),
+        "gap_untrained": (("realization",), found.before.gap),
+        "susceptibility": (("realization", "edge"), np.asarray(found.after.susceptibility)),
+        "stiffness": (("realization", "edge"), found.after.stiffness),
+        "chance": (("draw",), null[:1000]),
+    }
+    return Result(ensemble_dataset("seeds", found.run, **variables), claims)
+
+
+def _agreements(found: Seeds) -> dict[str, np.ndarray]:
+    """How well susceptibility tells stiff edges, before and after: areas and rank correlations, `(R,)`."""
     rows: dict[str, np.ndarray] = {}
     for label, one in (("trained", found.after), ("untrained", found.before)):
         values, shares = np.asarray(one.susceptibility), one.stiffness
@@ -96,19 +114,20 @@ def null_models(settings: Settings) -> Result:
             [area_under_curve(values, stiffest(share[None])[0]) for values, share in fields]
         )
         rows[f"spearman_{label}"] = np.array([rank_correlation(values, share) for values, share in fields])
-    size = int(found.real[0].sum())
-    null = permutation_null(round(0.05 * size), size, 10_000, host_generator(settings.key("permutations")))
-    p_values = np.array([(1 + np.sum(null >= area)) / (1 + null.size) for area in rows["area_trained"]])
-    pairs = rows["area_trained"] - rows["area_untrained"]
+    return rows
+
+
+def _learned_claims(found: Seeds) -> list[Claim]:
+    """That the networks learned, and the gap that learning left."""
     step = np.array(
         [
             found.run.steps[np.argmax(cost <= LEARNED)] if (cost <= LEARNED).any() else np.nan
             for cost in found.run.cost
         ]
     )
-    claims = [
+    return [
         measured(
-            f"{name}.learned",
+            "microscopic-imprints.nulls.learned",
             "ours",
             f"Coupled learning reaches a cost of {LEARNED:.0e} within 10 000 steps at ρ = 30 [fraction "
             "of 20 packings at least 0.9]",
@@ -120,8 +139,8 @@ def null_models(settings: Settings) -> Result:
             "network cannot lead currents across each other at its outer face.",
         ),
         measured(
-            f"{name}.gap",
-            "paper B, fig. 4a",
+            "microscopic-imprints.nulls.gap",
+            "Guzman et al. (2024), fig. 4a",
             "The gap behind the fourth stiff mode, on twenty graphs [median decades at a cost of 1e-10 "
             "at least 2]",
             found.after.gap,
@@ -129,22 +148,29 @@ def null_models(settings: Settings) -> Result:
             paper=2.0,
         ),
         measured(
-            f"{name}.gap-untrained",
+            "microscopic-imprints.nulls.gap-untrained",
             "ours",
             "Untrained networks have none [median decades below 0.4]",
             found.before.gap,
             lambda value: value < 0.4,
         ),
+    ]
+
+
+def _area_claims(rows: dict[str, np.ndarray], p_values: np.ndarray) -> list[Claim]:
+    """Susceptibility against the stiffest edges, beside chance and the untrained networks."""
+    pairs = rows["area_trained"] - rows["area_untrained"]
+    return [
         measured(
-            f"{name}.area",
-            "paper B, fig. 4d",
+            "microscopic-imprints.nulls.area",
+            "Guzman et al. (2024), fig. 4d",
             "Susceptibility tells the stiffest 5 % of edges [median area under the curve at least 0.85]",
             rows["area_trained"],
             lambda value: value >= 0.85,
             paper="correlate strongly",
         ),
         measured(
-            f"{name}.permutation",
+            "microscopic-imprints.nulls.permutation",
             "ours",
             "More than by chance [largest p-value of 10 000 permutations over networks below 0.001]",
             p_values,
@@ -152,7 +178,7 @@ def null_models(settings: Settings) -> Result:
             statistic=np.max,
         ),
         measured(
-            f"{name}.area-untrained",
+            "microscopic-imprints.nulls.area-untrained",
             "ours",
             "Untrained networks show nothing of it [median area at most 0.6]",
             rows["area_untrained"],
@@ -160,7 +186,7 @@ def null_models(settings: Settings) -> Result:
             condition="What they have comes of the graph and of where the terminals are.",
         ),
         measured(
-            f"{name}.paired",
+            "microscopic-imprints.nulls.paired",
             "ours",
             "Training adds to it [fraction of networks whose area exceeds that of their untrained self "
             "at least 0.9]",
@@ -169,9 +195,15 @@ def null_models(settings: Settings) -> Result:
             statistic=np.mean,
             condition=f"Median difference {np.median(pairs):.2f}.",
         ),
+    ]
+
+
+def _edge_claims(found: Seeds, rows: dict[str, np.ndarray]) -> list[Claim]:
+    """Susceptibility over all edges, and the conductances of those of most."""
+    return [
         measured(
-            f"{name}.spearman",
-            "paper B, fig. 4d",
+            "microscopic-imprints.nulls.spearman",
+            "Guzman et al. (2024), fig. 4d",
             "The rank correlation over all edges comes from training [median Spearman's ρ, trained "
             "minus untrained, above 0.1]",
             rows["spearman_trained"] - rows["spearman_untrained"],
@@ -181,8 +213,8 @@ def null_models(settings: Settings) -> Result:
             f"{np.median(rows['spearman_untrained']):.2f} untrained.",
         ),
         measured(
-            f"{name}.relative",
-            "paper B, fig. 8",
+            "microscopic-imprints.nulls.relative",
+            "Guzman et al. (2024), fig. 8",
             "Highly susceptible edges have low relative conductances [mean fraction below 1 among the "
             "top 1 % at least 0.85]",
             low_share(found.after),
@@ -191,16 +223,6 @@ def null_models(settings: Settings) -> Result:
             statistic=np.mean,
         ),
     ]
-    variables = {
-        **{key: (("realization",), values) for key, values in rows.items()},
-        "p_value": (("realization",), p_values),
-        "gap": (("realization",), found.after.gap),
-        "gap_untrained": (("realization",), found.before.gap),
-        "susceptibility": (("realization", "edge"), np.asarray(found.after.susceptibility)),
-        "stiffness": (("realization", "edge"), found.after.stiffness),
-        "chance": (("draw",), null[:1000]),
-    }
-    return Result(ensemble_dataset("seeds", found.run, **variables), claims)
 
 
 def learning_rates(settings: Settings) -> Result:

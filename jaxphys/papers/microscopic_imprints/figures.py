@@ -1,4 +1,4 @@
-"""Paper B's figures, our controls, and the formulas, one entry each."""
+"""Figures of Guzman et al. (2024), our controls, and the formulas, one entry each."""
 
 from jaxphys.papers.frame import Experiment
 from jaxphys.papers.microscopic_imprints import (
@@ -110,7 +110,7 @@ FIGURES = (
         "microscopic-imprints.formulas",
         "The formulas, one by one, and other networks",
         "Left: relative errors on trained networks at zero cost. Right: the imprint in node networks "
-        "and springs of paper A.",
+        "and springs of Stern et al. (2023).",
         formulas.formulas,
         formulas.draw_formulas,
     ),

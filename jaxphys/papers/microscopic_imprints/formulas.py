@@ -1,11 +1,10 @@
-"""The formulas of paper B one by one, and how far they reach: other networks, other costs."""
-
-from typing import Any
+"""The formulas of Guzman et al. (2024) one by one, and how far they reach: other networks, other costs."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import ArrayLike
 from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import (
@@ -34,7 +33,7 @@ from jaxphys.reports.style import GREY, styled
 _CHECKED, _EACH = 4, 10
 
 
-def _error(found: Any, truth: Any) -> float:
+def _error(found: ArrayLike, truth: ArrayLike) -> float:
     found, truth = np.asarray(found), np.asarray(truth)
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
@@ -141,14 +140,14 @@ _ROWS = (
 
 
 def _formula(
-    errors: dict[str, list[float]], key: str, source: str, text: str, paper: Any, condition: str
+    errors: dict[str, list[float]], key: str, source: str, text: str, paper: str | None, condition: str
 ) -> Claim:
     name = "".join(
         c if c.isascii() and c.isalnum() else "-" for c in key.replace("⁻⁴", "-4").replace("⁻²", "-2")
     )
     return measured(
         f"microscopic-imprints.formulas.{'-'.join(filter(None, name.split('-')))}",
-        source if source == "ours" else f"paper B, {source}",
+        source if source == "ours" else f"Guzman et al. (2024), {source}",
         f"{text} [median relative error below 1e-6]",
         errors[key],
         lambda value: value < 1e-6,
@@ -203,7 +202,7 @@ def _other_networks(settings: Settings) -> tuple[list[Claim], dict[str, np.ndarr
         claims += [
             measured(
                 f"microscopic-imprints.formulas.{kind}-contraction",
-                "paper B, section IV",
+                "Guzman et al. (2024), section IV",
                 f"The results hold for {label}: 𝓗 = L : S after training [largest relative error below 1e-6]",
                 gaps,
                 lambda value: value < 1e-6,
@@ -212,7 +211,7 @@ def _other_networks(settings: Settings) -> tuple[list[Claim], dict[str, np.ndarr
             ),
             measured(
                 f"microscopic-imprints.formulas.{kind}-susceptible",
-                "paper B, section VIII",
+                "Guzman et al. (2024), section VIII",
                 f"Susceptible edges are the stiff ones in {label} as well [area under the curve for the "
                 "stiffest 5 %, trained minus untrained, median above 0]",
                 areas[kind][:, 1] - areas[kind][:, 0],
@@ -225,7 +224,7 @@ def _other_networks(settings: Settings) -> tuple[list[Claim], dict[str, np.ndarr
     return claims, areas
 
 
-def _area(network: Any, task: Task) -> float:
+def _area(network: AbstractNetwork, task: Task) -> float:
     stiff = np.linalg.eigh(np.asarray(cost_hessian(network, task, kind="gauss_newton")))[1][:, -1]
     scores = np.asarray(susceptibility(network, task.boundary))
     return area_under_curve(scores, stiffest(np.abs(stiff)[None])[0])

@@ -1,7 +1,6 @@
 """Figures 1, 4 and 5: learned conductances, stiff modes of the cost, susceptibility."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +16,7 @@ from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import (
     Result,
     Settings,
+    Variables,
     computed_once,
     ensemble_dataset,
     merged,
@@ -47,12 +47,12 @@ from jaxphys.papers.microscopic_imprints.systems import (
     states,
 )
 from jaxphys.reports.style import GREY, legend_above, styled
-from jaxphys.training._train import stack
+from jaxphys.training._train import Run, stack
 
 
-def imprint_variables(found: Learned, after: Imprint, before: Imprint) -> dict[str, Any]:
+def imprint_variables(found: Learned, after: Imprint, before: Imprint) -> Variables:
     """What pictures and claims need of an ensemble, for `ensemble_dataset`; modes are those of network 0."""
-    variables: dict[str, Any] = {
+    variables: Variables = {
         "stiff_modes": (("mode", "edge"), np.asarray(after.stiff_modes)[0]),
         "voltages": (("terminal", "node"), np.asarray(states(found.run))),
         "inputs_nodes": (("input",), np.array(found.placement.inputs)),
@@ -105,7 +105,7 @@ def linear_regression(settings: Settings) -> Result:
     claims = [
         measured(
             "microscopic-imprints.fig1.learned",
-            "paper B, fig. 1",
+            "Guzman et al. (2024), fig. 1",
             "A planar network of 300 nodes learns eq. 1 [fraction of 50 initial conditions whose cost "
             f"falls to {LEARNED:.0e} at least 0.9]",
             cost[:, -1] <= LEARNED,
@@ -119,15 +119,26 @@ def linear_regression(settings: Settings) -> Result:
 
 def stiff_modes(settings: Settings) -> Result:
     """Fig. 4: the spectrum of the cost Hessian, its four stiff modes, and the susceptibility."""
-    name = "microscopic-imprints.fig4"
     after, before = imprinted("regression", settings)
-    run = learned("regression", settings).run
-    pairs = agreement(after) - agreement(before)
-    largest = np.asarray(after.cost_eigenvalues)
+    costs, gaps = gaps_along(settings)
     claims = [
+        *_spectrum_claims(after, before),
+        *_susceptible_claims(after, before),
+        _decomposition(learned("regression", settings).run),
+        _early_gap_claim(gaps),
+    ]
+    axes = ("regression_watched", "regression_decade")
+    along = {"regression_cost_along": (axes, costs), "regression_gap_along": (axes, gaps)}
+    return Result(dataset_of("regression", settings).assign(along), claims)
+
+
+def _spectrum_claims(after: Imprint, before: Imprint) -> list[Claim]:
+    """The gap behind the stiff modes, and how many they are."""
+    largest = np.asarray(after.cost_eigenvalues)
+    return [
         measured(
-            f"{name}.gap",
-            "paper B, fig. 4a",
+            "microscopic-imprints.fig4.gap",
+            "Guzman et al. (2024), fig. 4a",
             "Four stiff modes are separated from all others by a gap [median decades after the fourth, "
             "at a cost of 1e-10, at least 2]",
             after.gap,
@@ -135,33 +146,40 @@ def stiff_modes(settings: Settings) -> Result:
             paper=2.0,
         ),
         measured(
-            f"{name}.no-gap-before",
-            "paper B, fig. 4a",
+            "microscopic-imprints.fig4.no-gap-before",
+            "Guzman et al. (2024), fig. 4a",
             "Before training there is no such gap [median decades below 0.4]",
             before.gap,
             lambda value: value < 0.4,
             paper="wide distribution",
         ),
         measured(
-            f"{name}.rank",
-            "paper B, fig. 4a",
+            "microscopic-imprints.fig4.rank",
+            "Guzman et al. (2024), fig. 4a",
             "Their number is that of the coefficients learned [rank of the Gauss-Newton matrix, 4]",
             after.curvature_rank,
             lambda value: value == 4,
             paper=4.0,
         ),
         measured(
-            f"{name}.degenerate",
-            "paper B, fig. 4a",
+            "microscopic-imprints.fig4.degenerate",
+            "Guzman et al. (2024), fig. 4a",
             "Most eigenvalues are close to zero [mean fraction below 1e-3 of the largest, at least 0.9]",
             np.mean(np.abs(largest) < 1e-3 * largest[:, :1], axis=1),
             lambda value: value >= 0.9,
             paper="most",
             statistic=np.mean,
         ),
+    ]
+
+
+def _susceptible_claims(after: Imprint, before: Imprint) -> list[Claim]:
+    """Whether susceptible edges are those of the stiff modes, and whether training makes them so."""
+    pairs = agreement(after) - agreement(before)
+    return [
         measured(
-            f"{name}.susceptible",
-            "paper B, fig. 4c-d",
+            "microscopic-imprints.fig4.susceptible",
+            "Guzman et al. (2024), fig. 4c-d",
             "Susceptible edges are those of the stiff modes [area under the curve by which "
             "susceptibility tells the stiffest 5 % of edges, median at least 0.85]",
             agreement(after),
@@ -170,8 +188,8 @@ def stiff_modes(settings: Settings) -> Result:
             condition=controls_text(after, before),
         ),
         measured(
-            f"{name}.susceptible-trained",
-            "paper B, fig. 4c-d",
+            "microscopic-imprints.fig4.susceptible-trained",
+            "Guzman et al. (2024), fig. 4c-d",
             "Training makes them so [fraction of networks whose area exceeds that of their untrained "
             "self, at least 0.9]",
             pairs > 0,
@@ -180,27 +198,23 @@ def stiff_modes(settings: Settings) -> Result:
             statistic=np.mean,
             condition=f"Median difference {np.median(pairs):.2f}.",
         ),
-        _decomposition(name, run),
     ]
-    costs, gaps = gaps_along(settings)
-    early = gaps[:, 3]
-    claims.append(
-        measured(
-            f"{name}.gap-at-1e-5",
-            "paper B, fig. 4a and appendix D",
-            "The gap is there as soon as the cost is 1e-5 [median decades at the first record at or below "
-            "it, at least 2]",
-            early,
-            lambda value: value >= 2,
-            paper="C ~ 1e-5 in appendix D",
-            condition="Medians at 1e-4, 1e-6, 1e-8, 1e-10: "
-            + ", ".join(_median_text(gaps[:, number]) for number in (2, 4, 6, 8))
-            + ".",
-        )
+
+
+def _early_gap_claim(gaps: np.ndarray) -> Claim:
+    """`gaps`: of `gaps_along`."""
+    return measured(
+        "microscopic-imprints.fig4.gap-at-1e-5",
+        "Guzman et al. (2024), fig. 4a and appendix D",
+        "The gap is there as soon as the cost is 1e-5 [median decades at the first record at or below "
+        "it, at least 2]",
+        gaps[:, 3],
+        lambda value: value >= 2,
+        paper="C ~ 1e-5 in appendix D",
+        condition="Medians at 1e-4, 1e-6, 1e-8, 1e-10: "
+        + ", ".join(_median_text(gaps[:, number]) for number in (2, 4, 6, 8))
+        + ".",
     )
-    axes = ("regression_watched", "regression_decade")
-    along = {"regression_cost_along": (axes, costs), "regression_gap_along": (axes, gaps)}
-    return Result(dataset_of("regression", settings).assign(along), claims)
 
 
 def _median_text(values: np.ndarray) -> str:
@@ -224,7 +238,7 @@ def gaps_along(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     return costs, np.where(costs <= 10.0 ** -np.arange(2, 11), gaps, np.nan)
 
 
-def _decomposition(name: str, run: Any) -> Claim:
+def _decomposition(run: Run) -> Claim:
     """Eq. 12 with the full border, on the first networks of a trained ensemble."""
     errors = []
     for i in range(min(5, len(run.cost))):
@@ -233,8 +247,8 @@ def _decomposition(name: str, run: Any) -> Claim:
         found = np.asarray(susceptibility_cost_hessian(network, task))
         errors.append(np.linalg.norm(found - exact) / np.linalg.norm(exact))
     return measured(
-        f"{name}.contraction",
-        "paper B, eqs 12 and 16",
+        "microscopic-imprints.fig4.contraction",
+        "Guzman et al. (2024), eqs 12 and 16",
         "The cost Hessian of a trained network is the contraction of task and susceptibility [median "
         "relative error against the exact one, at the cost reached, below 0.01]",
         errors,
@@ -256,7 +270,7 @@ def more_tasks(settings: Settings) -> Result:
         claims += [
             measured(
                 f"{name}.{task}-susceptible",
-                "paper B, fig. 5d and h",
+                "Guzman et al. (2024), fig. 5d and h",
                 f"Susceptible edges are those of the stiff modes, {TITLES[task]} [area under the curve "
                 "for the stiffest 5 %, median at least 0.85]",
                 only(agreement(after), learned(task, settings).run.cost[:, -1] <= _DONE[task]),
@@ -268,7 +282,7 @@ def more_tasks(settings: Settings) -> Result:
     claims += [
         measured(
             f"{name}.classification-cost",
-            "paper B, appendix D",
+            "Guzman et al. (2024), appendix D",
             "The cosine cost falls to 0.05 [median at most 0.1]",
             classes.run.cost[:, -1],
             lambda value: value <= 0.1,
@@ -278,7 +292,7 @@ def more_tasks(settings: Settings) -> Result:
         ),
         measured(
             f"{name}.five-rank",
-            "paper B, fig. 5d",
+            "Guzman et al. (2024), fig. 5d",
             "Five targets have ten stiff modes [rank of the Gauss-Newton matrix, 10]",
             imprinted("five", settings)[0].curvature_rank,
             lambda value: value == 10,
@@ -286,7 +300,7 @@ def more_tasks(settings: Settings) -> Result:
         ),
         measured(
             f"{name}.five-learned",
-            "paper B, appendix D",
+            "Guzman et al. (2024), appendix D",
             "Five targets are learned to a cost of 1e-8 [fraction of 50 initial conditions at a "
             "placement that one network has learned, at least 0.5]",
             five.run.cost[:, -1] <= LEARNED,
@@ -309,7 +323,7 @@ def more_tasks(settings: Settings) -> Result:
         claims.append(
             measured(
                 f"{name}.{split}-accuracy",
-                "paper B, appendix D",
+                "Guzman et al. (2024), appendix D",
                 f"Three classes are told apart [mean {split} accuracy at least {least}]",
                 scores[split],
                 _at_least(least),

@@ -1,11 +1,10 @@
 """Numbers that compare fields on edges: area under the curve, rank correlation, permutation nulls."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Bool, Float
+from jaxtyping import ArrayLike, Bool, Float
 
 
 def largest(values: Float[np.ndarray, " M"], fraction: float) -> Bool[np.ndarray, " M"]:
@@ -51,7 +50,7 @@ def chance(number: int, size: int, probability: float = 0.001) -> float:
     return float(np.quantile(draws, 1 - probability))
 
 
-def only(values: Any, chosen: np.ndarray) -> Float[np.ndarray, " R"]:
+def only(values: Float[ArrayLike, " R"], chosen: Bool[np.ndarray, " R"]) -> Float[np.ndarray, " R"]:
     """Values of the chosen realizations, NaN for the others, which claims leave out."""
     return np.where(chosen, np.asarray(values, dtype=float), np.nan)
 

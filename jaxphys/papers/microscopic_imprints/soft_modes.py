@@ -1,19 +1,21 @@
 """Figure 7: how many soft modes the susceptibility takes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import partial_susceptibility, spectrum
+from jaxphys.equilibrium import Boundary
+from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import measured
 from jaxphys.papers.drawing import ACCENTS, panels
-from jaxphys.papers.frame import Result, Settings
+from jaxphys.papers.frame import Result, Settings, Variables
 from jaxphys.papers.microscopic_imprints.systems import (
     RECIPES,
     TITLES,
@@ -27,14 +29,16 @@ _COUNTS = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200])
 
 
 @eqx.filter_jit
-def _shares(network: Any, ground: Any) -> Any:
+def _shares(
+    network: AbstractNetwork, ground: Boundary
+) -> tuple[Float[Array, "R counts"], Float[Array, "R counts"]]:
     """Squared norms from the softest modes over the whole, summed over edges: `(R, counts)`, twice.
 
     First by modes of the grounded Hessian (eq. 20), whose shares only grow and know no unit of k; then by
     those of the bordered one, `[[2H, Cᵀ], [C, 0]]`, as printed (eq. 24).
     """
 
-    def one(pair: tuple[Any, Any]) -> Any:
+    def one(pair: tuple[AbstractNetwork, Boundary]) -> tuple[Array, Array]:
         network, ground = pair
         size = network.num_coordinates + ground.rows.shape[0]
         counts = np.array([count for count in _COUNTS if count < size - 2])
@@ -51,7 +55,7 @@ def _shares(network: Any, ground: Any) -> Any:
 def partial_sums(settings: Settings) -> Result:
     """Fig. 7: partial over full susceptibility against the number of modes, four tasks."""
     name = "microscopic-imprints.fig7"
-    variables: dict[str, Any] = {}
+    variables: Variables = {}
     claims = []
     for task in RECIPES:
         found = learned(task, settings)
@@ -67,7 +71,7 @@ def partial_sums(settings: Settings) -> Result:
         claims.append(
             measured(
                 f"{name}.{task}",
-                "paper B, fig. 7",
+                "Guzman et al. (2024), fig. 7",
                 f"Ten soft modes carry nearly all of the susceptibility, {TITLES[task]} [modes of the "
                 "grounded Hessian, median share at least 0.9, untrained at most 0.8]",
                 after[:, ten],

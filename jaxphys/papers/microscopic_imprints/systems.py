@@ -1,4 +1,4 @@
-"""The networks and tasks of paper B, and how we train them.
+"""The networks and tasks of Guzman et al. (2024), and how we train them.
 
 Networks are planar: contacts of jammed discs in an open box, trimmed to 300 nodes. What the paper leaves
 out is chosen here once. Terminals lie at least five bonds apart and three diameters inside the rim: on the
@@ -9,7 +9,7 @@ and rates are given as `ρ = α ⟨u²⟩ / k₀`, on which alone voltage-driven
 
 import dataclasses
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -55,6 +55,9 @@ _CLASSES = (
 )
 
 
+T = TypeVar("T")
+
+
 @dataclasses.dataclass(frozen=True)
 class Placement:
     """Where a task sits: nodes whose voltage is an input, nodes at fixed voltages, and targets.
@@ -71,7 +74,7 @@ class Placement:
         return Boundary(network, held_nodes=self.inputs, ground=self.grounds)
 
     def ground(self, network: FlowNetwork) -> Boundary:
-        """What a stranger would hold, who does not know the inputs (paper B, eq. 2)."""
+        """What a stranger would hold, who does not know the inputs (Guzman et al. (2024), eq. 2)."""
         return Boundary(network, ground=self.grounds)
 
 
@@ -210,12 +213,12 @@ def _descent(rate: float, widest: float) -> optax.GradientTransformation:
     return optax.chain(optax.sgd(rate), bounds(1 / widest, widest))
 
 
-def real_edges(network: Any) -> Bool[np.ndarray, "R M"]:
+def real_edges(network: FlowNetwork) -> Bool[np.ndarray, "R M"]:
     """True for edges, false for padding, in an ensemble."""
     return np.asarray(jax.vmap(lambda one: one.edge_mask)(network))
 
 
-def learn(network: Any, task: Any, recipe: Recipe, settings: Settings) -> Run:
+def learn(network: FlowNetwork, task: Task, recipe: Recipe, settings: Settings) -> Run:
     """Coupled learning by a recipe, recording k.
 
     Conductances are learned relative to their mean at the start, which changes nothing where voltages drive
@@ -249,7 +252,7 @@ def _field(network: FlowNetwork, task: Task) -> Float[Array, " M"]:
 
 def starts(
     network: FlowNetwork, count: int, generator: np.random.Generator, low: float = 1.0, high: float = 1.1
-) -> Any:
+) -> FlowNetwork:
     """So many copies of a network, each with its own initial conductances, stacked."""
     k = generator.uniform(low, high, (count, network.num_edges))
     return stack([network.with_k(jnp.asarray(one)) for one in k])
@@ -316,8 +319,8 @@ class Imprint(eqx.Module):
     - `cost_eigenvalues`: `(M,)` of the exact cost Hessian, descending.
     - `stiff_modes`: `(p, M)` of the Gauss-Newton matrix, which is the exact Hessian at zero cost; before,
       that one's largest eigenvalues are mostly residual, and not the task's. `curvature_rank`: its rank.
-    - `susceptibility`: `(M,)` with the grounds alone held (paper B, eq. 18); `driven_susceptibility`: with
-      the inputs held as well. `relative_conductance`: `(M,)`.
+    - `susceptibility`: `(M,)` with the grounds alone held (Guzman et al. (2024), eq. 18).
+      `driven_susceptibility`: with the inputs held as well. `relative_conductance`: `(M,)`.
     """
 
     cost_eigenvalues: Float[Array, "*R M"]
@@ -341,13 +344,13 @@ class Imprint(eqx.Module):
         return np.log10(np.maximum(values[..., number - 1], np.finfo(float).tiny) / rest)
 
 
-def imprints(network: Any, task: Any, ground: Any, stiff: int) -> Imprint:
+def imprints(network: FlowNetwork, task: Task, ground: Boundary, stiff: int) -> Imprint:
     """Imprints of an ensemble, one after another: matrices of M² numbers each."""
     return _imprints(network, task, ground, stiff)
 
 
 @eqx.filter_jit
-def _imprints(network: Any, task: Any, ground: Any, stiff: int) -> Imprint:
+def _imprints(network: FlowNetwork, task: Task, ground: Boundary, stiff: int) -> Imprint:
     def one(triple: tuple[FlowNetwork, Task, Boundary]) -> Imprint:
         network, task, ground = triple
         values = jnp.linalg.eigvalsh(cost_hessian(network, task))
@@ -384,9 +387,11 @@ def member(run: Run, realization: int) -> tuple[FlowNetwork, Task]:
     return of_realization((run.network, run.task), realization)
 
 
-def of_realization(tree: Any, which: Any) -> Any:
+def of_realization(tree: T, which: int | slice | np.ndarray) -> T:
     """One realization of an ensemble, or a slice of them."""
-    return jax.tree.map(lambda leaf: leaf[which], tree)
+    # JAX does not say that a map keeps the structure.
+    found: T = jax.tree.map(lambda leaf: leaf[which], tree)
+    return found
 
 
 def states(run: Run, realization: int = 0) -> Float[Array, "s N"]:

@@ -1,0 +1,1 @@
+"""Stern et al. (2023), "The physical effects of learning", figure by figure."""

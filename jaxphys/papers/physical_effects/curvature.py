@@ -1,7 +1,5 @@
 """Appendix B: the cost Hessian of trained networks, its rank, and the soft mode behind its stiff one."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, KINDS, panels
-from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part
+from jaxphys.papers.frame import Result, Settings, Variables, ensemble_dataset, merged, part
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
     ensemble,
@@ -45,7 +43,7 @@ class Curvature(eqx.Module):
 
 
 @eqx.filter_jit
-def _curvature(network: Any, task: Any, k: Float[Array, "R M"]) -> Curvature:
+def _curvature(network: AbstractNetwork, task: Task, k: Float[Array, "R M"]) -> Curvature:
     def one(network: AbstractNetwork, task: Task, k: Array) -> Curvature:
         network = network.with_k(k)
         exact = cost_hessian(network, task)
@@ -72,7 +70,7 @@ def cost_hessians(settings: Settings) -> Result:
         after = _curvature(run.network, run.task, run.network.k)
         found[name] = (before, after)
         # The largest twenty tell all there is to tell.
-        variables: dict[str, Any] = {
+        variables: Variables = {
             f"{key}_{stage}": (("realization", "stiff_mode"), -np.sort(-np.asarray(array), axis=1)[:, :20])
             for stage, one in (("initial", before), ("final", after))
             for key, array in (("cost_hessian", one.exact), ("gauss_newton", one.trained))
@@ -102,7 +100,7 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
         claims.append(
             measured(
                 f"{name}.{key}-rank",
-                "paper A, appendix B",
+                "Stern et al. (2023), appendix B",
                 f"The cost Hessian of trained networks has n_T eigenvalues that do not vanish: {label} "
                 "[median of λ_(n+1)/λ_n at most 1e-8]",
                 _gap(found[key][1], number)[learned],
@@ -116,7 +114,7 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
     claims.append(
         measured(
             f"{name}.trained-form",
-            "paper A, eq. B7",
+            "Stern et al. (2023), eq. B7",
             "At convergence the cost Hessian is eq. B7's, without the second term of B6 [median "
             "relative difference of their largest eigenvalues at most 1e-8]",
             np.abs(np.asarray(after.exact)[:, 0] / np.asarray(after.trained)[:, 0] - 1),
@@ -127,7 +125,7 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
         claims.append(
             measured(
                 f"{name}.{key}-stiff-soft",
-                "paper A, eq. B9",
+                "Stern et al. (2023), eq. B9",
                 f"The softest physical mode dominates the stiffest cost mode: one task, {KINDS[key][0]} "
                 "[median |cos| of that mode with the pattern v₁v₁ᵀ at least 0.9]",
                 np.asarray(found[key][1].overlap),
@@ -141,7 +139,7 @@ def _curvature_claims(runs: dict[str, Run], found: dict[str, tuple[Curvature, Cu
     claims.append(
         measured(
             f"{name}.slope",
-            "paper A, eq. B9",
+            "Stern et al. (2023), eq. B9",
             "The stiffest eigenvalue of the cost Hessian goes as λ₁⁻⁴ over trained networks [slope of "
             "log against log within 0.5 of -4]",
             slopes,

@@ -1,4 +1,4 @@
-"""Paper A's figures and appendices, one entry each."""
+"""Figures of Stern et al. (2023) and appendices, one entry each."""
 
 from jaxphys.papers.frame import Experiment
 from jaxphys.papers.physical_effects import (

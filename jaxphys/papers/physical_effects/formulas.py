@@ -1,12 +1,13 @@
-"""The formulas of paper A against finite differences, automatic differentiation and random draws."""
+"""The formulas of Stern et al. (2023) against finite differences, automatic derivatives and random draws."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, ArrayLike, Float, Key
 from matplotlib.figure import Figure
 
 from jaxphys.diagnostics import (
@@ -22,11 +23,13 @@ from jaxphys.networks.physics import AbstractNetwork, NodeNetwork, SpringNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings
-from jaxphys.papers.physical_effects.systems import flow_pair, node_pair, spring_pair
+from jaxphys.papers.physical_effects.systems import Pair, flow_pair, node_pair, spring_pair
 from jaxphys.reports.style import GREY, styled
 
 _DRAWS = 10
 _EXACT = 1e-6
+# Random forces for every moment, and how far means over so many may lie from what they estimate.
+_MOMENT_DRAWS, _SAMPLING = 50_000, 3e-2
 
 
 class Check(NamedTuple):
@@ -81,16 +84,17 @@ def _claim(check: Check) -> Claim:
     )
 
 
-def _relative(found: Any, exact: Any) -> float:
+def _relative(found: ArrayLike, exact: ArrayLike) -> float:
     found, exact = np.asarray(found, dtype=float), np.asarray(exact, dtype=float)
     return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
-def _each(keys: Any, measure: Callable[[Any], tuple[float, ...]]) -> list[np.ndarray]:
+def _each(keys: Key[Array, " d"], measure: Callable[[Key[Array, ""]], tuple[float, ...]]) -> list[np.ndarray]:
+    """Every error that `measure` gives for a key, over all keys."""
     return [np.array(column) for column in zip(*(measure(key) for key in keys), strict=True)]
 
 
-def _one_task(key: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, AbstractNetwork, Task]:
+def _one_task(key: Key[Array, ""]) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, AbstractNetwork, Task]:
     """H, F, A, B of a node network and its task, `f = A·x + B`."""
     network, task = node_pair(key)
     hessian = np.asarray(network.hessian())
@@ -104,10 +108,10 @@ def _one_task(key: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, Abst
     )
 
 
-def _clamped_state(keys: Any) -> list[Check]:
+def _clamped_state(keys: Key[Array, " d"]) -> list[Check]:
     nudge = 1.0
 
-    def measure(key: Any) -> tuple[float, float]:
+    def measure(key: Key[Array, ""]) -> tuple[float, float]:
         hessian, force, readout, offset, *_ = _one_task(key)
         free = np.linalg.solve(hessian, force)
         # The minimum of E - F·x + η C, eq. 7 as it stands.
@@ -123,7 +127,7 @@ def _clamped_state(keys: Any) -> list[Check]:
     return [
         Check(
             "eq6",
-            "paper A, eq. 6",
+            "Stern et al. (2023), eq. 6",
             "The clamped state of eq. 7 differs from the free one by η H⁻¹F^O, here at η = 1",
             printed,
             corrected,
@@ -132,14 +136,21 @@ def _clamped_state(keys: Any) -> list[Check]:
     ]
 
 
-def _local_rule(keys: Any) -> list[Check]:
-    def node(key: Any) -> tuple[float, ...]:
+def _local_rule(keys: Key[Array, " d"]) -> list[Check]:
+    frobenius, entries, rank = _node_rule(keys)
+    return [frobenius, entries, _difference_rule(keys), _spring_energy(keys), _summed_cost(keys), rank]
+
+
+def _node_rule(keys: Key[Array, " d"]) -> tuple[Check, Check, Check]:
+    """The rule of node networks as a gradient in the Frobenius metric, by entries, and its rank."""
+
+    def node(key: Key[Array, ""]) -> tuple[float, ...]:
         hessian, force, readout, offset, network, task = _one_task(key)
         free = np.linalg.solve(hessian, force)
         response = np.linalg.solve(hessian, -(readout @ free + offset) * readout)
         printed = 0.5 * (np.outer(free, response) + np.outer(response, free))
 
-        def cost(matrix: Any) -> Any:
+        def cost(matrix: Float[Array, "N N"]) -> Float[Array, ""]:
             return 0.5 * (jnp.asarray(readout) @ jnp.linalg.solve(matrix, jnp.asarray(force)) + offset) ** 2
 
         full = np.asarray(jax.grad(cost)(jnp.asarray(hessian)))
@@ -159,8 +170,39 @@ def _local_rule(keys: Any) -> list[Check]:
         )
 
     frobenius, single, doubled, rank_one, rank_two = _each(keys, node)
+    return (
+        Check(
+            "eq13",
+            "Stern et al. (2023), eq. 13",
+            "Eq. 13 is minus α times the gradient in the Frobenius metric",
+            frobenius,
+            None,
+            "",
+        ),
+        Check(
+            "eq13-entries",
+            "Stern et al. (2023), eqs 11, 13",
+            "Eq. 13 is minus α times the derivative by each independent weight",
+            single,
+            doubled,
+            "Derivatives by independent off-diagonal entries are twice that: descent with the metric ½ "
+            "off the diagonal. The diagonal learns too, so that N_w = N(N+1)/2, not N(N-1)/2.",
+        ),
+        Check(
+            "eq18",
+            "Stern et al. (2023), eq. 18",
+            "One task changes the Hessian by a matrix of rank 1 (rank 2: error 0.5)",
+            rank_one,
+            rank_two,
+            "The rank is 2: one direction softens, one stiffens.",
+        ),
+    )
 
-    def difference(key: Any) -> tuple[float, ...]:
+
+def _difference_rule(keys: Key[Array, " d"]) -> Check:
+    """The rule of flow and spring networks as a gradient."""
+
+    def difference(key: Key[Array, ""]) -> tuple[float, ...]:
         errors = []
         for pair in (flow_pair, spring_pair):
             network, task = pair(key)
@@ -171,9 +213,20 @@ def _local_rule(keys: Any) -> list[Check]:
         return (max(errors),)
 
     (local,) = _each(keys[:3], difference)
-    local = np.resize(local, _DRAWS)
+    return Check(
+        "eq16",
+        "Stern et al. (2023), eqs 10, 16",
+        "Eq. 16 is minus α times the derivative by each edge",
+        np.resize(local, _DRAWS),
+        None,
+        "",
+    )
 
-    def literal(key: Any) -> tuple[float, ...]:
+
+def _spring_energy(keys: Key[Array, " d"]) -> Check:
+    """The energy of springs as printed, and read literally."""
+
+    def literal(key: Key[Array, ""]) -> tuple[float, ...]:
         network, _ = spring_pair(key, law="vector", degree=4.0)
         assert isinstance(network, SpringNetwork)
         edges = np.asarray(network.topology.edges)
@@ -186,6 +239,18 @@ def _local_rule(keys: Any) -> list[Check]:
         return _relative(read, central), _relative(read, network.hessian())
 
     central, vector = _each(keys, literal)
+    return Check(
+        "eq14",
+        "Stern et al. (2023), eqs 14, 15",
+        "Eq. 14 with inner products of d-vectors is the energy of central-force springs",
+        central,
+        vector,
+        "Read literally its Hessian is the graph Laplacian times the identity in d dimensions.",
+    )
+
+
+def _summed_cost(keys: Key[Array, " d"]) -> Check:
+    """Whether the rules descend the mean of the tasks' costs or their sum."""
     several = []
     for key in keys:
         network, task = node_pair(key, 5)
@@ -194,64 +259,21 @@ def _local_rule(keys: Any) -> list[Check]:
             network.k
         )
         several.append(_relative(summed, mean))
-    return [
-        Check(
-            "eq13",
-            "paper A, eq. 13",
-            "Eq. 13 is minus α times the gradient in the Frobenius metric",
-            frobenius,
-            None,
-            "",
-        ),
-        Check(
-            "eq13-entries",
-            "paper A, eqs 11, 13",
-            "Eq. 13 is minus α times the derivative by each independent weight",
-            single,
-            doubled,
-            "Derivatives by independent off-diagonal entries are twice that: descent with the metric ½ "
-            "off the diagonal. The diagonal learns too, so that N_w = N(N+1)/2, not N(N-1)/2.",
-        ),
-        Check(
-            "eq16",
-            "paper A, eqs 10, 16",
-            "Eq. 16 is minus α times the derivative by each edge",
-            local,
-            None,
-            "",
-        ),
-        Check(
-            "eq14",
-            "paper A, eqs 14, 15",
-            "Eq. 14 with inner products of d-vectors is the energy of central-force springs",
-            central,
-            vector,
-            "Read literally its Hessian is the graph Laplacian times the identity in d dimensions.",
-        ),
-        Check(
-            "eq19",
-            "paper A, eqs 4, 19, B1",
-            "The rules descend the cost of eq. 4, with its factor 1/n_T, here at n_T = 5",
-            np.array(several),
-            np.array([abs(value - 4) / 4 for value in several]),
-            "The rules descend the sum over tasks: n_T times the printed cost.",
-        ),
-        Check(
-            "eq18",
-            "paper A, eq. 18",
-            "One task changes the Hessian by a matrix of rank 1 (rank 2: error 0.5)",
-            rank_one,
-            rank_two,
-            "The rank is 2: one direction softens, one stiffens.",
-        ),
-    ]
+    return Check(
+        "eq19",
+        "Stern et al. (2023), eqs 4, 19, B1",
+        "The rules descend the cost of eq. 4, with its factor 1/n_T, here at n_T = 5",
+        np.array(several),
+        np.array([abs(value - 4) / 4 for value in several]),
+        "The rules descend the sum over tasks: n_T times the printed cost.",
+    )
 
 
-def _learning_steps(keys: Any) -> list[Check]:
+def _learning_steps(keys: Key[Array, " d"]) -> list[Check]:
     step = 1e-6
 
-    def measure(pair: Any) -> Callable[[Any], tuple[float, ...]]:
-        def one(key: Any) -> tuple[float, ...]:
+    def measure(pair: Callable[..., Pair]) -> Callable[[Key[Array, ""]], tuple[float, ...]]:
+        def one(key: Key[Array, ""]) -> tuple[float, ...]:
             network, task = pair(key)
             predicted = predicted_eigenvalue_change(network, task)
             direction = -ExactGradient()(network, task).gradient
@@ -260,7 +282,7 @@ def _learning_steps(keys: Any) -> list[Check]:
             size = step / jnp.linalg.norm(direction)
             basis = task.boundary.constraints.basis
 
-            def modes(k: Any) -> tuple[np.ndarray, np.ndarray]:
+            def modes(k: Float[Array, " M"]) -> tuple[np.ndarray, np.ndarray]:
                 hessian = basis.T @ network.with_k(k).hessian() @ basis
                 values, vectors = np.linalg.eigh(np.asarray(hessian))
                 return values, (np.asarray(basis) @ vectors).T
@@ -285,7 +307,7 @@ def _learning_steps(keys: Any) -> list[Check]:
         checks += [
             Check(
                 f"{name}-eigenvalues",
-                f"paper A, {equations[0]}",
+                f"Stern et al. (2023), {equations[0]}",
                 f"First-order change of eigenvalues ({name}) against finite differences",
                 values,
                 None,
@@ -294,7 +316,7 @@ def _learning_steps(keys: Any) -> list[Check]:
             ),
             Check(
                 f"{name}-modes",
-                f"paper A, {equations[1]}",
+                f"Stern et al. (2023), {equations[1]}",
                 f"First-order change of modes ({name}) against finite differences",
                 modes,
                 None,
@@ -303,7 +325,7 @@ def _learning_steps(keys: Any) -> list[Check]:
             ),
         ]
 
-    def cost(key: Any) -> tuple[float, ...]:
+    def cost(key: Key[Array, ""]) -> tuple[float, ...]:
         network, task = node_pair(key, 3, num_nodes=8)
         return (_relative(cost_hessian(network, task), cost_hessian_autodiff(network, task)),)
 
@@ -311,7 +333,7 @@ def _learning_steps(keys: Any) -> list[Check]:
     checks.append(
         Check(
             "B6",
-            "paper A, eqs B2 to B6",
+            "Stern et al. (2023), eqs B2 to B6",
             "The cost Hessian in closed form, against automatic differentiation",
             exact,
             None,
@@ -321,15 +343,19 @@ def _learning_steps(keys: Any) -> list[Check]:
     return checks
 
 
-def _moments(keys: Any) -> list[Check]:
+def _moments(keys: Key[Array, " d"]) -> list[Check]:
     """Expectations over random forces and tasks, by 50 000 draws and more each."""
-    draws = 50_000
+    return [*_force_moments(keys), *_task_moments(keys)]
 
-    def forces(key: Any) -> tuple[float, ...]:
+
+def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
+    """Conductance and dimension under random forces, of unit norm and Gaussian ones."""
+
+    def forces(key: Key[Array, ""]) -> tuple[float, ...]:
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         values = np.linalg.eigvalsh(np.asarray(node_pair(key, num_nodes=6)[0].hessian()))
         size = len(values)
-        amplitudes = generator.standard_normal((draws, size))
+        amplitudes = generator.standard_normal((_MOMENT_DRAWS, size))
         unit = amplitudes / np.linalg.norm(amplitudes, axis=1, keepdims=True)
         second = np.mean((unit / values) ** 2, axis=0)
         fourth = np.mean((unit / values) ** 4, axis=0)
@@ -354,90 +380,95 @@ def _moments(keys: Any) -> list[Check]:
     second, second_right, fourth, fourth_right, unit, unit_right, gaussian, root, root_right = _each(
         keys, forces
     )
+    return [
+        Check(
+            "C6-second",
+            "Stern et al. (2023), eq. C6",
+            "The second moment of a mode's amplitude under unit forces is λ² / N",
+            second,
+            second_right,
+            "The exponent is -2: λ⁻² / N.",
+            _SAMPLING,
+        ),
+        Check(
+            "C6-fourth",
+            "Stern et al. (2023), eq. C6",
+            "The fourth moment is 3 λ⁻⁴ / N² (its exponent put right), here at N = 6",
+            fourth,
+            fourth_right,
+            "On the sphere it is 3 λ⁻⁴ / (N (N + 2)); the print is the limit of large N.",
+            _SAMPLING,
+        ),
+        Check(
+            "eq31-unit",
+            "Stern et al. (2023), eqs 31, C7",
+            "Eq. 31 is the effective dimension under forces of unit norm, here at N = 6",
+            unit,
+            unit_right,
+            "Unit forces multiply it by (N + 2) / N, so that a single soft mode gives (N + 2) / (3 N), "
+            "not 1/3.",
+            _SAMPLING,
+        ),
+        Check(
+            "eq31-gaussian",
+            "Stern et al. (2023), eqs 31, C7",
+            "Eq. 31 is the effective dimension under Gaussian forces",
+            gaussian,
+            None,
+            "",
+            _SAMPLING,
+        ),
+        Check(
+            "eq28",
+            "Stern et al. (2023), eqs 26, 28",
+            "The effective conductance is sqrt(Σ λ⁻²), here at N = 6",
+            root,
+            root_right,
+            "sqrt(Σ λ⁻² / N), which is the root mean square; eq. 26's mean of norms is lower still.",
+            _SAMPLING,
+        ),
+    ]
 
-    def tasks(key: Any) -> tuple[float, ...]:
+
+def _task_moments(keys: Key[Array, " d"]) -> list[Check]:
+    """Means over random tasks that eq. 36 rests on."""
+
+    def tasks(key: Key[Array, ""]) -> tuple[float, ...]:
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         hessian = np.asarray(node_pair(key, num_nodes=4)[0].hessian())
         values, vectors = np.linalg.eigh(hessian)
-        force, readout = generator.standard_normal((2, 10 * draws, 4))
-        offset = generator.standard_normal(10 * draws)
+        force, readout = generator.standard_normal((2, 10 * _MOMENT_DRAWS, 4))
+        offset = generator.standard_normal(10 * _MOMENT_DRAWS)
         error = np.einsum("ri,ri->r", readout, force @ np.linalg.inv(hessian)) + offset
         mean = np.mean((force @ vectors) * (-error[:, None] * (readout @ vectors)), axis=0)
         product = np.var(force[:, 0] * force[:, 1] * force[:, 0] * force[:, 1])
         return _relative(-1 / values, mean), _relative(2.0, product), _relative(8.0, product)
 
     shift, normal, normal_right = _each(keys, tasks)
-    sampling = 3e-2
     return [
         Check(
-            "C6-second",
-            "paper A, eq. C6",
-            "The second moment of a mode's amplitude under unit forces is λ² / N",
-            second,
-            second_right,
-            "The exponent is -2: λ⁻² / N.",
-            sampling,
-        ),
-        Check(
-            "C6-fourth",
-            "paper A, eq. C6",
-            "The fourth moment is 3 λ⁻⁴ / N² (its exponent put right), here at N = 6",
-            fourth,
-            fourth_right,
-            "On the sphere it is 3 λ⁻⁴ / (N (N + 2)); the print is the limit of large N.",
-            sampling,
-        ),
-        Check(
-            "eq31-unit",
-            "paper A, eqs 31, C7",
-            "Eq. 31 is the effective dimension under forces of unit norm, here at N = 6",
-            unit,
-            unit_right,
-            "Unit forces multiply it by (N + 2) / N, so that a single soft mode gives (N + 2) / (3 N), "
-            "not 1/3.",
-            sampling,
-        ),
-        Check(
-            "eq31-gaussian",
-            "paper A, eqs 31, C7",
-            "Eq. 31 is the effective dimension under Gaussian forces",
-            gaussian,
-            None,
-            "",
-            sampling,
-        ),
-        Check(
-            "eq28",
-            "paper A, eqs 26, 28",
-            "The effective conductance is sqrt(Σ λ⁻²), here at N = 6",
-            root,
-            root_right,
-            "sqrt(Σ λ⁻² / N), which is the root mean square; eq. 26's mean of norms is lower still.",
-            sampling,
-        ),
-        Check(
             "eq36",
-            "paper A, eq. 36",
+            "Stern et al. (2023), eq. 36",
             "Averaged over random tasks, v_a·⟨F F^Oᵀ⟩·v_a = -1/λ_a",
             shift,
             None,
             "",
-            2 * sampling,
+            2 * _SAMPLING,
         ),
         Check(
             "eq36-normal",
-            "paper A, section IV",
+            "Stern et al. (2023), section IV",
             "Off-diagonal entries of FFᵀ are normal: the variance of their square is 2",
             normal,
             normal_right,
             "They are products of two normals, whose square has variance 8.",
-            2 * sampling,
+            2 * _SAMPLING,
         ),
     ]
 
 
-def _spectral_forms(keys: Any) -> list[Check]:
-    def measure(key: Any) -> tuple[float, ...]:
+def _spectral_forms(keys: Key[Array, " d"]) -> list[Check]:
+    def measure(key: Key[Array, ""]) -> tuple[float, ...]:
         values = np.linalg.eigvalsh(np.asarray(node_pair(key)[0].hessian()))
 
         def dimension(x: np.ndarray) -> float:
@@ -460,7 +491,7 @@ def _spectral_forms(keys: Any) -> list[Check]:
     return [
         Check(
             "eq32",
-            "paper A, eq. 32",
+            "Stern et al. (2023), eq. 32",
             "The derivative of the effective dimension by an eigenvalue",
             printed,
             corrected,
@@ -469,8 +500,8 @@ def _spectral_forms(keys: Any) -> list[Check]:
     ]
 
 
-def _linearity(keys: Any) -> list[Check]:
-    def measure(key: Any) -> tuple[float, ...]:
+def _linearity(keys: Key[Array, " d"]) -> list[Check]:
+    def measure(key: Key[Array, ""]) -> tuple[float, ...]:
         first = _one_task(key)
         hessian, force, readout, *_ = first
         other = _one_task(jax.random.fold_in(key, 9))[0]
@@ -483,7 +514,7 @@ def _linearity(keys: Any) -> list[Check]:
     return [
         Check(
             "D2",
-            "paper A, eqs D1, D2",
+            "Stern et al. (2023), eqs D1, D2",
             "A task is a linear equation for the elements of the Hessian H",
             linear,
             inverse,
@@ -497,7 +528,7 @@ def draw_formulas(dataset: xr.Dataset) -> Figure:
     """Relative errors of printed and corrected formulas."""
     figure, ((axes,),) = panels(1, 1, width=8.0, height=6.5)
     ids = dataset["formula"].values
-    sources = [str(source).removeprefix("paper A, ") for source in dataset["source"].values]
+    sources = [str(source).removeprefix("Stern et al. (2023), ") for source in dataset["source"].values]
     rows = np.arange(len(ids))[::-1]
     least = 1e-17
     printed = np.maximum(np.median(dataset["printed_error"].values, axis=1), least)

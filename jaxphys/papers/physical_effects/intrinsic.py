@@ -1,6 +1,6 @@
 """Figure 8: intrinsic dimension of 500 responses by four estimators."""
 
-from typing import Any, get_args
+from typing import get_args
 
 import equinox as eqx
 import jax
@@ -16,7 +16,7 @@ from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, panels
-from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part
+from jaxphys.papers.frame import Result, Settings, Variables, ensemble_dataset, merged, part
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
     Trained,
@@ -57,7 +57,7 @@ def intrinsic_dimensions(settings: Settings) -> Result:
         history = one.run.records["k"][:count]
         stages = np.stack([history[:, 0], history[rows, half], history[:, -1]], axis=1)
         clouds = np.asarray(_clouds(network, task, jnp.asarray(stages), settings.key(f"fig8 {name}")))
-        variables: dict[str, Any] = {
+        variables: Variables = {
             f"dimension_{estimator}": (("realization", "stage"), intrinsic_dimension(clouds, estimator))
             for estimator in get_args(Estimator)
         }
@@ -73,7 +73,7 @@ def intrinsic_dimensions(settings: Settings) -> Result:
     return Result(merged(*parts), claims)
 
 
-def _named(name: str, variables: dict[str, Any]) -> dict[str, Any]:
+def _named(name: str, variables: Variables) -> Variables:
     return {
         f"{name}_{key}": (tuple(f"{name}_{axis}" for axis in axes), values)
         for key, (axes, values) in variables.items()
@@ -101,7 +101,7 @@ def _dimension_claim(name: str, estimator: str, found: np.ndarray) -> Claim:
     weak = " The effect of one task on a node network is weak." if name == "node" else ""
     return measured(
         f"physical-effects.fig8.{name}-{estimator.replace('_', '-')}",
-        "paper A, fig. 8" + ("b" if name == "flow" else "a"),
+        "Stern et al. (2023), fig. 8" + ("b" if name == "flow" else "a"),
         f"Learning lowers the intrinsic dimension of the responses: {_TITLES[name]}, {_NAMES[estimator]} "
         "[median ratio at most 0.95]",
         relative,

@@ -1,5 +1,7 @@
 """Appendix D and beyond: how many random tasks can be learned at all, and where training stops short."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,10 +28,12 @@ from jaxphys.papers.physical_effects.overload import (
 from jaxphys.papers.physical_effects.systems import FLOOR, ensemble
 from jaxphys.reports.style import GREY, legend_above, styled
 
+_Kind = Literal["flow", "spring"]
+
 _NODE_SIZES = (4, 6, 8, 10, 12)
 # Mean degree 3 for flow networks and 6 for springs, as in the other figures.
-_SIZES = {"flow": (6, 10, 14), "spring": (6, 8, 10)}
-_DEGREE = {"flow": 3.0, "spring": 6.0}
+_SIZES: dict[_Kind, tuple[int, ...]] = {"flow": (6, 10, 14), "spring": (6, 8, 10)}
+_DEGREE: dict[_Kind, float] = {"flow": 3.0, "spring": 6.0}
 
 
 def capacity(settings: Settings) -> Result:
@@ -46,8 +50,8 @@ def capacity(settings: Settings) -> Result:
     )
     exact = _exact_capacities(settings)
     parts = [decided, exact]
-    reached: dict[str, dict[int, tuple[float, int]]] = {}
-    relaxed: dict[str, float] = {}
+    reached: dict[_Kind, dict[int, tuple[float, int]]] = {}
+    relaxed: dict[_Kind, float] = {}
     for kind, sizes in _SIZES.items():
         reached[kind] = {}
         for size in sizes:
@@ -58,7 +62,11 @@ def capacity(settings: Settings) -> Result:
             reached[kind][size] = half_point(one["num_tasks"].values, learned), one.sizes["edge"]
             if "decision" in one:
                 relaxed[kind] = float(np.mean(one["decision"].values == Decision.LEARNABLE))
-    claims = _capacity_claims(exact, number, decision, ratio(trained.cost) <= LEARNED, reached, relaxed)
+    claims = [
+        *_exact_claims(exact),
+        *_decision_claims(number, decision, ratio(trained.cost) <= LEARNED),
+        *(_difference_claim(kind, found, relaxed[kind]) for kind, found in reached.items()),
+    ]
     return Result(merged(*parts), claims)
 
 
@@ -83,7 +91,9 @@ def _exact_capacities(settings: Settings) -> xr.Dataset:
     )
 
 
-def _pair(key: Key[Array, ""], number: int, most: int, kind: str, size: int) -> tuple[AbstractNetwork, Task]:
+def _pair(
+    key: Key[Array, ""], number: int, most: int, kind: _Kind, size: int
+) -> tuple[AbstractNetwork, Task]:
     """A flow or spring network and `number` random linear tasks, filled up to `most` without weight."""
     edges = min(round(_DEGREE[kind] * size / 2), size * (size - 1) // 2)
     network: AbstractNetwork
@@ -96,7 +106,7 @@ def _pair(key: Key[Array, ""], number: int, most: int, kind: str, size: int) -> 
     return network, task.with_samples(task.inputs, task.targets, jnp.asarray(weights))
 
 
-def _trained_difference(kind: str, size: int, settings: Settings) -> xr.Dataset:
+def _trained_difference(kind: _Kind, size: int, settings: Settings) -> xr.Dataset:
     """What Gauss-Newton steps with k ≥ 0.01 learn; for the largest size, what the relaxation says of it."""
     edges = min(round(_DEGREE[kind] * size / 2), size * (size - 1) // 2)
     counts = np.unique(np.linspace(1, edges, 7).astype(int))
@@ -125,26 +135,17 @@ def _trained_difference(kind: str, size: int, settings: Settings) -> xr.Dataset:
     return ensemble_dataset(f"{kind}{size}", run, **variables)
 
 
-def _capacity_claims(
-    exact: xr.Dataset,
-    number: np.ndarray,
-    decision: np.ndarray,
-    learned: np.ndarray,
-    reached: dict[str, dict[int, tuple[float, int]]],
-    relaxed: dict[str, float],
-) -> list[Claim]:
-    name = "physical-effects.capacity"
+def _exact_claims(exact: xr.Dataset) -> list[Claim]:
+    """How many random tasks node networks can learn, by semidefinite programs."""
     sizes, halves = exact["exact_num_nodes"].values, exact["exact_half"].values
     weights = exact["exact_num_weights"].values
     ten = int(np.flatnonzero(sizes == 10)[0])
-    possible = decision == Decision.LEARNABLE
     share = exact["exact_capacities"].values / weights[:, None]
     exponent = np.polyfit(np.log(weights), np.log(halves), 1)[0]
-    gap = {n: possible[number == n].mean() - learned[number == n].mean() for n in COUNTS}
-    claims = [
+    return [
         measured(
-            f"{name}.node-10",
-            "paper A, fig. 6a, appendix D",
+            "physical-effects.capacity.node-10",
+            "Stern et al. (2023), fig. 6a, appendix D",
             "Node networks of 10 nodes have a capacity of about 13 random tasks [mean of the largest "
             "number whose semidefinite program is feasible, within 10 to 16]",
             exact["exact_capacities"].values[ten],
@@ -156,8 +157,8 @@ def _capacity_claims(
             "stayed open.",
         ),
         measured(
-            f"{name}.proportional",
-            "paper A, appendix D",
+            "physical-effects.capacity.proportional",
+            "Stern et al. (2023), appendix D",
             "Capacity is proportional to the number of learning degrees of freedom [exponent of the "
             f"half-way point against N_w = N(N+1)/2 for N = {sizes[0]} to {sizes[-1]}, within 0.1 of 1]",
             [exponent],
@@ -165,17 +166,25 @@ def _capacity_claims(
             paper=1.0,
         ),
         measured(
-            f"{name}.coefficient",
-            "paper A, appendix D",
+            "physical-effects.capacity.coefficient",
+            "Stern et al. (2023), appendix D",
             "Its coefficient is typically less than 1 [mean capacity over N_w below 1, all sizes]",
             share,
             lambda value: value < 1,
             paper="less than 1",
             statistic=np.mean,
         ),
+    ]
+
+
+def _decision_claims(number: np.ndarray, decision: np.ndarray, learned: np.ndarray) -> list[Claim]:
+    """What is learned of what is learnable; all `(R,)`, `number`: how many tasks each network has."""
+    possible = decision == Decision.LEARNABLE
+    gap = {n: possible[number == n].mean() - learned[number == n].mean() for n in COUNTS}
+    return [
         measured(
-            f"{name}.training-short",
-            "paper A, fig. 6a",
+            "physical-effects.capacity.training-short",
+            "Stern et al. (2023), fig. 6a",
             "Where training fails the capacity is exceeded [fraction of learnable sets that "
             "Gauss-Newton steps do not learn, all numbers of tasks, at most 0.05]",
             ~learned[possible],
@@ -186,43 +195,45 @@ def _capacity_claims(
             + ".",
         ),
         measured(
-            f"{name}.certificates",
+            "physical-effects.capacity.certificates",
             "ours",
             "No network learns a set of tasks that is certified not to be learnable [number that did, 0]",
             [float(np.sum(learned & (decision == Decision.NOT_LEARNABLE)))],
             lambda value: value == 0,
         ),
     ]
-    for kind, found in reached.items():
-        points = np.array([half for half, _ in found.values()])
-        edges = np.array([number for _, number in found.values()])
-        known = np.isfinite(points)
-        told = ", ".join(f"N = {size}: {half:.1f} of {m}" for size, (half, m) in found.items())
-        bounds = ", ".join(
-            f"N = {size}: {m * (m + 1) // 2}"
-            for size, m in ((size, free_dimension(kind, size)) for size in found)  # type: ignore[arg-type]
-        )
-        claims.append(
-            measured(
-                f"{name}.{kind}",
-                "paper A, appendix D",
-                f"Where the number of edges is linear in N, so is the capacity: {KINDS[kind][0]}, k ≥ "
-                "0.01, Gauss-Newton steps [half-way point over number of edges varies by less than a "
-                "factor of 2 over the sizes]",
-                points[known] / edges[known],
-                "conditional"
-                if known.all() and np.ptp(np.log(points / edges)) < np.log(2)
-                else "does not hold",
-                paper="linear in N",
-                statistic=np.mean,
-                condition=f"Half-way points by training, which are lower bounds: {told} edges. The "
-                "semidefinite relaxation knows neither the graph nor k ≥ 0: its 'not learnable' is "
-                f"proof, its 'learnable' is not; it has {bounds} unknowns, more than there are edges, "
-                "which bound the capacity first. Of the sets of up to as many tasks as edges it calls "
-                f"{100 * relaxed[kind]:.0f} % learnable at the largest N.",
-            )
-        )
-    return claims
+
+
+def _difference_claim(kind: _Kind, found: dict[int, tuple[float, int]], relaxed: float) -> Claim:
+    """Capacity of flow or spring networks by training.
+
+    `found`: half-way point and number of edges by size. `relaxed`: share of sets that are learnable by the
+    relaxation at the largest size.
+    """
+    points = np.array([half for half, _ in found.values()])
+    edges = np.array([number for _, number in found.values()])
+    known = np.isfinite(points)
+    reached = ", ".join(f"N = {size}: {half:.1f} of {m}" for size, (half, m) in found.items())
+    bounds = ", ".join(
+        f"N = {size}: {m * (m + 1) // 2}"
+        for size, m in ((size, free_dimension(kind, size)) for size in found)
+    )
+    return measured(
+        f"physical-effects.capacity.{kind}",
+        "Stern et al. (2023), appendix D",
+        f"Where the number of edges is linear in N, so is the capacity: {KINDS[kind][0]}, k ≥ "
+        "0.01, Gauss-Newton steps [half-way point over number of edges varies by less than a "
+        "factor of 2 over the sizes]",
+        points[known] / edges[known],
+        "conditional" if known.all() and np.ptp(np.log(points / edges)) < np.log(2) else "does not hold",
+        paper="linear in N",
+        statistic=np.mean,
+        condition=f"Half-way points by training, which are lower bounds: {reached} edges. The "
+        "semidefinite relaxation knows neither the graph nor k ≥ 0: its 'not learnable' is "
+        f"proof, its 'learnable' is not; it has {bounds} unknowns, more than there are edges, "
+        "which bound the capacity first. Of the sets of up to as many tasks as edges it calls "
+        f"{100 * relaxed:.0f} % learnable at the largest N.",
+    )
 
 
 @styled

@@ -123,79 +123,94 @@ def half_point(number: np.ndarray, learned: np.ndarray) -> float:
 
 
 def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim]:
-    name = "physical-effects.fig6"
-    plain, newton = runs["plain"], runs["newton"]
+    """All claims of fig. 6; `number`, `(R,)`, says how many tasks each network has."""
     learned = {key: ratio(one.run.cost) <= LEARNED for key, one in runs.items()}
     half = {key: half_point(number, values) for key, values in learned.items()}
+    return [
+        *_capacity_claims(learned, half, number, steps=runs["plain"].run.steps[-1]),
+        *_eigenvalue_claims(runs["newton"], number),
+        *_alignment_claims(runs["newton"], number),
+        *_response_claims(runs, half, number),
+    ]
+
+
+def _capacity_claims(
+    learned: dict[str, np.ndarray], half: dict[str, float], number: np.ndarray, *, steps: int
+) -> list[Claim]:
+    """How many tasks are learned, by either method; `steps` of the plain rule."""
     early = {key: np.mean(values[number == 10]) for key, values in learned.items()}
-    bootstrap = _half_points(number, learned["newton"])
-    conductance = {key: ratio(one.trajectory.effective_conductance) for key, one in runs.items()}
-    dimension = {key: np.asarray(one.trajectory.effective_dimension)[:, -1] for key, one in runs.items()}
-    by_count = {n: number == n for n in COUNTS}
-    most_conductive = max(COUNTS, key=lambda n: np.median(conductance["newton"][by_count[n]]))
-    lowest_dimension = min(COUNTS, key=lambda n: np.median(dimension["newton"][by_count[n]]))
-    values = np.asarray(newton.trajectory.eigenvalues)
-    change = values[:, -1] / values[:, 0]
-    beyond, just_past = by_count[31], by_count[16]
-    alignment = _mean_alignment(newton, number)[by_count[31]]
-    largest = np.asarray(newton.trajectory.effective_dimension)[beyond]
     return [
         measured(
-            f"{name}.capacity",
-            "paper A, fig. 6a",
+            "physical-effects.fig6.capacity",
+            "Stern et al. (2023), fig. 6a",
             "Networks of 10 nodes learn up to about 13 random tasks, and fail beyond [number of tasks "
             "at which half of the networks have learned them, by Gauss-Newton steps, within 10 to 16]",
-            bootstrap,
+            _half_points(number, learned["newton"]),
             lambda value: 10 <= value <= 16,
             paper=13.0,
             condition="The 13 is how far patience goes, not what the network can do: half-way point "
-            f"{_text(half['plain'])} for the plain rule with {plain.run.steps[-1]} adaptive steps, "
+            f"{_text(half['plain'])} for the plain rule with {steps} adaptive steps, "
             f"{_text(half['newton'])} for Gauss-Newton steps (spread: bootstrap). At 10 tasks "
             f"{100 * early['plain']:.0f} % and {100 * early['newton']:.0f} % learn. What is possible at "
             "all is decided in physical-effects.capacity.",
         ),
         measured(
-            f"{name}.finite",
-            "paper A, section IV",
+            "physical-effects.fig6.finite",
+            "Stern et al. (2023), section IV",
             "The capacity is finite [fraction of networks that learn 36 tasks at most 0.2]",
-            learned["newton"][by_count[36]],
+            learned["newton"][number == 36],
             lambda value: value <= 0.2,
             paper="finite",
             statistic=np.mean,
         ),
+    ]
+
+
+def _eigenvalue_claims(newton: Trained, number: np.ndarray) -> list[Claim]:
+    """What Gauss-Newton steps do to the eigenvalues, below capacity and beyond."""
+    values = np.asarray(newton.trajectory.eigenvalues)
+    change = values[:, -1] / values[:, 0]
+    return [
         measured(
-            f"{name}.lowest-falls-below",
-            "paper A, fig. 6b",
+            "physical-effects.fig6.lowest-falls-below",
+            "Stern et al. (2023), fig. 6b",
             "Below capacity the lowest eigenvalue falls [10 tasks, median ratio at most 0.75]",
-            change[by_count[10], 0],
+            change[number == 10, 0],
             lambda value: value <= 0.75,
             paper="decreased",
         ),
         measured(
-            f"{name}.all-rise-past",
-            "paper A, fig. 6b",
+            "physical-effects.fig6.all-rise-past",
+            "Stern et al. (2023), fig. 6b",
             "Approaching capacity and beyond, all eigenvalues shift up [16 tasks, mean fraction of "
             "eigenvalues above their start at least 0.9]",
-            np.mean(change[just_past] > 1, axis=1),
+            np.mean(change[number == 16] > 1, axis=1),
             lambda value: value >= 0.9,
             paper="all",
             statistic=np.mean,
-            condition=f"The fraction is {np.mean(change[by_count[36]] > 1):.2f} at 36 tasks. Eq. 36's mean "
+            condition=f"The fraction is {np.mean(change[number == 36] > 1):.2f} at 36 tasks. Eq. 36's mean "
             "over infinitely many tasks is far off at any number that a network of ten nodes meets here.",
         ),
         measured(
-            f"{name}.rise-with-tasks",
-            "paper A, section IV, eq. 36",
+            "physical-effects.fig6.rise-with-tasks",
+            "Stern et al. (2023), section IV, eq. 36",
             "Eigenvalues lie higher the further a network is overloaded [median over networks of the "
             "mean log ratio at 36 tasks above that at 10 tasks; the difference is given]",
-            np.log(np.maximum(change[by_count[36]], 1e-12)).mean(axis=1)
-            - np.median(np.log(np.maximum(change[by_count[10]], 1e-12)).mean(axis=1)),
+            np.log(np.maximum(change[number == 36], 1e-12)).mean(axis=1)
+            - np.median(np.log(np.maximum(change[number == 10], 1e-12)).mean(axis=1)),
             lambda value: value > 0,
             paper="shift up",
         ),
+    ]
+
+
+def _alignment_claims(newton: Trained, number: np.ndarray) -> list[Claim]:
+    """Which modes line up with the forces far beyond capacity."""
+    alignment = _mean_alignment(newton, number)[number == 31]
+    return [
         measured(
-            f"{name}.bottom-alignment",
-            "paper A, fig. 6c",
+            "physical-effects.fig6.bottom-alignment",
+            "Stern et al. (2023), fig. 6c",
             "Beyond capacity (31 tasks) the bottom modes no longer align with the forces [mean "
             "alignment of the three lowest at most that at the start]",
             (alignment[:, -1, :3] - alignment[:, 0, :3]).mean(axis=1),
@@ -204,8 +219,8 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             statistic=np.mean,
         ),
         measured(
-            f"{name}.top-alignment",
-            "paper A, fig. 6c",
+            "physical-effects.fig6.top-alignment",
+            "Stern et al. (2023), fig. 6c",
             "Beyond capacity the top modes weakly align [mean alignment of the three highest above that "
             "at the start]",
             (alignment[:, -1, -3:] - alignment[:, 0, -3:]).mean(axis=1),
@@ -213,29 +228,40 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             paper="weakly align",
             statistic=np.mean,
         ),
+    ]
+
+
+def _response_claims(runs: dict[str, Trained], half: dict[str, float], number: np.ndarray) -> list[Claim]:
+    """Effective conductance and dimension against the number of tasks."""
+    conductance = {key: ratio(one.trajectory.effective_conductance) for key, one in runs.items()}
+    dimension = np.asarray(runs["newton"].trajectory.effective_dimension)
+    most_conductive = _peak(conductance["newton"], number)
+    lowest_dimension = _peak(-dimension[:, -1], number)
+    beyond = dimension[number == 31]
+    return [
         measured(
-            f"{name}.conductance-peak",
-            "paper A, fig. 6d",
+            "physical-effects.fig6.conductance-peak",
+            "Stern et al. (2023), fig. 6d",
             "The effective conductance is largest at capacity [Gauss-Newton steps: number of tasks with "
             "the largest median within 20 % of the half-way point]",
             [most_conductive],
             lambda value: abs(value / half["newton"] - 1) <= 0.2,
             paper=13.0,
             condition=f"At the capacity that the method reaches, {_text(half['newton'])} not at 13. By the "
-            f"plain rule the maximum is broad, at {_peak(conductance['plain'], by_count)} tasks.",
+            f"plain rule the maximum is broad, at {_peak(conductance['plain'], number)} tasks.",
             conditional=True,
         ),
         measured(
-            f"{name}.conductance-declines",
-            "paper A, fig. 6d",
+            "physical-effects.fig6.conductance-declines",
+            "Stern et al. (2023), fig. 6d",
             "Far beyond it the conductance declines [median at 36 tasks over that at its peak below 0.75]",
-            conductance["newton"][by_count[36]] / np.median(conductance["newton"][by_count[most_conductive]]),
+            conductance["newton"][number == 36] / np.median(conductance["newton"][number == most_conductive]),
             lambda value: value < 0.75,
             paper="declines",
         ),
         measured(
-            f"{name}.dimension-minimal",
-            "paper A, fig. 6e",
+            "physical-effects.fig6.dimension-minimal",
+            "Stern et al. (2023), fig. 6e",
             "The effective dimension is smallest at capacity, 13 tasks [number of tasks with the "
             "smallest median, within 10 to 16]",
             [lowest_dimension],
@@ -243,10 +269,10 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
             paper=13.0,
         ),
         measured(
-            f"{name}.dimension-low",
-            "paper A, fig. 6e",
+            "physical-effects.fig6.dimension-low",
+            "Stern et al. (2023), fig. 6e",
             "Beyond capacity the dimension remains low [31 tasks, median ratio to the start at most 0.75]",
-            largest[:, -1] / largest[:, 0],
+            beyond[:, -1] / beyond[:, 0],
             lambda value: value <= 0.75,
             paper="remains low",
         ),
@@ -257,8 +283,9 @@ def _text(value: float) -> str:
     return f"{value:.1f}" if np.isfinite(value) else "below 4 or above 36"
 
 
-def _peak(values: np.ndarray, by_count: dict[int, np.ndarray]) -> int:
-    return max(by_count, key=lambda n: np.median(values[by_count[n]]))
+def _peak(values: np.ndarray, number: np.ndarray) -> int:
+    """The number of tasks with the largest median."""
+    return max(COUNTS, key=lambda n: np.median(values[number == n]))
 
 
 def _half_points(number: np.ndarray, learned: np.ndarray) -> np.ndarray:

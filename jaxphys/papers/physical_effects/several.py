@@ -1,7 +1,5 @@
 """Figures 5 and 9: five tasks at once, without and with noise."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,36 +47,42 @@ def several_tasks(settings: Settings) -> Result:
 
 
 def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
-    name = "physical-effects.fig5"
-    node, flow = runs["node"], runs["flow"]
+    return [
+        *(_learned_claim(kind, one) for kind, one in runs.items()),
+        *_node_claims(runs["node"]),
+        *_flow_claims(runs["flow"]),
+    ]
+
+
+def _learned_claim(kind: str, one: Trained) -> Claim:
+    error = ratio(one.run.cost)
+    return measured(
+        f"physical-effects.fig5.{kind}-learned",
+        "Stern et al. (2023), section IV",
+        f"Five tasks are learned well in all cases: {KINDS[kind][0]} [fraction of networks whose "
+        f"error fell by {1 / _LEARNED:.0e} at least 0.95]",
+        error <= _LEARNED,
+        lambda value: value >= 0.95,
+        paper="all",
+        statistic=np.mean,
+        condition=""
+        if kind == "node"
+        else f"Among {error.size} networks the geometric mean error falls to "
+        f"{geometric_mean(error):.1g} of its start; five allosteric tasks compete "
+        "for the same 60 edges.",
+    )
+
+
+def _node_claims(node: Trained) -> list[Claim]:
+    """Figs 5a and 5b: a few eigenvalues at either end move, and their modes align."""
     values = np.asarray(node.trajectory.eigenvalues)
     change = values[:, -1] / values[:, 0]
     overlap = np.asarray(node.trajectory.span_alignment)
     chance = overlap[:, 0].mean()
-    claims = []
-    for kind, one in runs.items():
-        learned = ratio(one.run.cost) <= _LEARNED
-        claims.append(
-            measured(
-                f"{name}.{kind}-learned",
-                "paper A, section IV",
-                f"Five tasks are learned well in all cases: {KINDS[kind][0]} [fraction of networks whose "
-                f"error fell by {1 / _LEARNED:.0e} at least 0.95]",
-                learned,
-                lambda value: value >= 0.95,
-                paper="all",
-                statistic=np.mean,
-                condition=""
-                if kind == "node"
-                else f"Among {learned.size} networks the geometric mean error falls to "
-                f"{geometric_mean(ratio(one.run.cost)):.1g} of its start; five allosteric tasks compete "
-                "for the same 60 edges.",
-            )
-        )
-    claims += [
+    return [
         measured(
-            f"{name}.node-lowered",
-            "paper A, fig. 5a",
+            "physical-effects.fig5.node-lowered",
+            "Stern et al. (2023), fig. 5a",
             "Several of the lowest eigenvalues of node networks fall [mean number of the ten lowest "
             "that lie more than 5 % below their start, at least 2]",
             np.sum(change[:, :10] < 0.95, axis=1),
@@ -87,8 +91,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             statistic=np.mean,
         ),
         measured(
-            f"{name}.node-raised",
-            "paper A, fig. 5a",
+            "physical-effects.fig5.node-raised",
+            "Stern et al. (2023), fig. 5a",
             "Several of the highest eigenvalues rise [mean number of the ten highest that lie more than "
             "5 % above their start, at least 1]",
             np.sum(change[:, 10:] > 1.05, axis=1),
@@ -97,8 +101,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             statistic=np.mean,
         ),
         measured(
-            f"{name}.node-bottom-alignment",
-            "paper A, fig. 5b",
+            "physical-effects.fig5.node-bottom-alignment",
+            "Stern et al. (2023), fig. 5b",
             "The bottom three modes align with the five forces [mean overlap with their span above that "
             f"at the start, {chance:.2f}]",
             overlap[:, -1, :3].mean(axis=1),
@@ -107,8 +111,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             statistic=np.mean,
         ),
         measured(
-            f"{name}.node-top-alignment",
-            "paper A, fig. 5b",
+            "physical-effects.fig5.node-top-alignment",
+            "Stern et al. (2023), fig. 5b",
             "The top two modes align with the five forces [mean overlap above that at the start, "
             f"{chance:.2f}]",
             overlap[:, -1, -2:].mean(axis=1),
@@ -117,15 +121,19 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             statistic=np.mean,
         ),
     ]
+
+
+def _flow_claims(flow: Trained) -> list[Claim]:
+    """Figs 5c and 5d: all eigenvalues fall, and the lowest modes align."""
     values = np.asarray(flow.trajectory.eigenvalues)
     change = values[:, -1] / values[:, 0]
     middle = np.median(change, axis=0)
     force = lowest_share(flow.trajectory.force_alignment, _TASKS)
     response = lowest_share(flow.trajectory.response_alignment, _TASKS)
-    claims += [
+    return [
         measured(
-            f"{name}.flow-all-fall",
-            "paper A, fig. 5c",
+            "physical-effects.fig5.flow-all-fall",
+            "Stern et al. (2023), fig. 5c",
             "All eigenvalues of flow networks fall [mean fraction that fell at least 0.9]",
             np.mean(change < 1, axis=1),
             lambda value: value >= 0.9,
@@ -134,8 +142,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             condition=f"By rank, {np.sum(middle < 1)} of {middle.size} fall in the median.",
         ),
         measured(
-            f"{name}.flow-bottom-most",
-            "paper A, fig. 5c",
+            "physical-effects.fig5.flow-bottom-most",
+            "Stern et al. (2023), fig. 5c",
             "The effect is larger at the bottom of the spectrum [median ratio of the five lowest below "
             "that of the five highest, difference below 0]",
             np.median(change[:, :5], axis=1) - np.median(change[:, -5:], axis=1),
@@ -143,8 +151,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             paper="larger",
         ),
         measured(
-            f"{name}.flow-force-alignment",
-            "paper A, fig. 5d",
+            "physical-effects.fig5.flow-force-alignment",
+            "Stern et al. (2023), fig. 5d",
             "The bottom modes of flow networks align with the input forces [the forces' part within the "
             "span of the five lowest grows: mean final minus initial norm above 0]",
             force[:, -1] - force[:, 0],
@@ -153,8 +161,8 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             statistic=np.mean,
         ),
         measured(
-            f"{name}.flow-response-alignment",
-            "paper A, section III D",
+            "physical-effects.fig5.flow-response-alignment",
+            "Stern et al. (2023), section III D",
             "The bottom modes of flow networks align with the responses [likewise: mean final minus "
             "initial norm above 0]",
             response[:, -1] - response[:, 0],
@@ -163,7 +171,6 @@ def _several_claims(runs: dict[str, Trained]) -> list[Claim]:
             statistic=np.mean,
         ),
     ]
-    return claims
 
 
 @styled
@@ -239,10 +246,10 @@ def noise(settings: Settings) -> Result:
     return Result(merged(*parts), claims)
 
 
-def _noisy_descent(kind: str, protocol: str) -> Any:
+def _noisy_descent(kind: str, protocol: str) -> optax.GradientTransformation:
     # One task of five and a tenth of the edges: a fiftieth of the drift. A larger rate makes up for some.
     rate = _RATE[kind] * (10 if protocol == "partial" else 1)
-    chain: list[Any] = [optax.sgd(rate)]
+    chain: list[optax.GradientTransformation] = [optax.sgd(rate)]
     if kind == "node":
         chain = [precondition(NodeNetwork(jnp.zeros(210)).frobenius_metric), *chain]
     if protocol == "noisy":
@@ -255,23 +262,30 @@ def _noisy_descent(kind: str, protocol: str) -> Any:
 
 
 def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
-    name, label = f"physical-effects.fig9.{kind}", KINDS[kind][0]
     clean, noisy, partial = (runs[protocol] for protocol in PROTOCOLS)
-    wandered = _NOISE * _RATE[kind] * np.sqrt(clean.run.steps[-1])
-    protocol = (
-        f"α = {_RATE[kind]:g}, {clean.run.steps[-1]} steps; noise moves an edge by {wandered:.2g} in all"
-    )
-    if kind == "spring":
-        protocol += f", where it starts at {_SOFT_START:g}"
     lowest = {key: ratio(one.trajectory.eigenvalues[..., 0]) for key, one in runs.items()}
     dimension = {key: ratio(one.trajectory.effective_dimension) for key, one in runs.items()}
-    dimension_clean = float(np.nanmedian(dimension["clean"]))
-    errors = {key: geometric_mean(ratio(one.run.cost)) for key, one in runs.items()}
-    learned = "paper A, fig. 9" + ("a" if kind == "node" else "b")
+    steps = clean.run.steps[-1]
+    wandered = _NOISE * _RATE[kind] * np.sqrt(steps)
+    protocol = f"α = {_RATE[kind]:g}, {steps} steps; noise moves an edge by {wandered:.2g} in all"
+    if kind == "spring":
+        protocol += f", where it starts at {_SOFT_START:g}"
+    return [
+        *_noisy_error_claims(kind, clean, noisy, protocol),
+        *_noisy_mode_claims(kind, clean, noisy, protocol, lowest),
+        *_dimension_claims(kind, clean, partial, protocol, lowest, dimension),
+    ]
+
+
+def _noisy_error_claims(kind: str, clean: Trained, noisy: Trained, protocol: str) -> list[Claim]:
+    """Figs 9a and 9b: how far the error falls."""
+    name, label = f"physical-effects.fig9.{kind}", KINDS[kind][0]
+    panel = "Stern et al. (2023), fig. 9" + ("a" if kind == "node" else "b")
+    errors = {key: geometric_mean(ratio(one.run.cost)) for key, one in (("clean", clean), ("noisy", noisy))}
     return [
         measured(
             f"{name}-learns",
-            learned,
+            panel,
             f"With a noisy rule learning still succeeds: {label} [geometric mean error ratio at most 1e-2]",
             ratio(noisy.run.cost),
             lambda value: value <= 1e-2,
@@ -281,7 +295,7 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
         ),
         measured(
             f"{name}-floor",
-            learned,
+            panel,
             f"Noise sets a floor to the error: {label} [geometric mean of noisy over clean final error "
             "at least 10]",
             noisy.run.cost[:, -1] / np.maximum(clean.run.cost[:, -1], 1e-300),
@@ -290,13 +304,24 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
             statistic=geometric_mean,
             condition=f"Clean {errors['clean']:.1e}, noisy {errors['noisy']:.1e} of the start; {protocol}.",
         ),
+    ]
+
+
+def _noisy_mode_claims(
+    kind: str, clean: Trained, noisy: Trained, protocol: str, lowest: dict[str, np.ndarray]
+) -> list[Claim]:
+    """Figs 9c and 9d: eigenvalues with noise over those without; `lowest`: over its start, by protocol."""
+    name, label = f"physical-effects.fig9.{kind}", KINDS[kind][0]
+    over_clean = (
+        np.asarray(noisy.trajectory.eigenvalues)[:, -1] / np.asarray(clean.trajectory.eigenvalues)[:, -1]
+    )
+    return [
         measured(
             f"{name}-eigenvalues",
-            "paper A, fig. 9" + ("c" if kind == "node" else "d"),
+            "Stern et al. (2023), fig. 9" + ("c" if kind == "node" else "d"),
             f"Noise hardly changes how the lowest eigenvalue falls: {label} [median noisy over clean λ₁ "
             "within 20 % of 1, both below their start]",
-            np.asarray(noisy.trajectory.eigenvalues)[:, -1, 0]
-            / np.asarray(clean.trajectory.eigenvalues)[:, -1, 0],
+            over_clean[:, 0],
             lambda value: abs(value - 1) <= 0.2 and max(map(np.nanmedian, lowest.values())) < 1,
             paper="weakly affected",
             condition=f"It holds while 5·10⁻³ α √steps is small against k ({protocol}). "
@@ -306,17 +331,31 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
         ),
         measured(
             f"{name}-upper",
-            "paper A, appendix E",
+            "Stern et al. (2023), appendix E",
             f"Noise tends to raise the upper eigenvalues: {label} [median ratio of the highest, noisy "
             "over clean, above 1]",
-            np.asarray(noisy.trajectory.eigenvalues)[:, -1, -1]
-            / np.asarray(clean.trajectory.eigenvalues)[:, -1, -1],
+            over_clean[:, -1],
             lambda value: value > 1,
             paper="raised",
         ),
+    ]
+
+
+def _dimension_claims(
+    kind: str,
+    clean: Trained,
+    partial: Trained,
+    protocol: str,
+    lowest: dict[str, np.ndarray],
+    dimension: dict[str, np.ndarray],
+) -> list[Claim]:
+    """Figs 9e and 9f and appendix E: the effective dimension, and learning one part at a time."""
+    name, label = f"physical-effects.fig9.{kind}", KINDS[kind][0]
+    dimension_clean = float(np.nanmedian(dimension["clean"]))
+    return [
         measured(
             f"{name}-dimension",
-            "paper A, fig. 9" + ("e" if kind == "node" else "f"),
+            "Stern et al. (2023), fig. 9" + ("e" if kind == "node" else "f"),
             f"Training with noise sharply lowers the effective dimension: {label} [median ratio at most "
             "0.75]",
             dimension["noisy"],
@@ -326,7 +365,7 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
         ),
         measured(
             f"{name}-partial-slower",
-            "paper A, appendix E",
+            "Stern et al. (2023), appendix E",
             f"One task and 10 % of the edges a step slow learning down: {label} [geometric mean of its "
             "final error over the clean one above 1, at ten times the rate]",
             partial.run.cost[:, -1] / np.maximum(clean.run.cost[:, -1], 1e-300),
@@ -336,7 +375,7 @@ def _noise_claims(kind: str, runs: dict[str, Trained]) -> list[Claim]:
         ),
         measured(
             f"{name}-partial-same",
-            "paper A, appendix E",
+            "Stern et al. (2023), appendix E",
             f"It leaves the same physics: {label} [the effective dimension over the clean one, median, "
             "within 25 % of 1, and λ₁ falls]",
             dimension["partial"] / dimension["clean"],

@@ -26,7 +26,7 @@ from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.networks.topology import component_labels, floppy_modes
 from jaxphys.papers.claims import Claim, geometric_mean, measured
 from jaxphys.papers.drawing import ACCENTS, KINDS, panels
-from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part, ratio
+from jaxphys.papers.frame import Result, Settings, Variables, ensemble_dataset, merged, part, ratio
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
     Kind,
@@ -65,7 +65,7 @@ def errors(settings: Settings) -> Result:
 
 
 def _error_claims(runs: dict[str, Trained], floppy: np.ndarray, excited: np.ndarray) -> list[Claim]:
-    name, source = "physical-effects.fig2", "paper A, fig. 2b"
+    name, source = "physical-effects.fig2", "Stern et al. (2023), fig. 2b"
     claims = []
     for kind, most in (("node", 1e-12), ("flow", 1e-10), ("spring", 1e-10)):
         condition = f"k, where the paper is silent, starts at 10; {_CHOICES[kind]}." if kind != "node" else ""
@@ -87,7 +87,7 @@ def _error_claims(runs: dict[str, Trained], floppy: np.ndarray, excited: np.ndar
     claims.append(
         measured(
             f"{name}.springs-printed",
-            "paper A, section II B",
+            "Stern et al. (2023), section II B",
             "Springs in 2-D on random graphs of mean degree 4 respond and can be trained [floppy modes "
             "beside the rigid motions; connected graphs]",
             floppy,
@@ -121,7 +121,7 @@ def _error_claims(runs: dict[str, Trained], floppy: np.ndarray, excited: np.ndar
         claims.append(
             measured(
                 f"{name}.{variant}-softening",
-                "paper A, figs 3e and 4",
+                "Stern et al. (2023), figs 3e and 4",
                 f"Springs, {label}: the lowest eigenvalue falls clearly [median of final over initial ≤ "
                 "0.75]",
                 softened,
@@ -232,7 +232,7 @@ def hessians(settings: Settings) -> Result:
     claims.append(
         measured(
             "physical-effects.fig3.flow-start-1",
-            "paper A, fig. 3c",
+            "Stern et al. (2023), fig. 3c",
             "The lowest eigenvalue of flow networks falls strongly: conductances that start at 1 "
             "[median ratio at most 0.35]",
             ratio(weak.trajectory.eigenvalues[..., 0]),
@@ -244,7 +244,7 @@ def hessians(settings: Settings) -> Result:
     return Result(merged(*parts), claims)
 
 
-def _predict(one: Trained) -> dict[str, Any]:
+def _predict(one: Trained) -> Variables:
     """First-order changes of the run's own steps (eqs 21, 22, 24, 25), added up; variables of a dataset."""
     history = np.asarray(one.run.records["k"])
     network, task = one.run.network, one.run.task
@@ -265,7 +265,7 @@ def _predict(one: Trained) -> dict[str, Any]:
 
 @eqx.filter_jit
 def _first_order(
-    network: Any, task: Any, history: Float[Array, "R T M"]
+    network: AbstractNetwork, task: Task, history: Float[Array, "R T M"]
 ) -> tuple[Float[Array, "R t m"], Float[Array, "R t"]]:
     """Change of every eigenvalue, and of the lowest mode's alignment with the force, from record to record.
 
@@ -295,16 +295,20 @@ def _first_order(
 
 
 def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
+    return [*_lowest_mode_claims(kind, one), *_upper_mode_claims(kind, one)]
+
+
+def _lowest_mode_claims(kind: Kind, one: Trained) -> list[Claim]:
+    """How the lowest mode softens, and what it aligns with."""
     name, label = f"physical-effects.fig3.{kind}", KINDS[kind][0]
     panel = {"node": "ab", "flow": "cd", "spring": "ef"}[kind]
-    values = np.asarray(one.trajectory.eigenvalues)
     alignment = np.asarray(one.trajectory.force_alignment)[..., 0]
     response = np.asarray(one.trajectory.response_alignment)[..., 0]
-    softened, most = ratio(values[..., 0]), 0.35 if kind == "flow" else 0.75
-    claims = [
+    softened, most = ratio(one.trajectory.eigenvalues[..., 0]), 0.35 if kind == "flow" else 0.75
+    return [
         measured(
             f"{name}-lowest-eigenvalue",
-            f"paper A, fig. 3{panel[0]}",
+            f"Stern et al. (2023), fig. 3{panel[0]}",
             f"Learning lowers the lowest eigenvalue: {label} [median ratio at most {most}]",
             softened,
             lambda value: value <= most,
@@ -314,7 +318,7 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
         ),
         measured(
             f"{name}-lowest-mode",
-            f"paper A, fig. 3{panel[1]}",
+            f"Stern et al. (2023), fig. 3{panel[1]}",
             f"The lowest mode aligns with the input force: {label} "
             + (
                 "[mean |v₁·F|/|F| at least 0.45"
@@ -329,7 +333,7 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
         ),
         measured(
             f"{name}-lowest-mode-response",
-            "paper A, section III D",
+            "Stern et al. (2023), section III D",
             f"The lowest mode overlaps with the response: {label} [mean |v₁·x|/|x| above that at the "
             f"start, {response[:, 0, 0].mean():.2f}]",
             response[:, -1, 0],
@@ -338,12 +342,19 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
             statistic=np.mean,
         ),
     ]
+
+
+def _upper_mode_claims(kind: Kind, one: Trained) -> list[Claim]:
+    """What becomes of the highest mode, which only node networks raise and align."""
+    name, label = f"physical-effects.fig3.{kind}", KINDS[kind][0]
+    values = np.asarray(one.trajectory.eigenvalues)
+    alignment = np.asarray(one.trajectory.force_alignment)[..., 0]
     top, top_before = alignment[:, -1, -1], alignment[:, 0, -1].mean()
     if kind == "node":
-        claims += [
+        return [
             measured(
                 f"{name}-highest-eigenvalue",
-                "paper A, fig. 3a",
+                "Stern et al. (2023), fig. 3a",
                 "The highest eigenvalue of node networks rises [median ratio above 1]",
                 ratio(values[..., -1]),
                 lambda value: value > 1,
@@ -351,7 +362,7 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
             ),
             measured(
                 f"{name}-highest-mode",
-                "paper A, fig. 3b",
+                "Stern et al. (2023), fig. 3b",
                 "The highest mode aligns with the input force too [mean above that at the start, "
                 f"{top_before:.2f}]",
                 top,
@@ -360,33 +371,31 @@ def _hessian_claims(kind: Kind, one: Trained) -> list[Claim]:
                 statistic=np.mean,
             ),
         ]
-    else:
-        claims += [
-            measured(
-                f"{name}-all-fall",
-                "paper A, section III A",
-                f"All eigenvalues of difference networks tend to decrease: {label} [mean fraction of "
-                "eigenvalues that fell above 0.5]",
-                np.mean(values[:, -1] < values[:, 0], axis=1),
-                lambda value: value > 0.5,
-                paper="all",
-                statistic=np.mean,
-            ),
-            measured(
-                f"{name}-highest-mode",
-                "paper A, fig. 3d, f",
-                f"Higher modes do not align with the task: {label} [the highest mode's mean alignment "
-                f"stays within 0.05 of its start, {top_before:.2f}]",
-                top,
-                lambda value: value < top_before + 0.05,
-                paper="do not align",
-                statistic=np.mean,
-            ),
-        ]
-    return claims
+    return [
+        measured(
+            f"{name}-all-fall",
+            "Stern et al. (2023), section III A",
+            f"All eigenvalues of difference networks tend to decrease: {label} [mean fraction of "
+            "eigenvalues that fell above 0.5]",
+            np.mean(values[:, -1] < values[:, 0], axis=1),
+            lambda value: value > 0.5,
+            paper="all",
+            statistic=np.mean,
+        ),
+        measured(
+            f"{name}-highest-mode",
+            "Stern et al. (2023), fig. 3d, f",
+            f"Higher modes do not align with the task: {label} [the highest mode's mean alignment "
+            f"stays within 0.05 of its start, {top_before:.2f}]",
+            top,
+            lambda value: value < top_before + 0.05,
+            paper="do not align",
+            statistic=np.mean,
+        ),
+    ]
 
 
-def _first_order_claims(kind: Kind, slow: Trained, predicted: dict[str, Any]) -> list[Claim]:
+def _first_order_claims(kind: Kind, slow: Trained, predicted: Variables) -> list[Claim]:
     name, label = f"physical-effects.fig3.{kind}", KINDS[kind][0]
     values = np.asarray(slow.trajectory.eigenvalues)
     alignment = np.asarray(slow.trajectory.force_alignment)[..., 0]
@@ -397,7 +406,7 @@ def _first_order_claims(kind: Kind, slow: Trained, predicted: dict[str, Any]) ->
     claims.append(
         measured(
             f"{name}-eigenvalues-first-order",
-            f"paper A, eq. {equation}",
+            f"Stern et al. (2023), eq. {equation}",
             "First-order changes, added up along the run, give the flow of the lowest eigenvalue: "
             f"{label} [median error at most 5 % of its change]",
             error,
@@ -410,7 +419,7 @@ def _first_order_claims(kind: Kind, slow: Trained, predicted: dict[str, Any]) ->
     claims.append(
         measured(
             f"{name}-modes-first-order",
-            f"paper A, eq. {equation}",
+            f"Stern et al. (2023), eq. {equation}",
             f"First-order turns of the lowest mode, added up, give its alignment: {label} [median error "
             "at most 0.05]",
             error,
@@ -484,7 +493,7 @@ def conductances(settings: Settings) -> Result:
         history = jnp.asarray(one.run.records["k"][:, chosen])
         sampled = _sampled(one.run.network, one.run.task, history, settings.key(f"fig4 {kind}"))
         names = ("sampled_conductance", "sampled_dimension", "sampled_participation")
-        variables: dict[str, Any] = {
+        variables: Variables = {
             name: (("realization", "sampled_record"), np.asarray(values))
             for name, values in zip(names, sampled, strict=True)
         }
@@ -497,7 +506,7 @@ def conductances(settings: Settings) -> Result:
 
 @eqx.filter_jit
 def _sampled(
-    network: Any, task: Any, history: Float[Array, "R T M"], key: Key[Array, ""]
+    network: AbstractNetwork, task: Task, history: Float[Array, "R T M"], key: Key[Array, ""]
 ) -> tuple[Float[Array, "R T"], ...]:
     """Eqs 26, 30 and 29 by 500 random forces, the same ones at every record."""
 
@@ -513,7 +522,7 @@ def _sampled(
     return jax.vmap(along)(network, task, history, jax.random.split(key, history.shape[0]))
 
 
-def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chosen: np.ndarray) -> list[Claim]:
+def _conductance_claims(kind: Kind, one: Trained, sampled: Variables, chosen: np.ndarray) -> list[Claim]:
     name, label = f"physical-effects.fig4.{kind}", KINDS[kind][0]
     conductance = np.asarray(one.trajectory.effective_conductance)
     dimension = np.asarray(one.trajectory.effective_dimension)
@@ -525,7 +534,7 @@ def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chose
     return [
         measured(
             f"{name}-conductance",
-            "paper A, fig. 4a",
+            "Stern et al. (2023), fig. 4a",
             f"Learning raises the effective conductance: {label} [median ratio "
             + ("at least 2]" if kind == "flow" else "above 1]"),
             ratio(conductance),
@@ -536,7 +545,7 @@ def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chose
         ),
         measured(
             f"{name}-dimension",
-            "paper A, fig. 4b",
+            "Stern et al. (2023), fig. 4b",
             f"Learning lowers the effective dimension: {label} [median ratio "
             + ("at most 0.6]" if kind == "flow" else "below 1]"),
             ratio(dimension),
@@ -547,7 +556,7 @@ def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chose
         ),
         measured(
             f"{name}-participation",
-            "paper A, section III C",
+            "Stern et al. (2023), section III C",
             f"The participation ratio (eq. 29, averaged over forces) falls too: {label} [median ratio "
             "below 1]",
             ratio(sampled["sampled_participation"][1]),
@@ -558,7 +567,7 @@ def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chose
         ),
         measured(
             f"{name}-conductance-sampled",
-            "paper A, eqs 26, 28",
+            "Stern et al. (2023), eqs 26, 28",
             f"Eq. 28's spectral form is the mean of eq. 26: {label} [ratio of the mean over 500 forces "
             "to the root mean square within 1 % of 1]",
             by_force.mean(axis=1),
@@ -570,7 +579,7 @@ def _conductance_claims(kind: Kind, one: Trained, sampled: dict[str, Any], chose
         ),
         measured(
             f"{name}-dimension-sampled",
-            "paper A, eqs 30, 31",
+            "Stern et al. (2023), eqs 30, 31",
             f"Eq. 31 is what random Gaussian forces give: {label} [mean ratio within 5 % of 1]",
             by_draw.mean(axis=1),
             lambda value: abs(value - 1) <= 0.05,

@@ -1,7 +1,5 @@
 """Section III D: reading the task off measured responses, as a stranger would."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ from jaxphys.learning import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, KINDS, panels
-from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part
+from jaxphys.papers.frame import Result, Settings, Variables, ensemble_dataset, merged, part
 from jaxphys.papers.physical_effects.systems import (
     START,
     ensemble,
@@ -44,7 +42,7 @@ def discovery(settings: Settings) -> Result:
             shape = (len(keys), _CONTROLS, network.k.shape[1])
             draws = jax.random.uniform(settings.key("discovery controls"), shape, minval=-1.0, maxval=1.0)
             controls = START * 2.0**draws
-        variables: dict[str, Any] = {"true_nodes": (("realization", "end_of_pair"), truth)}
+        variables: Variables = {"true_nodes": (("realization", "end_of_pair"), truth)}
         for stage, k in (("trained", run.network.k), ("untrained", run.initial_k)):
             found = _discovered(network, task, k, controls, settings.key(f"discovery {kind} {stage}"))
             for name, values in found.items():
@@ -56,7 +54,7 @@ def discovery(settings: Settings) -> Result:
     return Result(merged(*parts), claims)
 
 
-def _nodes_of(task: Any) -> np.ndarray:
+def _nodes_of(task: Task) -> np.ndarray:
     """Source and target of every realization, `(R, 2)`."""
     return np.stack(
         [np.argmax(np.abs(np.asarray(rows)[:, 0]), axis=-1) for rows in (task.force, task.readout)], axis=1
@@ -64,7 +62,11 @@ def _nodes_of(task: Any) -> np.ndarray:
 
 
 def _discovered(
-    network: Any, task: Any, k: Float[Array, "R M"], controls: Any, key: Key[Array, ""]
+    network: AbstractNetwork,
+    task: Task,
+    k: Float[Array, "R M"],
+    controls: Float[Array, "R c M"] | None,
+    key: Key[Array, ""],
 ) -> dict[str, np.ndarray]:
     """p-value, verdict, the two nodes and the response between them, `(R, noise, …)`."""
     null_key = jax.random.fold_in(key, 1)
@@ -85,14 +87,22 @@ def _discovered(
 
 @eqx.filter_jit
 def _measured_and_read(
-    network: Any, task: Any, k: Array, controls: Any, noise: Float[Array, ""], keys: Array, null_key: Array
+    network: AbstractNetwork,
+    task: Task,
+    k: Float[Array, "R M"],
+    controls: Float[Array, "R c M"] | None,
+    noise: Float[Array, ""],
+    keys: Key[Array, " R"],
+    null_key: Key[Array, ""],
 ) -> dict[str, Array]:
     def readings_of(network: AbstractNetwork, task: Task, key: Array) -> Array:
         # Errors are proportional to the noise, so that one compiled program serves all levels.
         exact, wrong = (measure_responses(network, task.boundary, key, noise=level) for level in (0.0, 1.0))
         return exact + noise * (wrong - exact)
 
-    def one(network: AbstractNetwork, task: Task, k: Array, key: Array, others: Any) -> dict[str, Array]:
+    def one(
+        network: AbstractNetwork, task: Task, k: Array, key: Array, others: Array | None
+    ) -> dict[str, Array]:
         readings = readings_of(network.with_k(k), task, key)
         null = None
         if others is not None:
@@ -114,7 +124,7 @@ def _measured_and_read(
     )
 
 
-def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
+def _discovery_claims(kind: str, variables: Variables) -> list[Claim]:
     name, label = f"physical-effects.discovery.{kind}", KINDS[kind][0]
     truth = variables["true_nodes"][1]
     values = {key: value[1] for key, value in variables.items()}
@@ -137,7 +147,7 @@ def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
     return [
         measured(
             f"{name}-nodes",
-            "paper A, section III D",
+            "Stern et al. (2023), section III D",
             f"The lowest mode tells source and target: {label}, one allosteric task, readings with "
             "errors of 5 % "
             "[{source, target} are its two largest entries in at least 95 %]",
@@ -149,7 +159,7 @@ def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
         ),
         measured(
             f"{name}-nodes-control",
-            "paper A, section III D",
+            "Stern et al. (2023), section III D",
             f"The lowest mode of untrained networks does not: {label} [at most 4 %]",
             hit["untrained"][:, five],
             lambda value: value <= 0.04,
@@ -157,7 +167,7 @@ def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
         ),
         measured(
             f"{name}-trained",
-            "paper A, section III D",
+            "Stern et al. (2023), section III D",
             f"Measured responses tell that a network was trained: {label}, errors of 5 % [called trained "
             f"at significance {_SIGNIFICANCE} in at least 95 %]",
             values["trained_called"][:, five],
@@ -168,7 +178,7 @@ def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
         ),
         measured(
             f"{name}-trained-control",
-            "paper A, section III D",
+            "Stern et al. (2023), section III D",
             f"Untrained networks are not called trained: {label}, errors of 5 % [at most 4 %]",
             values["untrained_called"][:, five],
             lambda value: value <= 0.04,
@@ -177,7 +187,7 @@ def _discovery_claims(kind: str, variables: dict[str, Any]) -> list[Claim]:
         ),
         measured(
             f"{name}-response",
-            "paper A, section III D",
+            "Stern et al. (2023), section III D",
             f"The response that was wanted can be read off: {label}, errors of 5 % [median relative "
             "error of the response between the two nodes at most 0.05, where they are right]",
             right,

@@ -1,4 +1,4 @@
-"""The networks and tasks of paper A, and how we train them.
+"""The networks and tasks of Stern et al. (2023), and how we train them.
 
 What the paper leaves out is chosen here once. Costs are sums over tasks (`Σ_r C_r`, as its rules have it).
 Steps are adaptive: a step is taken only if the cost falls and the Hessian stays positive definite.
@@ -24,7 +24,7 @@ from jaxphys.learning import Task, allostery, random_linear
 from jaxphys.learning.transforms import bounds, precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
-from jaxphys.papers.frame import Settings, computed_once
+from jaxphys.papers.frame import Settings, Variables, computed_once
 from jaxphys.solvers import AbstractSolver, Dense
 from jaxphys.training._train import Run, stack, train
 from jaxphys.training.arguments import Record
@@ -153,7 +153,7 @@ def train_adaptively(
     return train(network, task, steps=steps, **{**arguments, **options})
 
 
-def solver_of(network: Any) -> AbstractSolver | None:
+def solver_of(network: AbstractNetwork) -> AbstractSolver | None:
     """`Dense` for node networks, which have many terminals here; else what `train` chooses."""
     return Dense() if isinstance(network, NodeNetwork) else None
 
@@ -180,9 +180,9 @@ class Trajectory(eqx.Module):
     effective_conductance: Float[Array, "*R"]
     effective_dimension: Float[Array, "*R"]
 
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> Variables:
         """For `ensemble_dataset`."""
-        axes = {
+        axes: dict[str, tuple[str, ...]] = {
             "eigenvalues": ("mode",),
             "force_alignment": ("mode", "sample"),
             "response_alignment": ("mode", "sample"),
@@ -203,7 +203,7 @@ def trajectory(run: Run) -> Trajectory:
 
 
 @eqx.filter_jit
-def _trajectory(network: Any, task: Any, history: Float[Array, "R T M"]) -> Trajectory:
+def _trajectory(network: AbstractNetwork, task: Task, history: Float[Array, "R T M"]) -> Trajectory:
     def one(network: AbstractNetwork, task: Task, k: Array) -> Trajectory:
         values, modes = spectrum(network.with_k(k), task.boundary)
         amplitudes = modes @ (task.inputs @ task.force).T

@@ -1,6 +1,7 @@
 """Figure 7: other tasks for node networks, that is allostery, regression and classification."""
 
 import operator
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part, ratio
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
+    Pair,
     Trained,
     ensemble,
     lowest_share,
@@ -134,10 +136,10 @@ def other_tasks(settings: Settings) -> Result:
 def _trained(
     settings: Settings,
     name: str,
-    pair: Any,
+    pair: Callable[..., Pair],
     count: int,
     steps: int,
-    records: Any,
+    records: Sequence[int],
     training: dict[str, Any] | None = None,
     **options: Any,
 ) -> Trained:
@@ -147,14 +149,14 @@ def _trained(
     return Trained(run, trajectory(run))
 
 
-def _regression_test(run: Run, settings: Settings) -> Any:
+def _regression_test(run: Run, settings: Settings) -> Task:
     """A hundred unseen samples for every network."""
     count = run.network.k.shape[0]
     inputs = host_generator(settings.key("fig7 test")).standard_normal((count, 100, 2))
     return run.task.with_samples(jnp.asarray(inputs), jnp.asarray(inputs @ np.array(_MATRIX).T))
 
 
-def _iris_test(run: Run, settings: Settings) -> Any:
+def _iris_test(run: Run, settings: Settings) -> Task:
     """The 120 other flowers; their cost is the cross-entropy whatever the network learned by."""
     features, labels, _ = iris()
     keys = jax.random.split(settings.key("fig7 iris"), run.network.k.shape[0])
@@ -166,7 +168,9 @@ def _iris_test(run: Run, settings: Settings) -> Any:
 
 
 @eqx.filter_jit
-def _measured_along(network: Any, task: Any, history: Float[Array, "R T M"]) -> tuple[Array, Array]:
+def _measured_along(
+    network: AbstractNetwork, task: Task, history: Float[Array, "R T M"]
+) -> tuple[Float[Array, "R T"], Float[Array, "R T"]]:
     def one(network: AbstractNetwork, task: Task, k: Array) -> tuple[Array, Array]:
         outputs = respond(network.with_k(k), task).outputs
         right = jnp.argmax(outputs, axis=-1) == jnp.argmax(task.targets, axis=-1)
@@ -176,60 +180,72 @@ def _measured_along(network: Any, task: Any, history: Float[Array, "R T M"]) -> 
     return jax.vmap(jax.vmap(one, in_axes=(None, None, 0)))(network, task, history)
 
 
-def _along(run: Run, test: Any) -> tuple[Array, Array]:
+def _along(run: Run, test: Task) -> tuple[Array, Array]:
     """Test cost and accuracy at every record."""
     return _measured_along(run.network, test, jnp.asarray(run.records["k"]))
 
 
 def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.ndarray]]) -> list[Claim]:
-    name = "physical-effects.fig7"
-    allosteric, linear, flowers = (runs[key] for key in ("allostery", "regression", "iris"))
-    two_lowest = ratio(linear.trajectory.eigenvalues)[:, :2].max(axis=1)
-    share = lowest_share(linear.trajectory.response_alignment, 2)
-    softened = {key: ratio(one.trajectory.eigenvalues[..., 0]) for key, one in runs.items()}
-    claims = [
+    return [
+        *_allostery_claims(runs["allostery"]),
+        *_regression_claims(runs["regression"], measurements["regression"]["test_cost"][:, -1]),
+        *_iris_claims(runs["iris"], measurements["iris"]),
+        *_printed_rule_claims(runs["printed"], measurements["printed"]["test"]),
+    ]
+
+
+def _allostery_claims(one: Trained) -> list[Claim]:
+    return [
         measured(
-            f"{name}.allostery-error",
-            "paper A, fig. 7a",
+            "physical-effects.fig7.allostery-error",
+            "Stern et al. (2023), fig. 7a",
             "Node networks learn allostery by orders of magnitude [geometric mean error ratio at most 1e-10]",
-            ratio(allosteric.run.cost),
+            ratio(one.run.cost),
             lambda value: value <= 1e-10,
             paper="orders of magnitude",
             statistic=geometric_mean,
         ),
         measured(
-            f"{name}.allostery-eigenvalue",
-            "paper A, fig. 7a",
+            "physical-effects.fig7.allostery-eigenvalue",
+            "Stern et al. (2023), fig. 7a",
             "The lowest eigenvalue falls as it does for random tasks [median ratio at most 0.75]",
-            softened["allostery"],
+            ratio(one.trajectory.eigenvalues[..., 0]),
             lambda value: value <= 0.75,
             paper="similar to fig. 3a",
         ),
+    ]
+
+
+def _regression_claims(one: Trained, test_error: np.ndarray) -> list[Claim]:
+    """Two linear equations; `test_error`, `(R,)`, of unseen forces after learning."""
+    two_lowest = ratio(one.trajectory.eigenvalues)[:, :2].max(axis=1)
+    share = lowest_share(one.trajectory.response_alignment, 2)
+    return [
         measured(
-            f"{name}.regression-train",
-            "paper A, fig. 7b",
+            "physical-effects.fig7.regression-train",
+            "Stern et al. (2023), fig. 7b",
             "Regression: the training error falls by many orders of magnitude [geometric mean of the "
             "mean squared error at most 1e-10]",
-            linear.run.cost[:, -1],
+            one.run.cost[:, -1],
             lambda value: value <= 1e-10,
             paper="many orders of magnitude",
             statistic=geometric_mean,
-            condition=f"Up to {int(linear.run.evaluations.max())} adaptive steps."
-            if linear.run.evaluations is not None
+            condition=f"Up to {int(one.run.evaluations.max())} adaptive steps."
+            if one.run.evaluations is not None
             else "",
         ),
         measured(
-            f"{name}.regression-test",
-            "paper A, fig. 7b",
+            "physical-effects.fig7.regression-test",
+            "Stern et al. (2023), fig. 7b",
             "Regression: so does the error on 100 unseen forces [geometric mean at most 1e-10]",
-            measurements["regression"]["test_cost"][:, -1],
+            test_error,
             lambda value: value <= 1e-10,
             paper="many orders of magnitude",
             statistic=geometric_mean,
         ),
         measured(
-            f"{name}.regression-two-soft",
-            "paper A, fig. 7b",
+            "physical-effects.fig7.regression-two-soft",
+            "Stern et al. (2023), fig. 7b",
             "Two eigenvalues are strongly reduced [median over networks of the larger of the two lowest "
             "ratios at most 0.5]",
             two_lowest,
@@ -237,8 +253,8 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
             paper="strongly reduced",
         ),
         measured(
-            f"{name}.regression-alignment",
-            "paper A, fig. 7b",
+            "physical-effects.fig7.regression-alignment",
+            "Stern et al. (2023), fig. 7b",
             "The bottom two modes align with the training responses [mean norm of the responses' part "
             f"in their span at least 0.9; {share[:, 0].mean():.2f} at the start]",
             share[:, -1],
@@ -247,58 +263,68 @@ def _task_claims(runs: dict[str, Trained], measurements: dict[str, dict[str, np.
             statistic=np.mean,
         ),
     ]
-    for key, least, label in (("train", 0.97, "training"), ("test", 0.91, "test")):
-        claims.append(
-            measured(
-                f"{name}.iris-{key}",
-                "paper A, appendix A",
-                f"Iris: {label} accuracy [mean over networks at least {least}]",
-                measurements["iris"][key],
-                partial(operator.le, least),
-                paper=1.0 if key == "train" else 0.95,
-                statistic=np.mean,
-                condition="Raw features, cross-entropy with inverse temperature 100, 3000 adaptive steps.",
-            )
-        )
-    claims += [
+
+
+def _iris_claims(one: Trained, measurements: dict[str, np.ndarray]) -> list[Claim]:
+    """Three species, by cross-entropy; `measurements`: accuracies `(R,)`, and the test cost `(R, T)`."""
+    accuracies = [
         measured(
-            f"{name}.iris-cross-entropy",
-            "paper A, fig. 7c",
+            f"physical-effects.fig7.iris-{key}",
+            "Stern et al. (2023), appendix A",
+            f"Iris: {label} accuracy [mean over networks at least {least}]",
+            measurements[key],
+            partial(operator.le, least),
+            paper=1.0 if key == "train" else 0.95,
+            statistic=np.mean,
+            condition="Raw features, cross-entropy with inverse temperature 100, 3000 adaptive steps.",
+        )
+        for key, least, label in (("train", 0.97, "training"), ("test", 0.91, "test"))
+    ]
+    return [
+        *accuracies,
+        measured(
+            "physical-effects.fig7.iris-cross-entropy",
+            "Stern et al. (2023), fig. 7c",
             "Iris: cross-entropy falls for training and test flowers [the larger of both mean ratios at "
             "most 0.5]",
-            np.maximum(ratio(flowers.run.cost), ratio(measurements["iris"]["test_cost"])),
+            np.maximum(ratio(one.run.cost), ratio(measurements["test_cost"])),
             lambda value: value <= 0.5,
             paper="significantly reduced",
         ),
         measured(
-            f"{name}.iris-softening",
-            "paper A, fig. 7c",
+            "physical-effects.fig7.iris-softening",
+            "Stern et al. (2023), fig. 7c",
             "Iris: the lowest eigenvalue falls significantly [median ratio at most 0.75]",
-            softened["iris"],
+            ratio(one.trajectory.eigenvalues[..., 0]),
             lambda value: value <= 0.75,
             paper="significantly lowered",
         ),
+    ]
+
+
+def _printed_rule_claims(one: Trained, test_accuracy: np.ndarray) -> list[Claim]:
+    """The rule as printed, which learns from what is classified wrong alone."""
+    return [
         measured(
-            f"{name}.iris-printed-test",
-            "paper A, appendix A",
+            "physical-effects.fig7.iris-printed-test",
+            "Stern et al. (2023), appendix A",
             "Iris by the printed rule (no output force where the class is right): test accuracy [mean "
             "at least 0.95]",
-            measurements["printed"]["test"],
+            test_accuracy,
             lambda value: value >= 0.95,
             paper=0.95,
             statistic=np.mean,
         ),
         measured(
-            f"{name}.iris-printed-softening",
-            "paper A, fig. 7c",
+            "physical-effects.fig7.iris-printed-softening",
+            "Stern et al. (2023), fig. 7c",
             "Iris by the printed rule: the lowest eigenvalue falls significantly [median ratio at most 0.75]",
-            softened["printed"],
+            ratio(one.trajectory.eigenvalues[..., 0]),
             lambda value: value <= 0.75,
             paper="significantly lowered",
             condition="Learning stops as soon as a training flower is right, long before anything softens.",
         ),
     ]
-    return claims
 
 
 @styled
