@@ -45,7 +45,13 @@ def run(parsed: argparse.Namespace) -> int:
     settings = Settings(scale=0.1 if parsed.quick else 1.0, seed=parsed.seed)
     try:
         reproduce(
-            parsed.names, parsed.out, settings, force=parsed.force, jobs=parsed.jobs, tell=say, progress=True
+            parsed.names,
+            parsed.out,
+            settings,
+            force=parsed.force,
+            jobs=parsed.jobs,
+            report=say,
+            progress=True,
         )
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with the figures that are not done.", file=sys.stderr)

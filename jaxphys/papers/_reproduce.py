@@ -26,7 +26,7 @@ def reproduce(
     *,
     force: bool = False,
     jobs: int = 1,
-    tell: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
     progress: bool = False,
 ) -> list[Claim]:
     """Run experiments and write `NAME.nc`, `NAME.png`, `claims.json` and `report.html` into the folder `out`.
@@ -41,7 +41,7 @@ def reproduce(
     - `settings`: `Settings()`, the papers' ensemble sizes, if left out.
     - `force`: compute again what is there, and replace results of other settings.
     - `jobs`: figures computed side by side, in threads. An interruption then waits for those at work.
-    - `tell`: called with a line of text for every experiment. `progress`: show a bar.
+    - `report`: called with a line of text for every experiment. `progress`: show a bar.
 
     Returns the claims of the experiments named. Raises `InputError`, before any compute, on unknown names, a
     missing extra, single precision, and results of other settings in the folder.
@@ -52,28 +52,28 @@ def reproduce(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: must be a folder, but it is a file")
     require(jobs >= 1, "jobs", "be at least 1", f"it is {jobs}")
-    todo = [one for one in experiments if force or not _is_done(one, settings, out)]
-    for one in todo:
+    missing = [one for one in experiments if force or not _is_done(one, settings, out)]
+    for one in missing:
         one.check()
     out.mkdir(parents=True, exist_ok=True)
     if force:
-        _remove_damaged(todo, out)
+        _remove_damaged(missing, out)
     found: dict[str, list[Claim]] = {}
     for one in experiments:
-        if one not in todo:
+        if one not in missing:
             with _opened(_path(out, one)) as dataset:
                 dataset.load()
             if not (out / f"{one.name}.png").exists():
                 _draw(one, dataset, out)
-            tell(f"{one.name}: already there")
+            report(f"{one.name}: already there")
             found[one.name] = stored_claims(dataset)
     write_summary(out)
-    with tqdm(total=len(todo), unit="figure", disable=not progress, leave=False) as bar:
-        for one, result in _computed(todo, settings, jobs):
+    with tqdm(total=len(missing), unit="figure", disable=not progress, leave=False) as bar:
+        for one, result in _computed(missing, settings, jobs):
             save_run(result.dataset, _path(out, one))
             _draw(one, result.dataset, out)
             with bar.external_write_mode():
-                tell(f"{one.name}: {_tally(result.claims)}, {result.dataset.attrs['seconds']:.1f} s")
+                report(f"{one.name}: {_tally(result.claims)}, {result.dataset.attrs['seconds']:.1f} s")
             bar.update()
             found[one.name] = result.claims
             # After every experiment, so that an interruption leaves a folder that agrees with itself.
@@ -82,7 +82,7 @@ def reproduce(
 
 
 def _computed(
-    todo: Sequence[Experiment], settings: Settings, jobs: int
+    missing: Sequence[Experiment], settings: Settings, jobs: int
 ) -> Iterator[tuple[Experiment, Result]]:
     """Experiments with their results as they are done."""
 
@@ -93,11 +93,11 @@ def _computed(
         return Result(result.dataset.assign_attrs(seconds=seconds), result.claims)
 
     if jobs == 1:
-        for one in todo:
+        for one in missing:
             yield one, timed(one)
         return
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(timed, one): one for one in todo}
+        futures = {pool.submit(timed, one): one for one in missing}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -167,9 +167,9 @@ def _is_done(one: Experiment, settings: Settings, out: Path) -> bool:
 def _difference(found: str, wanted: str) -> str:
     try:
         before, now = json.loads(found), json.loads(wanted)
-        told = [f"{key} {before.get(key)} instead of {value}" for key, value in now.items()]
+        changes = [f"{key} {before.get(key)} instead of {value}" for key, value in now.items()]
         return ", ".join(
-            text for text, (key, value) in zip(told, now.items(), strict=True) if before.get(key) != value
+            text for text, (key, value) in zip(changes, now.items(), strict=True) if before.get(key) != value
         )
     except (ValueError, AttributeError):
         return "unknown ones"

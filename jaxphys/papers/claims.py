@@ -105,7 +105,10 @@ def to_json(claims: Iterable[Claim]) -> str:
 
 
 def from_json(text: str, where: str = "claims") -> list[Claim]:
-    """Claims from the text that we wrote of them; raises `InputError` that names `where` on any other."""
+    """Claims from the text that `to_json` made of them.
+
+    `where`: what the text is called in messages. Raises `InputError` on any other text.
+    """
     names = [field.name for field in dataclasses.fields(Claim)]
     try:
         entries = json.loads(text)

@@ -102,7 +102,7 @@ class Experiment:
 
     - `name`: `paper.figure`. `title`, `caption`: for the report.
     - `compute`: settings → `Result`. `draw`: dataset → picture, from the dataset alone.
-    - `revision`: raised whenever its numbers may change, so that old results are told from new ones.
+    - `revision`: raised whenever its numbers may change, so that old results are not taken for new ones.
     - `extras`: module → name of the optional extra that brings it.
     """
 
@@ -171,14 +171,17 @@ def ensemble_dataset(name: str, run: Run, **variables: Any) -> xr.Dataset:
 
 
 def prefixed(dataset: xr.Dataset, name: str) -> xr.Dataset:
-    """Every variable, axis and attribute with `name_` before it."""
+    """The dataset with `name_` before every variable, axis and attribute; `part` undoes it."""
     renamed = dataset.rename({old: f"{name}_{old}" for old in (*dataset.variables, *dataset.dims)})
     renamed.attrs = {f"{name}_{key}": value for key, value in dataset.attrs.items()}
     return renamed
 
 
 def part(dataset: xr.Dataset, name: str) -> xr.Dataset:
-    """One ensemble of a dataset, as `ensemble_dataset` found it; raises `InputError` if there is none."""
+    """One ensemble of a dataset of several, under the names that it had before `ensemble_dataset`.
+
+    Raises `InputError` if the dataset holds no ensemble `name`.
+    """
     prefix = f"{name}_"
     found = dataset[[key for key in dataset.variables if str(key).startswith(prefix)]]
     if not found.variables:

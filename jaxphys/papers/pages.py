@@ -74,9 +74,9 @@ def value_text(value: Number) -> str:
 
 
 def _section(entry: Entry) -> dict[str, Any]:
-    told = [f"{key} {value}" for key, value in entry.facts.get("settings", {}).items()]
+    facts = [f"{key} {value}" for key, value in entry.facts.get("settings", {}).items()]
     if "seconds" in entry.facts:
-        told.append(f"{float(entry.facts['seconds']):.0f} s")
+        facts.append(f"{float(entry.facts['seconds']):.0f} s")
     return {
         "name": entry.name,
         "title": entry.title,
@@ -84,6 +84,6 @@ def _section(entry: Entry) -> dict[str, Any]:
         "uri": as_uri(entry.picture.read_bytes()),
         "alt": f"{entry.title}. {entry.caption}",
         "rows": table_rows(entry.claims),
-        "facts": ", ".join(told),
+        "facts": ", ".join(facts),
         "versions": entry.facts.get("versions", ""),
     }

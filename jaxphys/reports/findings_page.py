@@ -56,7 +56,7 @@ def inspect_file(
     go by their names. `kind`, `realization`, `values`, `unweighted` and `matrix` are those of
     `jaxphys.io.read_measured`, `cutoff` is that of
     `elastic_network` (15 Å if left out), and `options` are those of `inspect_network`. Proteins become
-    springs of equal k, whose placement tells nothing; their maps do.
+    springs of equal k, whose placement says nothing; their maps do.
 
     Raises `InputError` that names the file, on whatever cannot be read or inspected.
 
@@ -125,7 +125,7 @@ def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) 
         if network.topology.positions is not None and len(places) == len(place):
             positions = np.asarray(network.topology.positions)[np.argsort(places)]
         edges = places[np.asarray(network.topology.edges)]
-        # Responses cannot tell edges side by side apart.
+        # Responses do not distinguish edges that join the same two nodes.
         _, first = np.unique(np.sort(edges, axis=1), axis=0, return_index=True)
         edges = edges[np.sort(first)]
         return from_edges(edges, num_nodes=len(place), positions=positions)

@@ -44,7 +44,7 @@ PICTURES = ("suspects", "statistics", "spectrum", "response", "susceptibility", 
 """Names of all pictures there can be."""
 # The two suspected nodes in every picture.
 _MARKS = (("A", "#f5c000"), ("B", "#ff8f73"))
-_NULLS: dict[str, tuple[str, str, Any, str]] = {
+_NULLS: dict[str, tuple[str, str, str, str]] = {
     "shuffled": ("same values in random places", "o", BLUE, "The same values of k on the same graph."),
     "redrawn": (
         "new values, alike distributed",
@@ -170,7 +170,7 @@ def ordered(table: dict[str, Statistic]) -> list[str]:
 
 
 def finite_text(value: float, form: str = "") -> str:
-    """A number for readers, a dash for what is none."""
+    """A number for readers as `number_text` or in a `form` such as `"{:.1f}"`; a dash if it is not finite."""
     if not math.isfinite(value):
         return "–"
     return form.format(value).replace("-", "−") if form else number_text(value)
@@ -181,7 +181,7 @@ def statistic_words(name: str) -> tuple[str, str]:
     return _STATISTICS.get(name, (name.replace("_", " "), ""))
 
 
-def null_words(null: str) -> tuple[str, str, Any, str]:
+def null_words(null: str) -> tuple[str, str, str, str]:
     """A null model's name in words, its marker and colour, and what it is."""
     return _NULLS.get(null, (null.replace("_", " "), "v", INK, ""))
 
@@ -320,8 +320,8 @@ def _draw_statistics(findings: Findings) -> Figure:
         offset = (i - (count - 1) / 2) * min(0.17, 0.7 / count)
         rows = [(row + offset, table[name].z) for row, name in enumerate(names) if name in table]
         heights, z = np.array(rows).T
-        look: dict[str, Any] = {"marker": marker, "color": color, "edgecolors": "white", "linewidths": 0.6}
-        axes.scatter(z, heights, s=42, zorder=3, clip_on=False, **look)
+        dots = axes.scatter(z, heights, s=42, marker=marker, color=color, zorder=3, clip_on=False)
+        dots.set(edgecolor="white", linewidth=0.6)
         handles.append(Line2D([], [], linestyle="", marker=marker, color=color, markersize=6, label=words))
     reach = max(3.0, *(abs(t.z) for table in findings.null_models.values() for t in table.values()))
     axes.set_xlim(-1.08 * reach, 1.08 * reach)
@@ -376,8 +376,8 @@ def _draw_spectrum(findings: Findings) -> Figure:
     axes = figure.subplots()
     axes.fill_between(mode, low, high, color=GREY, alpha=0.35, linewidth=0, label="untrained, middle 95 %")
     few = len(mode) <= 60
-    look: dict[str, Any] = {"marker": "o", "markersize": 3.5} if few else {}
-    axes.plot(mode, own, color=BLUE, linewidth=1.5, label="this network", **look)
+    marker = "o" if few else None
+    axes.plot(mode, own, color=BLUE, linewidth=1.5, marker=marker, markersize=3.5, label="this network")
     plain_axes(axes)
     if min(own.min(), low.min()) > 0:
         axes.set_yscale("log")
@@ -471,8 +471,15 @@ def _draw_bars(findings: Findings, values: np.ndarray) -> Figure:
     axes.axhline(0, color=GREY, linewidth=0.8)
     for (letter, color), node in suspects(findings):
         offset, side = (7, "bottom") if values[node] >= 0 else (-7, "top")
-        where: dict[str, Any] = {"xytext": (0, offset), "textcoords": "offset points", "ha": "center"}
-        axes.annotate(letter, (node, values[node]), va=side, **where, **_disc(color))
+        axes.annotate(
+            letter,
+            (node, values[node]),
+            xytext=(0, offset),
+            textcoords="offset points",
+            ha="center",
+            va=side,
+            **_disc(color),
+        )
     axes.margins(y=0.18)
     axes.set(xlabel="node", ylabel="response to a unit force at A\n(units of 1/W)")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))

@@ -5,7 +5,7 @@ of them through the learning steps.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -26,7 +26,8 @@ from jaxphys.reports.run_data import (
 )
 from jaxphys.reports.style import SIGNED, STRENGTH
 
-Figure = dict[str, Any]
+Data: TypeAlias = dict[str, Any]
+"""What is written as JSON: names, numbers, texts, and lists and dictionaries of these."""
 # Seen on white and on black: three times as bright or dark as either.
 _BLUE, _ORANGE, _GREY = "#3b82c4", "#c96a16", "#808080"
 _LEVELS = 16
@@ -41,14 +42,14 @@ _FEELS = {"FlowNetwork": "current", "SpringNetwork": "tension"}
 _STATES = {"FlowNetwork": "pressure or voltage", "SpringNetwork": "displacement", "NodeNetwork": "state"}
 
 
-def page_data(dataset: xr.Dataset) -> dict[str, Any]:
+def page_data(dataset: xr.Dataset) -> Data:
     """All that `report.js` draws of a dataset of which some realization did not fail.
 
     `steps`: of the slider; `figures`: by name, `data` and `layout` as plotly takes them; `map`: the typical
     network at those steps, where it is not too large; `spectrum`: median eigenvalues at those steps.
     """
     shown = replay(dataset, typical_realization(dataset))
-    makers: dict[str, tuple[str, Callable[[xr.Dataset], Figure]]] = {
+    makers: dict[str, tuple[str, Callable[[xr.Dataset], Data]]] = {
         "learning_curves": ("cost", learning_curves),
         "spectrum_change": ("eigenvalues", spectrum_change),
         "eigenvalue_flow": ("eigenvalues", eigenvalue_flow),
@@ -59,7 +60,7 @@ def page_data(dataset: xr.Dataset) -> dict[str, Any]:
     records = shown.records if "k_history" in dataset else np.arange(dataset.sizes["record"])
     if len(records) > 101:
         records = records[np.linspace(0, len(records) - 1, 101).round().astype(int)]
-    data: dict[str, Any] = {
+    data: Data = {
         "steps": dataset["step"].values[records].tolist(),
         "figures": figures,
         "palettes": {name: [_colors(each) for each in both] for name, both in _PALETTES.items()},
@@ -75,7 +76,7 @@ def page_data(dataset: xr.Dataset) -> dict[str, Any]:
     return data
 
 
-def learning_curves(dataset: xr.Dataset) -> Figure:
+def learning_curves(dataset: xr.Dataset) -> Data:
     """Learning cost against step: median, band, and single realizations that the legend switches on."""
     cost, step = successful(dataset, "cost"), dataset["step"].values
     floor = np.finfo(cost.dtype).eps ** 2 * max(np.nanmax(cost), 0.0)
@@ -103,7 +104,7 @@ def learning_curves(dataset: xr.Dataset) -> Figure:
     return {"data": data, "layout": _against_step(dataset, "learning cost C", log=_if_positive(cost))}
 
 
-def spectrum_change(dataset: xr.Dataset) -> Figure:
+def spectrum_change(dataset: xr.Dataset) -> Data:
     """Eigenvalues of the physical Hessian before and after learning, and at the step of the slider."""
     eigenvalues = successful(dataset, "eigenvalues")
     mode = np.arange(1, eigenvalues.shape[-1] + 1)
@@ -125,7 +126,7 @@ def spectrum_change(dataset: xr.Dataset) -> Figure:
     return {"data": [*data, now], "layout": layout}
 
 
-def eigenvalue_flow(dataset: xr.Dataset) -> Figure:
+def eigenvalue_flow(dataset: xr.Dataset) -> Data:
     """Median of every eigenvalue, by rank, against step; the softest with its band."""
     eigenvalues, step = successful(dataset, "eigenvalues"), dataset["step"].values
     median = quantiles(eigenvalues)[1]
@@ -150,7 +151,7 @@ def eigenvalue_flow(dataset: xr.Dataset) -> Figure:
     return {"data": data, "layout": layout}
 
 
-def conductance_and_dimension(dataset: xr.Dataset) -> Figure:
+def conductance_and_dimension(dataset: xr.Dataset) -> Data:
     """Effective conductance and dimension against step, each realization over its own start."""
     data, everything = [], []
     for name, color in (("effective_conductance", _BLUE), ("effective_dimension", _ORANGE)):
@@ -165,7 +166,7 @@ def conductance_and_dimension(dataset: xr.Dataset) -> Figure:
     return {"data": data, "layout": _against_step(dataset, "value / value at step 0", log=log)}
 
 
-def network_map(dataset: xr.Dataset, shown: Replay) -> dict[str, Any]:
+def network_map(dataset: xr.Dataset, shown: Replay) -> Data:
     """The typical network: where nodes and edges lie, and what each of them has and feels at every frame.
 
     `fields` colour the edges: the learning degree of freedom, current or tension, and susceptibility, each
@@ -205,7 +206,7 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> dict[str, Any]:
     }
 
 
-def _field(label: str, values: np.ndarray, signed: bool) -> dict[str, Any]:
+def _field(label: str, values: np.ndarray, signed: bool) -> Data:
     """Numbers on edges, `(frame, edge)`, with the scale that turns them into colour and width."""
     size = values if signed else np.abs(values)
     finite = np.where(np.isfinite(size), size, 0.0)
@@ -221,11 +222,11 @@ def _field(label: str, values: np.ndarray, signed: bool) -> dict[str, Any]:
     }
 
 
-def _band(x: np.ndarray, values: np.ndarray, color: str, name: str, along: str = "step") -> list[Figure]:
+def _band(x: np.ndarray, values: np.ndarray, color: str, name: str, along: str = "step") -> list[Data]:
     """Median over realizations and, if there are several, the band between the 10 % and 90 % quantiles."""
     low, median, high = quantiles(values)
     known = np.isfinite(median)
-    edge: Figure = {"x": x[known].tolist(), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
+    edge: Data = {"x": x[known].tolist(), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     edge |= {"legendgroup": name, "showlegend": False}
     shade = "rgba({},{},{},0.25)".format(*(int(color[i : i + 2], 16) for i in (1, 3, 5)))
     line = {
@@ -245,7 +246,7 @@ def _band(x: np.ndarray, values: np.ndarray, color: str, name: str, along: str =
     return [lower, upper | {"fill": "tonexty", "fillcolor": shade}, line]
 
 
-def _against_step(dataset: xr.Dataset, label: str, *, log: np.ndarray | None) -> Figure:
+def _against_step(dataset: xr.Dataset, label: str, *, log: np.ndarray | None) -> Data:
     """A layout whose x axis is the learning step, on which the slider marks a place."""
     soon = is_soon_over(dataset)
     title = "learning step (logarithmic)" if soon else "learning step"
@@ -256,15 +257,15 @@ def _against_step(dataset: xr.Dataset, label: str, *, log: np.ndarray | None) ->
     }
 
 
-def _axis(title: str, log: np.ndarray | None) -> Figure:
+def _axis(title: str, log: np.ndarray | None) -> Data:
     """An axis, logarithmic where it is given values that are all to be shown on it."""
-    axis: Figure = {"title": {"text": title}}
+    axis: Data = {"title": {"text": title}}
     if log is None:
         return axis
     known = log[np.isfinite(log) & (log > 0)]
     decades = float(np.log10(known.max() / known.min())) if known.size else 0.0
     # Left alone, plotly writes numbers between powers of ten only on an axis shorter than a decade or so.
-    ticks: Figure = {}
+    ticks: Data = {}
     if decades > 2.5:
         ticks = {"dtick": int(np.ceil(decades / 6))}
     elif decades > 1:
@@ -282,7 +283,7 @@ def _colors(colors: Colormap) -> list[str]:
     return [to_hex(color) for color in colors(np.linspace(0.0, 1.0, _LEVELS))]
 
 
-def _numbers(values: np.ndarray) -> Any:
+def _numbers(values: np.ndarray) -> list[Any]:
     """Nested lists of four digits, null where there is no number."""
     values = np.asarray(values, dtype=float)
     if values.ndim > 1:

@@ -1,4 +1,4 @@
-"""Pages of HTML from the templates beside them; whatever a page is told is shown as text."""
+"""Pages of HTML from the templates beside them; values are always shown as text, never run as markup."""
 
 import base64
 import hashlib
@@ -6,7 +6,6 @@ import io
 import json
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import matplotlib
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -17,7 +16,7 @@ DPI = 150
 """Of pictures as PNG."""
 
 
-def render(template: str, *, interactive: bool = False, **values: Any) -> str:
+def render(template: str, *, interactive: bool = False, **values: object) -> str:
     """The HTML text of a template (`run`, `sweep`, `findings` or `papers`) with these values filled in.
 
     The page loads nothing, and runs the scripts that it is written with and no other; among them, if it is
@@ -41,7 +40,7 @@ def _text(name: str) -> str:
     return files("jaxphys.reports").joinpath("templates", name).read_text("utf-8")
 
 
-def _frame(interactive: bool) -> dict[str, Any]:
+def _frame(interactive: bool) -> dict[str, object]:
     """What all reports have: `style`, `scripts` and the `policy` that lets a browser run these and no other.
 
     Scripts sort tables, choose light or dark, and draw pictures that can be turned over if there are any.
@@ -69,7 +68,7 @@ def script() -> str:
     return _text("report.js")
 
 
-def as_json(data: Any) -> str:
+def as_json(data: object) -> str:
     """JSON that may stand within a script element of HTML."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

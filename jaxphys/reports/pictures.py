@@ -178,7 +178,7 @@ def _line_pieces(
 
 
 def map_figure(drawing: Drawing, panels: int) -> Figure:
-    """A figure for so many maps side by side, as high as the network needs."""
+    """A figure for `panels` maps side by side, as high as the shape of the network asks for."""
     width, height = np.ptp(drawing.places, axis=0)
     shape = float(np.clip(height / width if width > 0 else 1.0, 0.35, 1.2))
     size = (6.2, 1.0 + 4.6 * shape) if panels == 1 else (9.4, 1.2 + 3.9 * shape)
@@ -269,7 +269,10 @@ def draw_plain_edges(
 def draw_nodes(
     axes: Axes, drawing: Drawing, relative_size: float | Float[np.ndarray, " N"] = 1.0, *, label: str = ""
 ) -> None:
-    """All nodes as grey dots, smaller the more of them there are; `relative_size` for all or for each."""
+    """All nodes as grey dots, smaller the more of them there are.
+
+    `relative_size`: area over that of `node_size`, one for all nodes or one for each.
+    """
     x, y = drawing.places.T
     size = node_size(drawing) * relative_size
     axes.scatter(x, y, s=size, color="#707070", linewidths=0, zorder=3, clip_on=False, label=label or None)
@@ -283,7 +286,7 @@ def node_size(drawing: Drawing) -> float:
 def draw_node_values(
     axes: Axes, drawing: Drawing, values: Float[np.ndarray, " N"], scale: Scale
 ) -> PathCollection:
-    """Nodes as dots with the colours of their values. What is returned goes to `color_bar`."""
+    """Nodes as dots in the colours of their values, `(N,)`. What is returned goes to `color_bar`."""
     x, y = drawing.places.T
     size = float(np.clip(5000 / len(values), 6, 70))
     dots = axes.scatter(x, y, c=scale.shown(values), s=size, cmap=scale.colors, norm=scale.norm, zorder=3)
@@ -303,7 +306,10 @@ def mark_nodes(
     label: str = "",
     letter: str = "",
 ) -> None:
-    """Nodes that stand out, in front of all others, each with the same `letter` in it if there is one."""
+    """Nodes at `places`, `(n, 2)`, in front of all others, each with a `letter` in it if there is one.
+
+    `size`: area of a marker in square points. `edge`: colour of its rim. `label`: for a legend.
+    """
     x, y = places.T
     axes.scatter(
         x,
@@ -325,7 +331,7 @@ def mark_nodes(
 
 
 def draw_matrix(axes: Axes, matrix: Float[np.ndarray, "N N"], scale: Scale) -> AxesImage:
-    """A square matrix between nodes, which are numbered from 0. What is returned goes to `color_bar`."""
+    """A matrix between nodes, numbered from 0, in the colours of a scale; returns what `color_bar` takes."""
     image = axes.imshow(scale.shown(matrix), cmap=scale.colors, norm=scale.norm, interpolation="nearest")
     axes.set(xlabel="node", ylabel="node")
     for axis in (axes.xaxis, axes.yaxis):
@@ -337,7 +343,7 @@ def draw_matrix(axes: Axes, matrix: Float[np.ndarray, "N N"], scale: Scale) -> A
 def symmetric(
     ends: Int[np.ndarray, "M 2"], values: Float[np.ndarray, " M"], num_nodes: int
 ) -> Float[np.ndarray, "N N"]:
-    """Values of edges as a symmetric matrix between nodes; 0 where there is no edge."""
+    """Values of edges, which join the nodes `ends`, as a symmetric matrix `(N, N)`; 0 where no edge is."""
     matrix = np.zeros((num_nodes, num_nodes))
     rows, columns = ends.T
     matrix[rows, columns] = matrix[columns, rows] = values
@@ -376,7 +382,10 @@ def draw_band(
     linestyle: Line = "-",
     opacity: float = 0.22,
 ) -> None:
-    """Median over realizations against x, `(T,)`, and if there are several the band from 10 % to 90 %."""
+    """Median over realizations against x, `(T,)`, and if there are several the band from 10 % to 90 %.
+
+    `values`: `(R, T)`; what is not finite is left out. `opacity`: of the band.
+    """
     low, median, high = quantiles(np.asarray(values, dtype=float))
     if len(values) > 1:
         axes.fill_between(x, low, high, color=color, alpha=opacity, linewidth=0)

@@ -31,7 +31,11 @@ def successful(dataset: xr.Dataset, name: str) -> np.ndarray:
 
 
 def is_soon_over(dataset: xr.Dataset) -> bool:
-    """Whether a tenth of the steps tells the whole story, so that they belong on a logarithmic axis."""
+    """Whether learning is over after a tenth of the steps, which then belong on a logarithmic axis.
+
+    It is where the median cost has come within a factor of 10 of its last value by then, or where more than
+    half of the records lie there.
+    """
     step = variable(dataset, "step")
     early = step <= step[-1] / 10
     if len(step) < 3 or early.sum() < 2:
@@ -44,7 +48,10 @@ def is_soon_over(dataset: xr.Dataset) -> bool:
 
 
 def of_realization(dataset: xr.Dataset, name: str, realization: int, *, rank: int) -> np.ndarray:
-    """A variable of one realization, whether or not all of them share it; `rank` axes without realization."""
+    """A variable of one realization, whether each has its own or all share one.
+
+    `rank`: how many axes it has within a realization. Raises `InputError` if it is missing.
+    """
     values = variable(dataset, name)
     return values[realization] if values.ndim > rank else values
 
@@ -70,7 +77,11 @@ def strength_label(dataset: xr.Dataset) -> str:
 
 
 def node_roles(dataset: xr.Dataset, realization: int, nodes: int) -> dict[str, np.ndarray]:
-    """Role → which nodes have it, `(N,)` booleans; none where the dataset says nothing."""
+    """Which of `nodes` nodes are grounded, driven and read out in a realization, `(N,)` booleans by role.
+
+    Read from `task_boundary`, `task_values`, `task_force` and `task_readout`; of what is missing nothing is
+    marked. A row of the boundary that reaches over many nodes projects out a free motion and grounds none.
+    """
 
     def touched(name: str) -> np.ndarray:
         """`(rows, N)`: nodes that each row of the variable acts on, rounding errors aside."""

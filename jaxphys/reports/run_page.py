@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -164,7 +164,7 @@ def _what_was_trained(dataset: xr.Dataset) -> str:
 
 
 def _task(dataset: xr.Dataset) -> str:
-    """What was asked of the networks, as far as the shapes of the task tell."""
+    """What was asked of the networks, as far as the shapes of the task show it."""
     if not {"task_inputs", "task_targets"} <= set(dataset.variables):
         return "Task: unknown."
     samples, terminals = dataset["task_inputs"].shape[-2:]
@@ -241,7 +241,9 @@ def _table(dataset: xr.Dataset) -> list[dict[str, str]]:
         return []
     real = _real_edges(dataset)[succeeded(dataset)]
     first_k, last_k = (np.where(real, successful(dataset, name), np.nan) for name in ("k_initial", "k"))
-    stages: dict[str, tuple[Any, Any]] = {"learning cost C": _first_and_last(dataset, "cost")}
+    stages: dict[str, tuple[np.ndarray | None, np.ndarray]] = {
+        "learning cost C": _first_and_last(dataset, "cost")
+    }
     stages |= {
         f"{name} k of a network": (reduce(first_k, axis=1), reduce(last_k, axis=1))
         for name, reduce in (("smallest", np.nanmin), ("median", np.nanmedian), ("largest", np.nanmax))

@@ -5,8 +5,6 @@ no display and no closing; `figure.savefig(path)` writes one. Realizations that 
 out and counted in the title; lines are medians over the others, bands their 10-90 % quantiles.
 """
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -207,7 +205,7 @@ def accuracy_distribution(dataset: xr.Dataset) -> Figure:
 
 @styled
 def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
-    """One network before and after learning: width and colour of an edge tell its `k`.
+    """One network before and after learning: width and colour of an edge show its `k`.
 
     Needs `k`, `k_initial` and `edges`; `task_force`, `task_values`, `task_boundary` and
     `task_readout` mark the nodes that are driven, grounded (held at zero) and read out.
@@ -275,8 +273,8 @@ def swept(dataset: xr.Dataset, name: str, label: str) -> Figure:
         points = np.flatnonzero(np.broadcast_to(of_line, places.shape))
         points = points[np.argsort(places[points], kind="stable")]
         label_of_line = ", ".join(map(str, line)) or "median"
-        look: dict[str, Any] = {"marker": "o", "opacity": 0.25 / len(shown)}
-        draw_band(axes, places[points], values[points].T, color, label_of_line, **look)
+        across, opacity = values[points].T, 0.25 / len(shown)
+        draw_band(axes, places[points], across, color, label_of_line, marker="o", opacity=opacity)
     known = values[np.isfinite(values)]
     _log_if_positive(axes, known if known.size and known.max() > 20 * known.min() else np.zeros(1))
     if ticks is not None:
@@ -338,7 +336,7 @@ def _log_if_positive(axes: Axes, values: np.ndarray) -> None:
 
 
 def _step_axis(axes: Axes, dataset: xr.Dataset) -> None:
-    """Steps along x, logarithmic where a tenth of them tells the whole story."""
+    """Steps along x, logarithmic where learning is soon over."""
     step_axis(axes, variable(dataset, "step"), logarithmic=is_soon_over(dataset))
 
 

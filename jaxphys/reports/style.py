@@ -101,7 +101,10 @@ def plain_axes(axes: Axes, *, grid: Literal["both", "x", "y"] | None = "both", s
 
 
 def step_axis(axes: Axes, step: np.ndarray, *, logarithmic: bool) -> None:
-    """Learning steps, `(T,)`, along x; `logarithmic` from the second record on, with 0 at the left end."""
+    """Learning steps, `(T,)` from 0 on, along x, from the first to the last one.
+
+    `logarithmic`: from the second record on, with 0 at the left end.
+    """
     axes.set_xlabel("learning step (logarithmic)" if logarithmic else "learning step")
     axes.set_xlim(step[0], max(step[-1], step[0] + 1))
     if logarithmic:
@@ -159,7 +162,7 @@ def number_text(value: float | np.floating) -> str:
 def tick_text(value: float | np.floating) -> str:
     """A number on an axis: as `number_text`, but plain below 10 000, and powers of ten without a factor.
 
-    >>> tick_text(0.5), tick_text(1000), tick_text(1e5), tick_text(1e-7)
+    >>> tick_text(0.5), tick_text(1000.0), tick_text(1e5), tick_text(1e-7)
     ('0.5', '1000', '10⁵', '10⁻⁷')
     """
     if 1 <= abs(float(value)) < 10_000:

@@ -121,7 +121,7 @@ def test_unknown_names_list_the_known_ones(tmp_path, capsys):
 
 def test_reproduce_writes_everything_and_goes_on(toys, tmp_path):
     told = []
-    claims = ex.reproduce([], tmp_path, tell=told.append)
+    claims = ex.reproduce([], tmp_path, report=told.append)
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"toy.{number}.{end}" for number in ("one", "two") for end in ("nc", "png")),
         "claims.json",
@@ -140,7 +140,7 @@ def test_reproduce_writes_everything_and_goes_on(toys, tmp_path):
     assert "&lt;b&gt;bold" in page
     assert not re.search("https?:", page.replace("http://www.w3.org", ""))
 
-    assert ex.reproduce(["toy"], tmp_path, tell=told.append) == claims
+    assert ex.reproduce(["toy"], tmp_path, report=told.append) == claims
     assert [counter.calls for counter in toys.values()] == [1, 1]
     assert told[-2:] == ["toy.one: already there", "toy.two: already there"]
     (tmp_path / "toy.one.png").unlink()

@@ -70,10 +70,10 @@ _WEAK = 20
 
 @dataclasses.dataclass(frozen=True)
 class Meetings:
-    """Where the sectors of every network of an ensemble meet, and how well susceptibility tells.
+    """Where the sectors of every network of an ensemble meet, and how well susceptibility predicts it.
 
     - `labels`: `(R, N)` sectors. `edges`: `(R, M)` true between two of them.
-    - `area`: `(R,)` area under the curve by which susceptibility tells these edges. `precision`: fraction
+    - `area`: `(R,)` area under the curve of susceptibility as a score for them. `precision`: fraction
       of them among as many of the most susceptible ones. `tree_area`: for the death edges alone.
     - `diagram`: `(2, P)` births and deaths in the first network.
     """
@@ -97,7 +97,10 @@ class Meetings:
 
 
 def meetings(network: FlowNetwork, task: Task, found: Imprint) -> Meetings:
-    """Sectors of the response to the task's input, network by network."""
+    """Sectors of the response to the task's input in every network of an ensemble.
+
+    `found`: imprints in these networks, whose susceptibility is held against the edges between sectors.
+    """
     results = []
     for i in range(len(network.k)):
         one, its_task = of_realization((network, task), i)

@@ -67,7 +67,7 @@ WALLS = 0.05
 
 
 def low_share(one: Imprint, fraction: float = 0.01) -> np.ndarray:
-    """Fraction of the most susceptible edges whose relative conductance is below 1, `(R,)`."""
+    """Share with a relative conductance below 1 among the most susceptible `fraction` of edges, `(R,)`."""
 
     def share(values: np.ndarray, relative: np.ndarray) -> float:
         return float(np.mean(relative[largest(values, fraction)] < 1))
@@ -236,7 +236,10 @@ def _root_mean_square_currents(
 
 
 def draw_conductances(row: np.ndarray, one: xr.Dataset, title: str) -> None:
-    """A map of conductances, their distribution, and both conductances against susceptibility."""
+    """Four panels: a map of conductances, their distribution, and k and relative k against susceptibility.
+
+    `row`: four axes. `one`: an ensemble of which the first network is drawn.
+    """
     field, histogram, scatter, relative = row
     k, start = one["k"].values[0], one["k_initial"].values[0]
     draw_field(field, one, k, "conductance", log=True)
@@ -309,7 +312,7 @@ def draw_blockers(dataset: xr.Dataset) -> Figure:
 
 
 def corridors(one: xr.Dataset, currents: np.ndarray, walls: np.ndarray) -> np.ndarray:
-    """Edges among the 15 % of most current that share a node with a wall, and are none."""
+    """Edges beside walls, but no walls, that are among the 15 % of most current; all arguments by edge."""
     edges = one["edges"].values
     beside = np.isin(edges, np.unique(edges[walls])).any(axis=1)
     return largest(currents, 0.15) & beside & ~walls

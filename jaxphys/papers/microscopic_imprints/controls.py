@@ -105,7 +105,7 @@ def null_models(settings: Settings) -> Result:
 
 
 def _agreements(found: Seeds) -> dict[str, np.ndarray]:
-    """How well susceptibility tells stiff edges, before and after: areas and rank correlations, `(R,)`."""
+    """How well susceptibility predicts stiff edges: areas and rank correlations, before and after, `(R,)`."""
     rows: dict[str, np.ndarray] = {}
     for label, one in (("trained", found.after), ("untrained", found.before)):
         values, shares = np.asarray(one.susceptibility), one.stiffness

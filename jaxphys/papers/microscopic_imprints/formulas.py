@@ -39,7 +39,10 @@ def _error(found: ArrayLike, truth: ArrayLike) -> float:
 
 
 def as_currents(network: FlowNetwork, task: Task, grounds: tuple[int, ...]) -> Task:
-    """The same states driven by the currents that the inputs take, with the grounds alone held."""
+    """The same states driven by the currents that the inputs take, with the `grounds` alone held.
+
+    The currents are those of the present k and do not follow it, unlike those of held voltages.
+    """
     held = task.boundary.num_held
     values = task.inputs @ task.values
     currents = -np.asarray(equilibrate(network, task.boundary, values=values).reaction)[:, :held]

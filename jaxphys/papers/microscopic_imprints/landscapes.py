@@ -51,7 +51,11 @@ from jaxphys.training._train import Run, stack
 
 
 def imprint_variables(found: Learned, after: Imprint, before: Imprint) -> Variables:
-    """What pictures and claims need of an ensemble, for `ensemble_dataset`; modes are those of network 0."""
+    """What pictures and claims need of an ensemble, for `ensemble_dataset`.
+
+    Stiff modes `(mode, edge)` and voltages `(terminal, node)` are those of the first network; of all networks
+    there are the fields of `Imprint`, with `_untrained` behind the names of those before learning.
+    """
     variables: Variables = {
         "stiff_modes": (("mode", "edge"), np.asarray(after.stiff_modes)[0]),
         "voltages": (("terminal", "node"), np.asarray(states(found.run))),
@@ -74,13 +78,13 @@ def imprint_variables(found: Learned, after: Imprint, before: Imprint) -> Variab
 
 
 def dataset_of(name: str, settings: Settings) -> xr.Dataset:
-    """The ensemble of one of the four tasks with its imprints."""
+    """The ensemble of one of the tasks in `RECIPES` with its imprints, as a part `name` of a dataset."""
     found = learned(name, settings)
     return ensemble_dataset(name, found.run, **imprint_variables(found, *imprinted(name, settings)))
 
 
 def controls_text(after: Imprint, before: Imprint) -> str:
-    """What untrained networks and chance have of the same area."""
+    """What the `agreement` is in untrained networks and by chance, for the condition of a claim."""
     areas, size = agreement(before), after.stiffness.shape[1]
     exceed = 100 * np.mean(agreement(after) > areas)
     return (
@@ -89,12 +93,12 @@ def controls_text(after: Imprint, before: Imprint) -> str:
     )
 
 
-# Costs at which a network counts as trained; classes are told apart long before their cost is zero.
+# Costs at which a network counts as trained; classes are separated long before their cost is zero.
 _DONE = {"five": LEARNED, "classification": 0.2}
 
 
 def agreement(one: Imprint) -> np.ndarray:
-    """Area under the curve by which susceptibility tells the stiffest 5 % of edges, `(R,)`."""
+    """Area under the curve of susceptibility as a score for the stiffest 5 % of edges, `(R,)`."""
     return each(area_under_curve, np.asarray(one.susceptibility), stiffest(one.stiffness))
 
 
@@ -349,7 +353,10 @@ SHOWN = {"regression": (1.0, 2.0), "five": (1.0, 2.0), "classification": (0.0, 1
 
 
 def draw_response(axes: Axes, one: xr.Dataset, matrix: np.ndarray) -> None:
-    """Voltages of the targets against the second input, the first being one: circles on the lines wanted."""
+    """Voltages of the targets against the second input, the first being one: circles on the lines wanted.
+
+    `matrix`: `(targets, 2)`, as in `regression_task`.
+    """
     ratio = np.linspace(-1, 3, 9)
     found = one["voltages"].values[:, one["targets_nodes"].values[:, 0]]
     for number, (row, color) in enumerate(zip(matrix, ACCENTS, strict=False)):
@@ -431,7 +438,7 @@ def _bins(one: xr.Dataset) -> np.ndarray:
 
 
 def draw_spectra(axes: Axes, one: xr.Dataset, stiff: int) -> None:
-    """Sizes of the eigenvalues of the cost Hessian, before and after."""
+    """Sizes of the eigenvalues of the cost Hessian, before and after, with a line behind the `stiff` ones."""
     for key, color, label in (("_untrained", GREY, "before"), ("", ACCENTS[0], "after")):
         values = np.abs(one[f"cost_eigenvalues{key}"].values)
         values = np.median(-np.sort(-values, axis=1), axis=0)
@@ -443,7 +450,7 @@ def draw_spectra(axes: Axes, one: xr.Dataset, stiff: int) -> None:
 
 
 def draw_controls(axes: Axes, one: xr.Dataset) -> None:
-    """How well susceptibility tells the stiffest edges: trained networks beside their untrained selves."""
+    """`agreement` of trained networks beside that of the same networks before training."""
     areas = []
     for key in ("_untrained", ""):
         positive = stiffest(one[f"stiffness{key}"].values)

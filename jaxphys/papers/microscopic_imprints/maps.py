@@ -75,7 +75,7 @@ def draw_field(
 
 
 def draw_voltages(axes: Axes, one: xr.Dataset, voltages: Float[np.ndarray, " N"]) -> None:
-    """Voltages as a background between nodes."""
+    """Voltages of nodes as colours between them, with a colour bar; no colour where no bond spans the gap."""
     x, y = one["positions"].values.T
     mesh = Triangulation(x, y)
     # No colour across gaps that no bond spans.
@@ -107,7 +107,7 @@ def draw_sectors(axes: Axes, one: xr.Dataset, labels: Int[np.ndarray, " N"]) -> 
 def draw_walls(
     axes: Axes, one: xr.Dataset, chosen: Bool[np.ndarray, " M"], color: str = INK, width: float = 2.0
 ) -> None:
-    """A short bar across each chosen bond: what holds the current back there."""
+    """A short bar across each chosen bond, `width` points wide: what holds the current back there."""
     place = drawing_of(one)
     ends = place.places[place.ends[chosen]]
     middle, along = ends.mean(axis=1), ends[:, 1] - ends[:, 0]
@@ -117,7 +117,10 @@ def draw_walls(
 
 
 def draw_terminals(axes: Axes, one: xr.Dataset, size: int = 34) -> None:
-    """Inputs red, targets blue (both ends of a target edge), grounds white squares; numbered from 1."""
+    """Inputs red, targets blue (both ends of a target edge), grounds white squares; numbered from 1.
+
+    `size`: area of a marker in square points.
+    """
     places = one["positions"].values
     for role, look in _ROLES.items():
         terminals = one[f"{role}_nodes"].values.reshape(one.sizes[role[:-1]], -1)

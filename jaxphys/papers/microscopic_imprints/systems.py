@@ -74,12 +74,12 @@ class Placement:
         return Boundary(network, held_nodes=self.inputs, ground=self.grounds)
 
     def ground(self, network: FlowNetwork) -> Boundary:
-        """What a stranger would hold, who does not know the inputs (Guzman et al. (2024), eq. 2)."""
+        """What is held by someone who does not know the inputs: the grounds (Guzman et al. (2024), eq. 2)."""
         return Boundary(network, ground=self.grounds)
 
 
 def packings(settings: Settings, count: int) -> list[Packing]:
-    """The first so many packings of a seed; the same ones whatever their number."""
+    """The first `count` packings of a seed; how many are asked for does not change them."""
     return _packings(settings.seed, count, PARTICLES, NODES)
 
 
@@ -119,7 +119,10 @@ def grid() -> np.ndarray:
 def regression_task(
     network: FlowNetwork, matrix: np.ndarray, generator: np.random.Generator
 ) -> tuple[Task, Placement]:
-    """Two voltages in, voltages at as many nodes out as the matrix has rows (eqs 1 and 22)."""
+    """A linear map of two voltages, learned on a grid of inputs (eqs 1 and 22), and where its terminals sit.
+
+    `matrix`: `(targets, 2)`; the voltage wanted at target i is row i times the two inputs.
+    """
     # Eight terminals need to stand a little closer.
     apart = APART if len(matrix) <= 2 else APART - 1
     nodes = spread(network.topology, 3 + len(matrix), apart, generator)
@@ -150,7 +153,10 @@ def allostery_task(
 
 
 def class_samples(generator: np.random.Generator, each: int) -> tuple[np.ndarray, np.ndarray]:
-    """So many points of each of three classes, standardised by the means and spread of all."""
+    """Points of three classes, `(3 each, 2)`, class by class, and their labels.
+
+    Coordinates are standardised by the means and the spread of all classes, not by those of the sample.
+    """
     points = np.concatenate([generator.multivariate_normal(*one, size=each) for one in _CLASSES])
     centre = np.mean([mean for mean, _ in _CLASSES], axis=0)
     return (points - centre) / 2.7, np.repeat(np.arange(3), each)
@@ -253,13 +259,13 @@ def _field(network: FlowNetwork, task: Task) -> Float[Array, " M"]:
 def starts(
     network: FlowNetwork, count: int, generator: np.random.Generator, low: float = 1.0, high: float = 1.1
 ) -> FlowNetwork:
-    """So many copies of a network, each with its own initial conductances, stacked."""
+    """`count` copies of a network with initial conductances drawn between `low` and `high`, stacked."""
     k = generator.uniform(low, high, (count, network.num_edges))
     return stack([network.with_k(jnp.asarray(one)) for one in k])
 
 
 def make_task(name: str, network: FlowNetwork, generator: np.random.Generator) -> tuple[Task, Placement]:
-    """One of the four tasks of the main text, somewhere on the network."""
+    """One of the four tasks of the main text, by its name in `RECIPES`, at random terminals."""
     match name:
         case "regression":
             return regression_task(network, TWO_TARGETS, generator)
@@ -289,7 +295,11 @@ CANDIDATES = 10
 
 @computed_once(maxsize=8)
 def learned(name: str, settings: Settings) -> Learned:
-    """Fifty initial conditions of one task at the first placement, in order, that a single network learns."""
+    """One task from many initial conditions, fifty at full scale, on one graph at one placement.
+
+    `name`: of `RECIPES`. Where not every placement allows the task, a single network tries `CANDIDATES` of
+    them, and the first that it learns is taken, or else the one of least cost.
+    """
     network = FlowNetwork(packings(settings, 1)[0].topology)
     recipe, key = RECIPES[name], settings.key(f"task {name}")
     generator = host_generator(key)
@@ -345,7 +355,10 @@ class Imprint(eqx.Module):
 
 
 def imprints(network: FlowNetwork, task: Task, ground: Boundary, stiff: int) -> Imprint:
-    """Imprints of an ensemble, one after another: matrices of M² numbers each."""
+    """Imprints of an ensemble with `ground` held, and `stiff` modes of the cost Hessian.
+
+    Realizations are taken one after another, since each makes matrices of M² numbers.
+    """
     return _imprints(network, task, ground, stiff)
 
 
@@ -370,25 +383,25 @@ def _imprints(network: FlowNetwork, task: Task, ground: Boundary, stiff: int) ->
 
 @computed_once(maxsize=8)
 def imprinted(name: str, settings: Settings) -> tuple[Imprint, Imprint]:
-    """The imprints in the ensemble of `learned`, and what is there before learning."""
+    """Imprints in the ensemble of `learned`, after learning and before."""
     found = learned(name, settings)
     return before_and_after(found.run, found.placement, STIFF[name])
 
 
 def before_and_after(run: Run, placement: Placement, stiff: int) -> tuple[Imprint, Imprint]:
-    """Imprints in a trained ensemble on one graph, and in the same networks before."""
+    """Imprints, with `stiff` modes, in a trained ensemble on one graph, and in the same networks before."""
     grounds = stack([placement.ground(member(run, 0)[0])] * len(run.cost))
     before = run.network.with_k(run.initial_k)
     return imprints(run.network, run.task, grounds, stiff), imprints(before, run.task, grounds, stiff)
 
 
 def member(run: Run, realization: int) -> tuple[FlowNetwork, Task]:
-    """One trained network and its task."""
+    """The trained network of one realization, and its task."""
     return of_realization((run.network, run.task), realization)
 
 
 def of_realization(tree: T, which: int | slice | np.ndarray) -> T:
-    """One realization of an ensemble, or a slice of them."""
+    """Some realizations of a pytree whose leaves have a realization axis: one by its number, or several."""
     # JAX does not say that a map keeps the structure.
     found: T = jax.tree.map(lambda leaf: leaf[which], tree)
     return found

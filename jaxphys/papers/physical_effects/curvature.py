@@ -25,7 +25,7 @@ from jaxphys.reports.pictures import draw_band
 from jaxphys.reports.style import GREY, INK, legend_above, styled
 from jaxphys.training._train import Run
 
-# The smallest ratio of two eigenvalues that double precision can tell from zero.
+# Ratios of two eigenvalues below this are zero but for rounding in double precision.
 _ROUNDING = 1e-16
 
 
@@ -69,7 +69,7 @@ def cost_hessians(settings: Settings) -> Result:
         before = _curvature(run.network, run.task, run.initial_k)
         after = _curvature(run.network, run.task, run.network.k)
         found[name] = (before, after)
-        # The largest twenty tell all there is to tell.
+        # All others are zero but for rounding once a few tasks are learned.
         variables: Variables = {
             f"{key}_{stage}": (("realization", "stiff_mode"), -np.sort(-np.asarray(array), axis=1)[:, :20])
             for stage, one in (("initial", before), ("final", after))

@@ -43,7 +43,10 @@ METHODS = {"plain": "plain rule, 1000 steps", "newton": "Gauss-Newton (LM), 200 
 
 
 def padded_pair(key: Key[Array, ""], number: int) -> tuple[AbstractNetwork, Task]:
-    """A network of ten nodes and `number` random linear tasks, filled up to 36 with tasks without weight."""
+    """A network of ten nodes and `number` random linear tasks, filled up to 36 with tasks without weight.
+
+    All numbers of tasks then have arrays of one shape, and train side by side in one program.
+    """
     network = node_network(key, _NODES)
     task = random_linear(network, max(COUNTS), jax.random.fold_in(key, 1))
     weights = np.diag((np.arange(max(COUNTS)) < number).astype(float))
@@ -112,7 +115,11 @@ def _mean_alignment(one: Trained, number: np.ndarray) -> np.ndarray:
 
 
 def half_point(number: np.ndarray, learned: np.ndarray) -> float:
-    """Number of tasks that half of the networks have learned, interpolated; NaN if that is not reached."""
+    """Number of tasks that half of the networks have learned, interpolated between the numbers tried.
+
+    `number`: how many tasks each network has, `(R,)`; `learned`: whether it learned them, `(R,)` booleans.
+    NaN where every share lies above a half, or already the first one below.
+    """
     counts = np.unique(number)
     fraction = np.array([learned[number == n].mean() for n in counts])
     below = np.flatnonzero(fraction < 0.5)

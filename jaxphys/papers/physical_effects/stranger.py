@@ -1,4 +1,4 @@
-"""Section III D: reading the task off measured responses, as a stranger would."""
+"""Section III D: reading the task off measured responses of a network whose k are unknown."""
 
 import equinox as eqx
 import jax

@@ -40,13 +40,16 @@ REST = 1e-24
 
 
 def node_network(key: Key[Array, ""], num_nodes: int = 20) -> NodeNetwork:
-    """`W = sym(N(0, 1)) + 3 sqrt(2N) I`, `H = W` (section II A)."""
+    """The node networks of section II A: `W = sym(N(0, 1)) + 3 sqrt(2N) I` for N nodes, and `H = W`.
+
+    They are positive definite but for rare draws: the lowest eigenvalue lies near `2 sqrt(2N)`.
+    """
     draws = host_generator(key).standard_normal((num_nodes, num_nodes))
     return NodeNetwork.from_matrix((draws + draws.T) / 2 + 3 * np.sqrt(2 * num_nodes) * np.eye(num_nodes))
 
 
 def node_pair(key: Key[Array, ""], num_tasks: int = 1, num_nodes: int = 20) -> Pair:
-    """A node network and random linear tasks (eq. A1)."""
+    """A node network and `num_tasks` random linear tasks of one output each (eq. A1)."""
     network = node_network(key, num_nodes)
     return network, random_linear(network, num_tasks, jax.random.fold_in(key, 1))
 
@@ -54,7 +57,10 @@ def node_pair(key: Key[Array, ""], num_tasks: int = 1, num_nodes: int = 20) -> P
 def flow_pair(
     key: Key[Array, ""], num_tasks: int = 1, *, num_nodes: int = 40, degree: float = 3.0, start: float = START
 ) -> Pair:
-    """A flow network on a random graph, and allosteric tasks: unit currents in, a pressure of 0.3 out."""
+    """A flow network on a random graph, and allosteric tasks: unit currents in, a pressure of 0.3 out.
+
+    The graph has `num_nodes` nodes and a mean `degree`; all conductances are `start`, in simulation units.
+    """
     network = FlowNetwork(erdos_renyi(num_nodes, round(degree * num_nodes / 2), key), start)
     return network, _allostery(network, num_tasks, 0.3, host_generator(jax.random.fold_in(key, 1)))
 
@@ -79,7 +85,10 @@ def spring_pair(
 
 
 def node_allostery_pair(key: Key[Array, ""], response: float = 0.3) -> Pair:
-    """A node network of 20 nodes and one allosteric task (fig. 7a); the boundary holds nothing."""
+    """A node network of 20 nodes and one allosteric task (fig. 7a): a unit force in, `response` out.
+
+    The boundary holds nothing.
+    """
     network = node_network(key)
     return network, _allostery(network, 1, response, host_generator(jax.random.fold_in(key, 1)))
 
@@ -112,7 +121,7 @@ PAIRS: dict[str, Callable[..., Pair]] = {"node": node_pair, "flow": flow_pair, "
 
 
 def ensemble(pair: Callable[..., Pair], keys: Key[Array, " R"], **options: Any) -> Pair:
-    """Networks and tasks, one pair for each key, stacked."""
+    """Networks and tasks, stacked: `pair(key, **options)` for each of R keys."""
     networks, tasks = zip(*(pair(key, **options) for key in keys), strict=True)
     return stack(networks), stack(tasks)
 
@@ -143,7 +152,11 @@ def train_adaptively(
     longest: float | None = None,
     **options: Any,
 ) -> Run:
-    """`train` with adaptive steps until the cost is down to `REST`, recording k."""
+    """`train` with adaptive steps until the cost is down to `REST`, recording k.
+
+    `network` and `task` are an `ensemble`. Nothing is recorded from step `steps` on, whatever `records` has.
+    `options` of `train` take the place of those chosen here.
+    """
     arguments: dict[str, Any] = {
         "optimizer": Descent(descent(network, longest), AdaptiveStep()),
         "solver": solver_of(network),
@@ -167,7 +180,7 @@ RECORDS = (*range(0, 40, 2), *range(40, 100, 4), *range(100, 200, 10), *range(20
 
 
 class Trajectory(eqx.Module):
-    """What one eigendecomposition per record tells, for all realizations and records; m modes, S samples.
+    """What one eigendecomposition per record gives, for all realizations and records; m modes, S samples.
 
     Eigenvalues ascend; alignments are absolute cosines of the modes with forces, responses, and the space
     that all forces span.
@@ -223,7 +236,11 @@ def _trajectory(network: AbstractNetwork, task: Task, history: Float[Array, "R T
 
 
 def lowest_share(alignment: Float[Array, "R T m S"], number: int) -> np.ndarray:
-    """Norm of what unit vectors have in the span of the `number` lowest modes, mean over S: `(R, T)`."""
+    """Norm of what unit vectors have in the span of the `number` lowest modes, mean over S: `(R, T)`.
+
+    `alignment`: absolute cosines of m modes with S vectors, as a `Trajectory` has them; 1 where the vectors
+    lie within the span.
+    """
     lowest = np.asarray(alignment)[:, :, :number]
     return np.sqrt(np.sum(lowest**2, axis=2)).mean(axis=-1)
 
@@ -238,7 +255,7 @@ class Trained:
 
 @computed_once(maxsize=8)
 def single_task(kind: Kind, settings: Settings) -> Trained:
-    """The fifty networks of one kind and one task that figs 2, 3 and 4 look at."""
+    """Networks of one kind that learn one task each, fifty at full scale: those of figs 2, 3 and 4."""
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
     network, task = ensemble(PAIRS[kind], keys)
     run = train_adaptively(network, task, settings.steps(3000), RECORDS)
@@ -247,7 +264,7 @@ def single_task(kind: Kind, settings: Settings) -> Trained:
 
 @computed_once(maxsize=3)
 def small_steps(kind: Kind, settings: Settings) -> Trained:
-    """The same networks, in steps no longer than 1 in k: what first-order theory can follow."""
+    """The networks of `single_task`, trained in steps no longer than 1 in k, which first order can follow."""
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
     network, task = ensemble(PAIRS[kind], keys)
     steps = settings.steps(400)

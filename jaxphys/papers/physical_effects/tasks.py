@@ -67,7 +67,10 @@ def regression_pair(key: Key[Array, ""]) -> tuple[AbstractNetwork, Task]:
 
 
 def iris_pair(key: Key[Array, ""], cost: AbstractCost | None = None) -> tuple[AbstractNetwork, Task]:
-    """Iris, 10 flowers of each species, raw features as forces; the boundary holds nothing."""
+    """Iris: 10 flowers of each species, raw features as forces on 4 nodes, 3 output nodes.
+
+    The boundary holds nothing. `cost`: cross-entropy if left out.
+    """
     network = node_network(key)
     generator = host_generator(jax.random.fold_in(key, 1))
     nodes = generator.permutation(20)[:7].tolist()
