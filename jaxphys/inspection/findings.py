@@ -1,4 +1,4 @@
-"""What an inspection hands back: a verdict, the evidence, and what the physics of the network shows."""
+"""The result of an inspection: a verdict, the evidence, and what the physics of the network shows."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -29,18 +29,21 @@ Verdict = Literal["trained", "not distinguishable", "unusual"]
 # By null model and statistic: the network's own value first, then those of the draws.
 Pools = dict[str, dict[str, np.ndarray]]
 
-# Walls of a response last at least this share of its range (paper B).
+# Walls of a response persist over at least this share of its range (Guzman et al. (2024), section V A).
 _PERSISTENCE = 0.05
-# A node network has an entry of k for every pair; more than this many are listed nowhere.
+# A node network has an entry of k for every pair of nodes; at most so many edges are listed.
 _MOST_EDGES = 100_000
 
 
 class Statistic(NamedTuple):
     """One number of the network beside those of a null model.
 
-    `z` is `(value - null_mean) / null_std`, 0 if that does not vary; `band` holds the middle 95 % of the
-    null; `p` is two-sided by the add-one rule, and `p_corrected` that of the largest `|z|` of all statistics,
-    for so many looks (Westfall and Young; there the network counts among its draws).
+    - `value`: of the network; `null_mean`, `null_std`: of the draws of the null model.
+    - `band`: the middle 95 % of the draws.
+    - `z`: `(value - null_mean) / null_std`, 0 if the draws do not vary.
+    - `p`: two-sided p-value by the add-one rule.
+    - `p_corrected`: the same of the largest `|z|` of all statistics, which corrects for their number
+      (Westfall and Young, Resampling-Based Multiple Testing, 1993; there the network counts among its draws).
     """
 
     value: float
@@ -54,16 +57,16 @@ class Statistic(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What `inspect_network` found.
+    """The result of `inspect_network` and `inspect_responses`.
 
-    - `verdict`: `"trained"` if `p_value` is at most the significance; `"unusual"` if it differs from its null
-      models in some other way; else `"not distinguishable"`. `reasons`: why, in sentences.
-    - `p_value`: how often an untrained network looks as trained as this one, the largest over null models; 1
-      where something other than training explains the network better.
+    - `verdict`: `"trained"` if `p_value` is at most the significance; `"unusual"` if the network differs from
+      its null models in some other way; else `"not distinguishable"`. `reasons`: why, in sentences.
+    - `p_value`: probability that an untrained network looks as trained as this one, the largest over null
+      models; 1 where something other than training explains the network better.
     - `statistics`: by name, against `shuffled`; `null_models`: the same against every null model.
-    - `terminals`: the two nodes between which the network answers as if trained to; in either order.
-    - `node_scores`: `(N,)`, `edge_scores`: `(M,)`: how much speaks for each; larger is more.
-    - `labels`: names of the nodes; `network`: what was looked at.
+    - `terminals`: the two nodes between which the response looks trained, in either order.
+    - `node_scores`: `(N,)`, `edge_scores`: `(M,)`: strength of the evidence for each; larger is more.
+    - `labels`: names of the nodes; `network`: the network that was inspected.
     - `fields`: labelled arrays behind the pictures: spectrum and null band, inferred force and response,
       susceptibilities, relative conductances, sectors, stiff direction.
     """
@@ -81,7 +84,7 @@ class Findings:
     fields: "xarray.Dataset"
 
     def as_json(self) -> dict[str, Any]:
-        """What `findings.json` holds: verdict, p-value, statistics, nodes and edges, best first."""
+        """The content of `findings.json`; nodes and edges with the highest score first."""
         ends = edge_ends(self.network)
         return {
             "verdict": self.verdict,
@@ -120,7 +123,16 @@ def assembled(
     reasons: tuple[str, ...],
     facts: dict[str, Any],
 ) -> Findings:
-    """Findings with scores, fields and tables; the first pool is the one that statistics are told against."""
+    """Put `Findings` together: scores of nodes and edges, fields and tables of statistics.
+
+    **Arguments**
+
+    - `network`: what was inspected. `free`: how many zero modes it has.
+    - `pattern`: the imprint that a graph allows; None for node networks.
+    - `pools`: statistics by null model; `statistics` of the result are those against the first one.
+    - `labels`: names of the nodes; those of the network if None.
+    - `verdict`, `p_value`, `reasons`: as in `Findings`. `facts`: settings, kept as attributes of the fields.
+    """
     terminals, node_scores, edge_scores, fields = _readings(network, free, pattern)
     null_models = {null: against(pool) for null, pool in pools.items()}
     spectra = pools.get("shuffled", pools[next(iter(pools))])["eigenvalues"]
@@ -173,9 +185,9 @@ def against(pool: dict[str, np.ndarray]) -> dict[str, Statistic]:
 
 
 def _readings(
-    network: Any, free: int, pattern: Pattern | None
+    network: AbstractNetwork, free: int, pattern: Pattern | None
 ) -> tuple[tuple[int, int], np.ndarray, np.ndarray, "xarray.Dataset"]:
-    """The two suspected nodes, scores of nodes and edges, and what the physics of the network shows."""
+    """The two suspected nodes, scores of nodes and of edges, and the fields behind the pictures."""
     values, modes = jnp.linalg.eigh(network.hessian())
     softest = np.asarray(peaked_mode(values[free:], modes[:, free:].T, 0))
     values, modes = np.asarray(values)[free:], np.asarray(modes)[:, free:]
@@ -185,7 +197,7 @@ def _readings(
     else:
         force, reading, node_scores, parts = _from_imprint(network, pattern)
     size = network.dimension
-    terminals = tuple(int(np.argmax(np.abs(row))) // size for row in (force, reading))
+    source, target = (int(np.argmax(np.abs(row))) // size for row in (force, reading))
     x = response @ force
     answers = response @ reading
     stiff = np.asarray(network.edge_form(jnp.asarray(x), jnp.asarray(answers)))
@@ -200,7 +212,7 @@ def _readings(
         "node_score": ("node", node_scores),
         "edge_score": ("edge", parts),
     }
-    # Held at the two nodes it is another network: what the edges do then to the rest.
+    # Susceptibility with the two nodes held: how the edges affect the response of the others.
     rows = np.stack([force, reading])
     between = rows @ response @ rows.T
     held = response - response @ rows.T @ np.linalg.pinv(between, hermitian=True) @ rows @ response
@@ -226,11 +238,13 @@ def _readings(
     facts = {"kind": kind, "num_nodes": network.num_nodes, "num_edges": network.num_edges}
     import xarray
 
-    return terminals, node_scores, parts, xarray.Dataset(fields, attrs=facts)
+    return (source, target), node_scores, parts, xarray.Dataset(fields, attrs=facts)
 
 
-def _from_imprint(network: Any, pattern: Pattern) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Force and reading between which the imprint is strongest, and what each node and edge has of it."""
+def _from_imprint(
+    network: AbstractNetwork, pattern: Pattern
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Force and reading between which the imprint is strongest, and the shares of nodes and edges in it."""
     scores = np.asarray(_imprint(network, pattern))
     strength = np.array(between_nodes(network, jnp.asarray(scores)))
     np.fill_diagonal(strength, 0)
@@ -250,14 +264,14 @@ def _from_imprint(network: Any, pattern: Pattern) -> tuple[np.ndarray, np.ndarra
 
 
 @eqx.filter_jit
-def _imprint(network: Any, pattern: Pattern) -> Float[Array, "n n"]:
+def _imprint(network: AbstractNetwork, pattern: Pattern) -> Float[Array, "n n"]:
     return imprint(network, pattern, network.k)
 
 
 def _from_softest_mode(
-    network: NodeNetwork, mode: np.ndarray
+    network: AbstractNetwork, mode: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The two nodes that have most of the softest mode, and what makes it soft."""
+    """The two nodes with the largest shares of the softest mode, and how far each edge makes it soft."""
     shares = mode**2
     first, second = np.argsort(-shares)[:2]
     force, reading = np.zeros((2, network.num_coordinates))

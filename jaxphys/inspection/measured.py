@@ -1,6 +1,7 @@
 """Was this network trained, and for what? From measured responses, without its graph."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,7 +16,7 @@ from jaxphys.inspection.verdicts import check, evidence, inspect_network, measur
 from jaxphys.networks.physics import FlowNetwork, NodeNetwork
 from jaxphys.networks.topology import Topology, from_edges
 
-# More modes than this that stand out from random directions are no mark of a task or two.
+# If more modes than this stand out from random directions, it is not because of one or two tasks.
 _FEW = 4
 
 
@@ -35,25 +36,27 @@ def inspect_responses(
     """Was this network trained, and for what? From measured responses alone, without its graph.
 
     The Hessian is reconstructed (`reconstruct`, in `jaxphys.inspection.reconstruction`). Where errors are
-    small enough to see who is joined to whom, the network behind it is inspected as by `inspect_network`.
-    Where the readings show currents through edges, but not which, no verdict is given: the graph is needed.
-    With a `topology` its conductances are fitted to the readings (`fit_conductances`) and inspected.
-    Else the network is read as a fully connected one, and called trained if both
+    small enough to resolve which nodes are joined, the network is inspected as by `inspect_network`. Where
+    the readings are those of a flow network, but do not resolve its edges, no verdict is given: the graph is
+    needed. With a `topology` its conductances are fitted to the readings (`fit_conductances`) and inspected.
+    Otherwise the network is treated as fully connected, and called trained if both
 
     - one response between different nodes stands out more than with the measured spectrum and modes in random
-      directions (`rotated`; paper A, section III D), and does so because of a few modes only: where all
-      neighbours answer together, as on a sparse graph, that is no training;
-    - the Hessian is softer than the same entries in other places (`shuffled`).
+      directions (`rotated`; Stern et al. (2023), section III D), and does so because of a few modes only:
+      where all neighbours respond together, as on a sparse graph, that is no sign of training;
+    - the Hessian is softer than with its entries in random places (`shuffled`).
 
     **Arguments**
 
     - `responses`: `(n, m)` reading of node i under a unit force on the j-th driven node, in units of 1/k.
-    - `errors`: `(n, m)` standard deviations of the readings; if left out they are read off the asymmetry.
+    - `errors`: `(n, m)` standard deviations of the readings; estimated from their asymmetry if left out.
     - `driven`: `(m,)` which rows are the driven nodes; all, in order, if left out. Other rows are not used.
     - `topology`: the graph of a flow network, where it is known; its nodes are the rows, all of them driven.
-    - `matrix`: `"responses"` says that a square which looks like something else, such as an adjacency matrix
-      or a Hessian, is one of responses all the same.
+    - `matrix`: `"responses"` accepts a square matrix even if it looks like something else, such as an
+      adjacency matrix or a Hessian.
     - the others as in `inspect_network`.
+
+    **Returns** `Findings`.
 
     Raises `InputError` on shapes that do not fit, readings that are not finite, fewer than 4 driven nodes,
     readings that do not rise above their errors, or a square that looks like something else.
@@ -69,46 +72,68 @@ def inspect_responses(
     responses = to_array("responses", responses, float)
     require(matrix in (None, "responses"), "matrix", "be responses or left out", f"it is {matrix!r}")
     if matrix is None:
-        _check_square(np.asarray(responses), driven)
+        _check_square(responses, driven)
     if topology is not None:
         return _on_graph(topology, responses, errors, driven, labels, num_null, significance, seed, progress)
     square, spread, names = _square(responses, errors, driven, labels)
     found = reconstruct(square, spread)
     facts = {"resolved": found.resolved, "noise": found.noise}
-    resolved = bonds(found)
+    resolved = _resolved(found, names)
     if resolved is not None:
-        edges, k = resolved
-        network = FlowNetwork(from_edges(edges), k)
-        if network.num_nodes in (len(names), len(names) + 1) and network.topology.is_connected():
-            names += ("ground",) * (network.num_nodes - len(names))
-            result = inspect_network(
-                network,
-                labels=names,
-                num_null=num_null,
-                significance=significance,
-                seed=seed,
-                progress=progress,
-            )
-            seen = f"The readings resolve a flow network of {len(k)} edges."
-            fields = result.fields.assign_attrs(**facts)
-            return dataclasses.replace(result, reasons=(*result.reasons, seen), fields=fields)
-    network_of_all = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
-    check(network_of_all, names, num_null, significance, seed)
+        network, names = resolved
+        result = inspect_network(
+            network,
+            labels=names,
+            num_null=num_null,
+            significance=significance,
+            seed=seed,
+            progress=progress,
+        )
+        seen = f"The readings resolve a flow network of {network.num_edges} edges."
+        fields = result.fields.assign_attrs(**facts)
+        return dataclasses.replace(result, reasons=(*result.reasons, seen), fields=fields)
+    return _fully_connected(found, names, facts, num_null, significance, seed, progress)
+
+
+def _resolved(found: Reconstruction, names: tuple[str, ...]) -> tuple[FlowNetwork, tuple[str, ...]] | None:
+    """The connected flow network that the readings resolve, and the names of its nodes, if there is one."""
+    resolved = bonds(found)
+    if resolved is None:
+        return None
+    edges, k = resolved
+    network = FlowNetwork(from_edges(edges), k)
+    if network.num_nodes not in (len(names), len(names) + 1) or not network.topology.is_connected():
+        return None
+    return network, names + ("ground",) * (network.num_nodes - len(names))
+
+
+def _fully_connected(
+    found: Reconstruction,
+    names: tuple[str, ...],
+    facts: dict[str, Any],
+    num_null: int,
+    significance: float,
+    seed: int,
+    progress: bool,
+) -> Findings:
+    """Findings of readings that do not resolve edges, as of a fully connected network."""
+    network = NodeNetwork.from_matrix(0.5 * (found.hessian + found.hessian.T))
+    check(network, names, num_null, significance, seed)
     hidden = _hides_a_graph(found)
     generator = np.random.default_rng(seed)
-    pools, p_value = _evidence(network_of_all, found, num_null, generator, progress)
-    crowd = 0
+    pools, p_value = _evidence(network, found, num_null, generator, progress)
+    outstanding = 0
     if p_value <= significance and not hidden:
-        crowd = _standing_out(found, num_null, significance, generator)
-    verdict, reasons = _verdict(against(pools["rotated"]), p_value, crowd, significance, hidden)
+        outstanding = _standing_out(found, num_null, significance, generator)
+    verdict, reasons = _verdict(against(pools["rotated"]), p_value, outstanding, significance, hidden)
     facts |= {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": found.free}
     if verdict == "unusual" or hidden:
         p_value = 1.0
-    return assembled(network_of_all, found.free, None, pools, names, verdict, p_value, reasons, facts)
+    return assembled(network, found.free, None, pools, names, verdict, p_value, reasons, facts)
 
 
 def _check_square(responses: np.ndarray, driven: np.ndarray | None) -> None:
-    """Refuse a square that looks like a matrix of something else."""
+    """Refuse a square matrix that looks like something else than responses."""
     rows = responses.shape[0] if responses.ndim == 2 else 0
     in_order = driven is None or np.array_equal(driven, np.arange(rows))
     if not rows or responses.shape != (rows, rows) or not in_order or not np.isfinite(responses).all():
@@ -134,7 +159,7 @@ def _on_graph(
     seed: int,
     progress: bool,
 ) -> Findings:
-    """Findings of the network on a graph whose responses fit the readings best."""
+    """Findings of the network on this graph whose responses fit the readings best."""
     size = topology.num_nodes
     order = np.arange(size) if driven is None else np.asarray(driven)
     require(
@@ -168,7 +193,7 @@ def _square(
     driven: np.ndarray | None,
     labels: tuple[str, ...] | None,
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """Responses of the driven nodes to forces on them, the errors of those, and their names."""
+    """Responses of the driven nodes to forces on each other, their errors, and the names of these nodes."""
     values = np.asarray(responses, dtype=float)
     require(values.ndim == 2 and values.size > 0, "responses", "be a matrix", f"its shape is {values.shape}")
     require(np.isfinite(values).all(), "responses", "be finite", "it holds NaN or infinity")
@@ -187,7 +212,7 @@ def _square(
     if errors is not None:
         spread = _spread(errors, values.shape)[nodes]
     square = values[nodes]
-    # A node that is held answers nothing, and forces on it do nothing.
+    # A held node never responds, and forces on it have no effect.
     answering = np.abs(square) > NOTHING * np.abs(square).max()
     moving = answering.any(axis=1) & answering.any(axis=0)
     require(moving.sum() >= 4, "responses", "have at least 4 nodes that answer", f"it has {moving.sum()}")
@@ -218,7 +243,7 @@ def _evidence(
     generator: np.random.Generator,
     progress: bool,
 ) -> tuple[Pools, float]:
-    """Statistics beside those of null models, and the p-value of looking trained."""
+    """Statistics of the network and of its null models, and the p-value of looking trained."""
     values, modes = _response_modes(found)
     rotated = _rotated(1 / values, modes, num_null, generator)
     own = np.asarray(matrix.k)[None]
@@ -233,7 +258,7 @@ def _evidence(
 
 
 def _response_modes(found: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues of the response, at least the floor, and its modes, without a free one."""
+    """Eigenvalues of the response, raised to the floor, and its modes, without the free one."""
     values, modes = np.linalg.eigh(found.response)
     if found.free:
         still = int(np.argmax(np.abs(modes.sum(axis=0))))
@@ -242,9 +267,9 @@ def _response_modes(found: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hides_a_graph(found: Reconstruction) -> bool:
-    """Whether nodes answer as they do when joined by conductances: none against a force on another.
+    """Whether the responses look like those of a flow network, whose nodes never move against a force.
 
-    A floating flow network shows by its free uniform motion; in a grounded one all responses have one sign.
+    A floating flow network has a free uniform motion; in a grounded one all responses have one sign.
     """
     between = found.response[~np.eye(len(found.response), dtype=bool)]
     return bool(found.free) or bool(np.mean(between > 0) > 0.9)
@@ -256,7 +281,7 @@ def _rotated(
     num_null: int,
     generator: np.random.Generator,
 ) -> Float[np.ndarray, "b M"]:
-    """k of matrices with these eigenvalues, and modes in random directions of the space that modes span."""
+    """k of matrices with these eigenvalues and random modes in the space that `modes` span."""
     upper = np.triu_indices(len(modes))
     drawn = np.empty((num_null, len(upper[0])))
     for row in drawn:
@@ -268,7 +293,7 @@ def _rotated(
 def _standing_out(
     found: Reconstruction, num_null: int, significance: float, generator: np.random.Generator
 ) -> int:
-    """How many of the softest modes must go until the rest could point anywhere, up to one past a few."""
+    """How many of the softest modes must be removed until the others look random, at most `_FEW + 1`."""
     values, modes = _response_modes(found)
     order = np.argsort(-values)
     values, modes = values[order], modes[:, order]
@@ -291,7 +316,7 @@ def _standing_out(
 
 
 def _verdict(
-    table: dict[str, Statistic], p_value: float, standing_out: int, significance: float, hidden: bool
+    table: dict[str, Statistic], p_value: float, outstanding: int, significance: float, hidden: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
     one = table["peak_response"]
     seen = (
@@ -306,10 +331,10 @@ def _verdict(
         )
     if p_value > significance:
         return "not distinguishable", (f"{seen}: within what chance does (p = {p_value:.2g}).", how)
-    if standing_out > _FEW:
+    if outstanding > _FEW:
         return "unusual", (
             f"{seen}, but so do those of more than {_FEW} modes, as on a sparse graph, where neighbours "
             "answer together without any training; inspect the graph itself to tell.",
             how,
         )
-    return "trained", (f"{seen} (p = {p_value:.2g}), because of its {standing_out} softest mode(s).", how)
+    return "trained", (f"{seen} (p = {p_value:.2g}), because of its {outstanding} softest mode(s).", how)

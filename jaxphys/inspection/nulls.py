@@ -1,20 +1,20 @@
-"""Null models: networks that nobody trained, as like the one in question as can be.
+"""Null models: untrained networks that are otherwise as similar as possible to the one inspected.
 
-Each answers another objection. `shuffled` keeps the graph and the very values of k and puts them in random
-places. `smooth` does so too but keeps how alike neighbouring edges are, as the weather, a gradient or a
-crack would make them. `redrawn` takes new values from the distribution of the old ones. `rewired` joins other
-nodes, each to as many as before, and says whether the graph itself is special.
+Each rules out another explanation. `shuffled` keeps the graph and the values of k and places them at random.
+`smooth` does the same but keeps the correlations between neighbouring edges, which an external field, a
+gradient or a crack would leave. `redrawn` draws new values from the distribution of the old ones. `rewired`
+joins other pairs of nodes, keeps all degrees, and tests whether the graph itself is special.
 """
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, NodeNetwork
+from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
 from jaxphys.networks.topology import component_labels
 
 
 def classes(network: AbstractNetwork) -> Int[np.ndarray, " M"]:
-    """Which entries of k may trade places: all edges; in node networks the diagonal stays among itself."""
+    """`(M,)`: which entries of k are exchangeable. In node networks the diagonal is a class of its own."""
     if isinstance(network, NodeNetwork):
         rows, columns = np.triu_indices(network.num_nodes)
         return (rows == columns).astype(int)
@@ -24,7 +24,15 @@ def classes(network: AbstractNetwork) -> Int[np.ndarray, " M"]:
 def shuffled(
     network: AbstractNetwork, draws: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "draws M"]:
-    """The values of k in random order. Where order means nothing, the network is one of these: p is exact."""
+    """The values of k in random order. If the order has no meaning the network is one such draw: p is exact.
+
+    **Arguments**
+
+    - `network`: one network of M entries of k; only entries of one of its `classes` are exchanged.
+    - `draws`: how many. `generator`: draws the order.
+
+    **Returns** `(draws, M)`, in the units of k.
+    """
     k, kinds = np.asarray(network.k, dtype=float), classes(network)
     drawn = np.tile(k, (draws, 1))
     for kind in np.unique(kinds):
@@ -35,9 +43,16 @@ def shuffled(
 def redrawn(
     network: AbstractNetwork, draws: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "draws M"]:
-    """Values from a kernel estimate of the distribution of k, of log k where all are positive.
+    """Values from a kernel density estimate of the distribution of k, or of log k where all are positive.
 
-    A value drawn at random with Gaussian noise of Silverman's bandwidth, 0.9 min(σ, IQR/1.34) M^(-1/5).
+    Each is one of the values, drawn at random, plus Gaussian noise of Silverman's bandwidth,
+    0.9 min(σ, IQR/1.34) M^(-1/5) (Silverman, Density Estimation, 1986).
+
+    **Arguments**
+
+    - `network`: one network of M entries of k. `draws`: how many. `generator`: draws the values.
+
+    **Returns** `(draws, M)`, in the units of k.
     """
     k, kinds = np.asarray(network.k, dtype=float), classes(network)
     drawn = np.empty((draws, len(k)))
@@ -54,15 +69,21 @@ def redrawn(
 
 
 def smooth(
-    network: AbstractDifferenceNetwork, draws: int, generator: np.random.Generator
+    network: AbstractNetwork, draws: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "draws M"]:
-    """The values of k rearranged so that edges that meet are as alike as they were.
+    """The values of k rearranged so that adjacent edges stay as correlated as they were.
 
-    Deviations of the normal scores of k are written in eigenvectors of the matrix that says which edges
-    meet; random signs of the coefficients keep Moran's I and every other quadratic measure of likeness
-    (Wagner and Dray, Methods in Ecology and Evolution 2015); the values of k then take the order of the sum.
-    The matrix is `J (T Tᵀ - 2) J` with T the ends of edges and J taking off means: what T does not reach
-    has one eigenvalue, so that its part is turned at random as a whole.
+    The normal scores of k are expanded in eigenvectors of the adjacency matrix of edges; random signs of the
+    coefficients keep Moran's I and every other quadratic measure of correlation (Wagner and Dray, Methods in
+    Ecology and Evolution 6, 1169, 2015); the values of k then take the order of the resulting field. The
+    matrix is `J (T Tᵀ - 2) J`, where T is the incidence of edges and nodes and J removes means. The null
+    space of `Tᵀ J` has a single eigenvalue, so that this part of the scores is rotated at random as a whole.
+
+    **Arguments**
+
+    - `network`: one network with edges, M of them. `draws`: how many. `generator`: draws the signs.
+
+    **Returns** `(draws, M)`, in the units of k.
     """
     from scipy.special import ndtri
 
@@ -80,7 +101,7 @@ def smooth(
     turned -= turned.mean(axis=1, keepdims=True)
     turned -= (turned @ modes) @ modes.T
     sizes = np.linalg.norm(turned, axis=1, keepdims=True)
-    # Nothing but rounding is left where edges are no more than nodes.
+    # Where there are no more edges than nodes, this part is rounding only.
     turned *= np.where(sizes > 1e-8, np.linalg.norm(rest) / np.maximum(sizes, 1e-8), 0)
     fields = (generator.choice([-1.0, 1.0], (draws, len(coefficients))) * coefficients) @ modes.T + turned
     drawn = np.empty_like(fields)
@@ -89,12 +110,18 @@ def smooth(
 
 
 def rewired(
-    network: AbstractDifferenceNetwork, draws: int, generator: np.random.Generator
+    network: AbstractNetwork, draws: int, generator: np.random.Generator
 ) -> Int[np.ndarray, "draws M 2"]:
-    """Connected graphs in which every node has as many edges as before: many random exchanges of ends.
+    """Random connected graphs of the same degrees, by many random exchanges of the ends of edges.
 
     Two edges `a-b`, `c-d` become `a-d`, `c-b` unless that makes a loop, a double edge, or (undone after every
-    sweep) a disconnected graph. Each draw starts from the graph itself and takes ten attempts per edge.
+    sweep) a disconnected graph. Each draw starts from the graph itself and makes ten attempts per edge.
+
+    **Arguments**
+
+    - `network`: one network with edges, M of them. `draws`: how many. `generator`: draws the exchanges.
+
+    **Returns** `(draws, M, 2)` node numbers.
     """
     original = np.asarray(network.topology.edges)
     graphs = np.empty((draws, *original.shape), dtype=int)
@@ -109,7 +136,7 @@ def rewired(
 
 
 def _exchange_ends(graph: Int[np.ndarray, "M 2"], generator: np.random.Generator) -> None:
-    """As many attempts as there are edges, in place."""
+    """One sweep of exchanges in place, as many attempts as there are edges."""
     present = {frozenset(pair) for pair in graph.tolist()}
     partners = generator.integers(len(graph), size=(len(graph), 2)).tolist()
     turned = (generator.random(len(graph)) < 0.5).tolist()
@@ -126,17 +153,17 @@ def _exchange_ends(graph: Int[np.ndarray, "M 2"], generator: np.random.Generator
 
 
 def pooled_p(z: Float[np.ndarray, " draws_and_one"]) -> float:
-    """How often a z-score of the pool is at least as large as the first one, which counts (add-one rule)."""
+    """The fraction of z-scores that are at least as large as the first, itself included (add-one rule)."""
     return float(np.mean(z >= z[0] - 1e-9))
 
 
 def standardised(pool: Float[np.ndarray, "draws_and_one s"]) -> Float[np.ndarray, "draws_and_one s"]:
-    """z-scores within the pool, the network in question counted in, so that ranks of their maxima are exact.
+    """z-scores within the pool, the inspected network included, so that ranks of their maxima are exact.
 
     Zero for a statistic that does not vary.
     """
-    # A singular network may answer without bounds; such a statistic says nothing.
+    # The response of a singular network may be infinite; such a statistic is left out.
     with np.errstate(invalid="ignore"):
         centred, spread = pool - pool.mean(axis=0), pool.std(axis=0)
-    told = np.isfinite(spread) & (spread > 1e-9 * np.abs(pool).max(axis=0))
-    return np.where(told, centred, 0.0) / np.where(told, spread, 1)
+    varies = np.isfinite(spread) & (spread > 1e-9 * np.abs(pool).max(axis=0))
+    return np.where(varies, centred, 0.0) / np.where(varies, spread, 1)

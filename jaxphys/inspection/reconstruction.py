@@ -1,4 +1,4 @@
-"""From measured responses to the Hessian behind them, as far as the errors of the readings let one see."""
+"""Reconstruction of the Hessian from measured responses, as far as the errors of the readings allow."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jaxphys._checks import require
 
 # An entry of the Hessian counts as a bond if it is this many standard errors away from zero.
 _CERTAIN = 4.0
-# Readings below this share of the largest one are rounding: the node is held.
+# Readings below this share of the largest one are rounding: such a node is held.
 NOTHING = 1e-12
 
 
@@ -19,10 +19,10 @@ class Reconstruction(NamedTuple):
     - `hessian`, `errors`: `(m, m)` and standard errors to first order in those of the readings,
       `Var H ≈ (H∘H) Var(G) (H∘H)`.
     - `response`: `(m, m)` the readings made symmetric, a free mode projected out.
-    - `noise`: root mean square error of a reading; `floor`: the size that errors alone give to the largest
-      eigenvalue of a matrix of responses.
-    - `resolved`: how many eigenvalues of the response are above the floor. The others are set to it: so much
-      stiffer than the rest that the readings cannot tell how stiff.
+    - `noise`: root mean square error of a reading; `floor`: the largest eigenvalue of a matrix of errors
+      alone.
+    - `resolved`: how many eigenvalues of the response are above the floor. The others are set to it: these
+      modes are too stiff for the readings to tell how stiff.
     - `free`: 1 if the uniform motion is free (all rows sum to zero), else 0.
     """
 
@@ -38,14 +38,20 @@ class Reconstruction(NamedTuple):
 def reconstruct(
     responses: Float[np.ndarray, "m m"], errors: Float[np.ndarray, "m m"] | None = None
 ) -> Reconstruction:
-    """The Hessian from responses of every coordinate (row) to a unit force on each (column).
+    """Reconstruct the Hessian from responses of every coordinate (row) to a unit force on each (column).
 
-    In a passive network `G` is symmetric, so that `(G - Gᵀ)/2` is error and tells its size where no errors
-    are given: the same for all readings, or in proportion to each, whichever is the likelier. `(G + Gᵀ)/2` is
-    inverted on its eigenvectors; eigenvalues below the floor `2 sqrt(max_i Σ_j Var_ij)`, the edge of the
-    spectrum of the errors alone, are raised to it. Units: responses in 1/k, the Hessian in k.
+    In a passive network `G` is symmetric, so that `(G - Gᵀ)/2` is error and estimates its size where no
+    errors are given: equal for all readings, or in proportion to each, whichever is more likely. `(G + Gᵀ)/2`
+    is inverted on its eigenvectors; eigenvalues below the floor `2 sqrt(max_i Σ_j Var_ij)`, the edge of the
+    spectrum of the errors alone, are raised to it.
 
-    Raises `InputError` if nothing rises above the errors.
+    **Arguments**
+
+    - `responses`: `(m, m)`, in units of 1/k. `errors`: `(m, m)` standard deviations; estimated if None.
+
+    **Returns** a `Reconstruction`, the Hessian in units of k.
+
+    Raises `InputError` if no eigenvalue is above the floor.
     """
     symmetric = 0.5 * (responses + responses.T)
     size = len(symmetric)
@@ -85,9 +91,15 @@ def reconstruct(
 def bonds(found: Reconstruction) -> tuple[Int[np.ndarray, "M 2"], Float[np.ndarray, " M"]] | None:
     """Edges and conductances of the flow network behind a Hessian, if the readings resolve one; else None.
 
-    A flow network has no positive entries off the diagonal. Every eigenvalue must be resolved, some pairs
-    must be unbound (else any matrix would do), and what a row sums up to flows into a ground: node m, joined
-    last.
+    A flow network has no positive entries off the diagonal. Every eigenvalue must be resolved, and some pairs
+    must be unbound (otherwise any matrix would pass). The sum of a row is the conductance to a ground, which
+    becomes node m.
+
+    **Arguments**
+
+    - `found`: a reconstruction of m coordinates.
+
+    **Returns** edges `(M, 2)` and conductances `(M,)`, in units of k.
     """
     size = len(found.hessian)
     if found.resolved + found.free < size:
@@ -109,14 +121,14 @@ def bonds(found: Reconstruction) -> tuple[Int[np.ndarray, "M 2"], Float[np.ndarr
 
 
 def variances(spread: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
-    """Variances of readings made symmetric: of the mean of two, but of one on the diagonal."""
+    """Variances of symmetrised readings: of the mean of two, on the diagonal of the single reading."""
     variance = (spread**2 + spread.T**2) / 4
     np.fill_diagonal(variance, np.diagonal(spread) ** 2)
     return variance
 
 
 def spread_of(responses: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
-    """Standard errors of readings, from how far the matrix is from symmetric."""
+    """Standard errors of readings, estimated from the asymmetry of their matrix."""
     rows, columns = np.triu_indices(len(responses), 1)
     there, back = responses[rows, columns], responses[columns, rows]
     squared = (there - back) ** 2
@@ -133,12 +145,17 @@ def spread_of(responses: Float[np.ndarray, "m m"]) -> Float[np.ndarray, "m m"]:
 
 
 def uniform_motion_is_free(symmetric: Float[np.ndarray, "m m"], variance: Float[np.ndarray, "m m"]) -> bool:
-    """Whether all rows sum to zero, as where forces along a free motion are balanced evenly."""
+    """Whether all rows sum to zero within errors, as where the uniform motion is projected out.
+
+    **Arguments**
+
+    - `symmetric`: `(m, m)` symmetrised readings. `variance`: `(m, m)` their variances.
+    """
     size = len(symmetric)
     sums = symmetric.sum(axis=1)
     chance = variance.sum()
     rounding = (1e-9 * size * np.abs(symmetric).max()) ** 2
-    # Far below what rows of entries without any relation would sum up to.
+    # The second bound is far below the sums of rows of unrelated entries.
     return bool(
         (sums**2).sum() <= 4 * chance + size * rounding and (sums**2).sum() < 0.1 * (symmetric**2).sum()
     )

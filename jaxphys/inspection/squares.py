@@ -1,21 +1,25 @@
-"""Square matrices of numbers that are hardly responses, told from what responses cannot be."""
+"""Recognising square matrices that are not responses, by properties that responses cannot have."""
 
 import numpy as np
 
-# How much of the squares of entries noise may make, and how large an entry is beside the diagonal to be seen.
+# Share of the sum of squares that noise may make up; size beside the diagonal from which an entry counts.
 _NOISE, _SEEN = 0.01, 0.05
-# Fewer blocks than this fit by chance.
+# Fewer blocks than this pass the test by chance.
 _MOST_BY_CHANCE = 4
 
 
 def strange_responses(matrix: np.ndarray) -> str | None:
-    """Why a square matrix is hardly one of responses and what it looks like; None where it may be.
+    """Why a square matrix is unlikely to hold responses, and what it looks like; None where it may hold them.
 
-    A node gives way to its own push (`G_ii > 0`), and no more to that of others than to its own
-    (`G_ij² ≤ G_ii G_jj`); pushes on one node of a flow network move others the same way, unless it floats.
-    Of a Hessian `H`, blocks of two joined nodes are minus a stiffness along the bond (`-k n nᵀ`, in a flow
-    network -k), of which those of responses know nothing. Noise may break each of these in places, so that
-    only what holds all over the matrix counts.
+    A node moves along a force on it (`G_ii > 0`), and forces on others move it no further (`G_ij² ≤ G_ii
+    G_jj`); a force on one node of a flow network moves the others in the same direction, unless the network
+    floats. In a Hessian `H` the block of two joined nodes is minus a stiffness along the bond (`-k n nᵀ`, in
+    a flow network -k), which responses have no reason to be. Noise may violate each of these for some
+    entries, so that only properties of the whole matrix count.
+
+    **Arguments**
+
+    - `matrix`: `(n, n)`, in any units.
 
     >>> strange_responses(np.array([[0.0, 2.0], [2.0, 0.0]]))
     'its diagonal is zero, as that of a weighted adjacency matrix, or of distances'
@@ -47,13 +51,13 @@ def _of_bonds(matrix: np.ndarray, others: np.ndarray, diagonal: np.ndarray) -> s
     size = np.abs(matrix).max()
     coupled = np.mean(np.abs(others).max(axis=1) > _SEEN * np.abs(diagonal)) > 0.5
     if ((others <= 0).all() and (diagonal >= 0).all()) or (coupled and _is_of_bonds(matrix, 1)):
-        # A directed one sums to zero along rows or along columns.
+        # The Laplacian of a directed graph sums to zero along rows or along columns.
         sums = min(np.abs(matrix.sum(axis=axis)).max() for axis in (0, 1))
         if sums <= _NOISE * size:
             return "no entry beside its diagonal is positive and rows sum to zero, as those of a Laplacian"
         return "no entry beside the diagonal is positive, as in a Hessian (a Laplacian with grounded nodes)"
     alone = np.abs(diagonal - others.sum(axis=1)).max() <= _NOISE * size
-    # What a signless Laplacian is not: the inverse of a Hessian that has a bond for each pair of nodes.
+    # The inverse of a Hessian with a bond for each pair of nodes must not pass for a signless Laplacian.
     if alone and coupled and len(matrix) >= _MOST_BY_CHANCE and others.min() >= -_NOISE * size:
         return "each entry of its diagonal is the sum of its row, as in a Laplacian without signs"
     if coupled and any(_is_of_bonds(matrix, dimension) for dimension in (2, 3)):

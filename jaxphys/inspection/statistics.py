@@ -1,12 +1,10 @@
-"""What is measured on a network and on its null models alike: one number each, batched over draws."""
-
-from typing import Any
+"""Statistics of a network and of its null models: one number each, batched over draws."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxphys.diagnostics._spectrum import degenerate
 from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, NodeNetwork
@@ -14,24 +12,24 @@ from jaxphys.networks.topology import Topology
 
 # Draws that are computed side by side: few enough to stay in the cache.
 _SIDE_BY_SIDE = 8
-# Slow modes along which k may drift without any task.
+# Slow modes along which k may vary smoothly without any task.
 _SLOW = 6
 
 
 class Pattern(eqx.Module):
-    """What the graph alone says of where learning would leave its mark.
+    """Where learning would leave its imprint on k, from the graph alone.
 
     To first order, learning a response of coordinate b to a force on a changes edge i in proportion to
-    `P_i(a, b) = uᵢ(a) uᵢ(b)`, the strains under unit forces on a and on b (paper A, eq. 16). Here the strains
-    are those of the same network with all `k = 1`, which stands for the time before learning.
+    `P_i(a, b) = uᵢ(a) uᵢ(b)`, the strains under unit forces on a and on b (Stern et al. (2023), eq. 16). Here
+    the strains are those of the same network with all `k = 1`, which stands for the time before learning.
 
     - `response`: `(n, n)` its Green's function, free modes projected out.
-    - `nuisance`: `(M, q)` orthonormal: a constant, and what makes edges unlike without any task: how much
-      they carry of all responses, how many neighbours they have, and where they lie along the slowest modes
-      of the graph, one for every dozen edges and at most six; and those that are as slow as the last, if all
-      of these are few.
+    - `nuisance`: `(M, q)` orthonormal: a constant, and properties by which edges differ without any task:
+      their share of all responses, their number of neighbours, and their positions along the slowest modes of
+      the graph, one mode for every dozen edges and at most six (plus modes as slow as the last of these, if
+      they are few).
     - `norms`: `(n, n)` norm over edges of `P(a, b)` with the nuisance projected out; infinite where nothing
-      of it is left.
+      is left.
     """
 
     response: Float[Array, "n n"]
@@ -40,7 +38,12 @@ class Pattern(eqx.Module):
 
 
 def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
-    """`Pattern` of a graph with `free` zero modes; compiles and batches."""
+    """The `Pattern` of the graph of a network.
+
+    **Arguments**
+
+    - `network`: one network with edges, whose k does not matter. `free`: how many zero modes it has.
+    """
     hessian = network.with_k(jnp.ones_like(network.k)).hessian()
     values, modes = jnp.linalg.eigh(hessian)
     response = (modes[:, free:] / values[free:]) @ modes[:, free:].T
@@ -74,7 +77,7 @@ def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
 
 
 def _slowest(laplacian: Float[Array, "N N"], number: int) -> Float[Array, "N s"]:
-    """The slowest modes after the constant; of equal ones all or none, so that the basis does not matter."""
+    """The slowest modes after the constant one; of equal ones all or none, independent of their basis."""
     if number == 0:
         return jnp.zeros((len(laplacian), 0), laplacian.dtype)
     values, modes = jnp.linalg.eigh(laplacian)
@@ -86,12 +89,12 @@ def _slowest(laplacian: Float[Array, "N N"], number: int) -> Float[Array, "N s"]
 
 
 def _spanning(columns: Float[Array, "M q"]) -> Float[Array, "M q"]:
-    """Orthonormal columns that span these, which have length one; zero in place of one that adds nothing.
+    """Orthonormal columns that span the given unit columns; zero in place of a dependent one.
 
-    Gram-Schmidt, each column cleared twice (Giraud et al., 2005). No singular values: on a pool of one thread
-    XLA waits for ever for a batch of them, see `tests/runs/test_one_cpu.py`.
+    Gram-Schmidt with each column orthogonalised twice (Giraud, Langou and Rozložník, 2005). An SVD would do,
+    but with a pool of one thread XLA never returns from a batch of them, see `tests/runs/test_one_cpu.py`.
     """
-    # On a regular graph some columns repeat the constant: what they leave is rounding.
+    # On a regular graph some columns repeat the constant one, up to rounding.
     least = 1e4 * jnp.finfo(columns.dtype).eps
 
     def add(number: Array, found: Array) -> Array:
@@ -104,29 +107,41 @@ def _spanning(columns: Float[Array, "M q"]) -> Float[Array, "M q"]:
     return jax.lax.fori_loop(0, columns.shape[1], add, jnp.zeros_like(columns))
 
 
-def _first_order(network: Any, response: Array, change: Array) -> Float[Array, "n n"]:
+def _first_order(network: AbstractNetwork, response: Array, change: Array) -> Float[Array, "n n"]:
     """`Σᵢ changeᵢ Pᵢ(a, b)`: minus the first-order change of the response that a change of k makes."""
     return response @ network.with_k(change).hessian() @ response
 
 
-def imprint(network: Any, pattern: Pattern, k: Float[Array, " M"]) -> Float[Array, "n n"]:
-    """How far k is placed as learning a response of b to a would place it: a z-score for all coordinates.
+def imprint(network: AbstractNetwork, pattern: Pattern, k: Float[Array, " M"]) -> Float[Array, "n n"]:
+    """The imprint: how far the placement of k agrees with learning a response of b to a, as z-scores.
 
-    With k less its nuisance, `z_ab = √(M-1) corr(-k, P(a, b))`: by how many standard deviations of a random
-    order its placement raises the first-order response between a and b. About standard normal for an
-    untrained network where many edges count.
+    With the nuisance projected out of k, `z_ab = √(M-1) corr(-k, P(a, b))`: the first-order response between
+    a and b in standard deviations over random orders of k. Approximately standard normal for an untrained
+    network where many edges contribute.
+
+    **Arguments**
+
+    - `network`: one network with edges. `pattern`: that of its graph. `k`: `(M,)`, in any units.
+
+    **Returns** `(n, n)`, one score for each pair of coordinates.
     """
-    left = k - jnp.mean(k)
-    left = left - pattern.nuisance @ (pattern.nuisance.T @ left)
-    size = jnp.linalg.norm(left)
-    # All of k explained, or all equal: there is no placement to speak of.
-    told = size > 1e3 * jnp.finfo(k.dtype).eps * jnp.linalg.norm(k)
-    scale = jnp.where(told, size, jnp.inf) / jnp.sqrt(k.shape[0] - 1)
-    return -_first_order(network, pattern.response, left) / (pattern.norms * scale)
+    rest = k - jnp.mean(k)
+    rest = rest - pattern.nuisance @ (pattern.nuisance.T @ rest)
+    size = jnp.linalg.norm(rest)
+    # Where the nuisance explains all of k, or all k are equal, scores are zero.
+    varies = size > 1e3 * jnp.finfo(k.dtype).eps * jnp.linalg.norm(k)
+    scale = jnp.where(varies, size, jnp.inf) / jnp.sqrt(k.shape[0] - 1)
+    return -_first_order(network, pattern.response, rest) / (pattern.norms * scale)
 
 
-def between_nodes(network: Any, scores: Float[Array, "n n"]) -> Float[Array, "N N"]:
-    """Sizes of scores between nodes: root mean squares over the d² pairs of their coordinates."""
+def between_nodes(network: AbstractNetwork, scores: Float[Array, "n n"]) -> Float[Array, "N N"]:
+    """Scores between nodes: the root mean square over the d² pairs of their coordinates.
+
+    **Arguments**
+
+    - `network`: one network of N nodes in d dimensions. `scores`: one for each pair of its `n = d N`
+      coordinates.
+    """
     shape = (network.num_nodes, network.dimension) * 2
     return jnp.sqrt(jnp.mean(scores.reshape(shape) ** 2, axis=(1, 3)))
 
@@ -139,25 +154,33 @@ def ranks(k: Float[Array, " M"]) -> Float[Array, " M"]:
     return 0.5 * (below + upto).astype(k.dtype)
 
 
-def measure(network: Any, free: int, pattern: Pattern | None) -> dict[str, Float[Array, "..."]]:
-    """All statistics of one network, and its `eigenvalues`, `(m,)`; compiles and batches.
+def measure(network: AbstractNetwork, free: int, pattern: Pattern | None) -> dict[str, Float[Array, "..."]]:
+    """All statistics of one network, scalars by name, and its `eigenvalues`, `(m,)`.
+
+    **Arguments**
+
+    - `network`: one network. `free`: how many zero modes it has.
+    - `pattern`: that of its graph; None leaves out the statistics of networks with edges.
 
     From eigenvalues λ and modes v of the Hessian without its `free` zero modes, and `G = Σ v vᵀ / λ`:
 
     - `softness`: `-λ₁ / ⟨λ⟩`, how soft the softest mode is; `contrast`: `(λ₂ - λ₁) / ⟨λ⟩`.
-    - `effective_conductance`: `log10 sqrt⟨λ⁻²⟩`; `effective_dimension`: `(Σ λ⁻²)² / (3 Σ λ⁻⁴)` (paper A).
-    - `mean_response`: `log10 ⟨λ⁻¹⟩`, for flow networks the total resistance between all pairs but a constant.
+    - `effective_conductance`: `log10 sqrt⟨λ⁻²⟩`; `effective_dimension`: `(Σ λ⁻²)² / (3 Σ λ⁻⁴)` (Stern et al.
+      (2023), eqs 28 and 31).
+    - `mean_response`: `log10 ⟨λ⁻¹⟩`; for flow networks the total resistance between all pairs, up to a
+      constant.
     - `peak_response`: largest `|G_ab|` between different coordinates over their root mean square.
-    - `localisation`: `Σ_a v_a⁴` of the softest mode, summed over nodes; of equally soft ones from the mean of
-      their squares.
+    - `localisation`: `Σ_a v_a⁴` of the softest mode, summed over nodes; of equally soft modes their squares
+      are averaged first.
 
-    Of networks with edges also:
+    With a pattern also:
 
     - `imprint`, `imprint_of_ranks`: the largest `|z_ab|` of `imprint` between two nodes, of k and of its
       ranks.
-    - `conduit`: the largest `-z_aa`: k is high wherever the response to a force on one node flows.
-    - `likeness`: mean product of the deviations of edges that meet, of log k (Moran's I).
-    - `susceptible_share`: how much of `Σ |sᵢ|²` (paper B) the most susceptible twentieth of the edges has.
+    - `conduit`: the largest `-z_aa`: k is high wherever the response to a force on one node is large.
+    - `likeness`: mean product of the deviations of log k of adjacent edges (Moran's I).
+    - `susceptible_share`: the share of the most susceptible twentieth of the edges in `Σ |sᵢ|²` (Guzman et
+      al. (2024), eq. 18).
     """
     values, modes = jnp.linalg.eigh(network.hessian())
     values, modes = values[free:], modes[:, free:]
@@ -207,17 +230,30 @@ def measure(network: Any, free: int, pattern: Pattern | None) -> dict[str, Float
 
 @eqx.filter_jit
 def measure_draws(
-    network: Any, free: int, pattern: Pattern | None, draws: Float[Array, "b M"]
+    network: AbstractNetwork, free: int, pattern: Pattern | None, draws: Float[Array, "b M"]
 ) -> dict[str, Array]:
-    """`measure` for many k on one graph, `(b,)` each."""
+    """`measure` for many k on one graph: arrays `(b,)` by name.
+
+    **Arguments**
+
+    - `network`, `free`, `pattern`: as in `measure`. `draws`: `(b, M)` values of k.
+    """
     return jax.lax.map(lambda k: measure(network.with_k(k), free, pattern), draws, batch_size=_SIDE_BY_SIDE)
 
 
 @eqx.filter_jit
-def measure_graphs(network: Any, free: int, graphs: Any, draws: Float[Array, "b M"]) -> dict[str, Array]:
-    """`measure` for many graphs of equal size, `(b, M, 2)`, with a k each."""
+def measure_graphs(
+    network: AbstractNetwork, free: int, graphs: Int[Array, "b M 2"], draws: Float[Array, "b M"]
+) -> dict[str, Array]:
+    """`measure` for many graphs of equal size, each with its own k: arrays `(b,)` by name.
 
-    def one(graph: Any) -> dict[str, Array]:
+    **Arguments**
+
+    - `network`: one network, of the same numbers of nodes and edges. `free`: how many zero modes each has.
+    - `graphs`: `(b, M, 2)` node numbers. `draws`: `(b, M)` values of k.
+    """
+
+    def one(graph: tuple[Array, Array]) -> dict[str, Array]:
         edges, k = graph
         topology = Topology(edges, None, None, num_nodes=network.num_nodes)
         other = eqx.tree_at(lambda network: (network.topology, network.k), network, (topology, k))
@@ -227,7 +263,7 @@ def measure_graphs(network: Any, free: int, graphs: Any, draws: Float[Array, "b 
 
 
 def zero_modes(network: AbstractNetwork) -> int:
-    """Number of modes that cost nothing whatever k is; none for node networks. Runs on the host."""
+    """Number of modes of zero energy for any k; none for node networks. Runs on the host."""
     if isinstance(network, NodeNetwork):
         return 0
     values = np.asarray(jnp.linalg.eigvalsh(network.with_k(jnp.ones_like(network.k)).hessian()))

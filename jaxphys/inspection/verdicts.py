@@ -1,13 +1,12 @@
 """Was this network trained, and for what? From its graph and k.
 
-The question is put as a test. Learning to answer a force on one node with a response at another changes every
-edge in proportion to the product of two strains (`Pattern`), and makes a fully connected network soft in one
-direction. How far both go is measured on the network and on its null models alike (`nulls`), and the rank
-among them is a p-value that holds whatever the distribution of k.
+A hypothesis test answers the question. Learning a response at one node to a force on another changes every
+edge in proportion to the product of two strains (`Pattern`), and softens a fully connected network in one
+direction. Both effects are measured on the network and on its null models (`nulls`); the rank of the network
+among them is a p-value that holds for any distribution of k.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -35,11 +34,11 @@ from jaxphys.networks.physics import (
 from jaxphys.networks.topology import Topology, from_edges
 
 NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
-# What training raises (+1) or lowers (-1). Only these speak for it; the others tell an unusual network.
+# Statistics that training raises (+1) or lowers (-1). The others can only show that a network is unusual.
 _OF_EDGES = {"imprint": 1, "imprint_of_ranks": 1}
 _OF_NODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effective_dimension": -1}
-# Another explanation wins where it is this certain, or the most extreme of fewer draws, and a conduit where
-# it is this much stronger.
+# Another explanation is preferred if its p-value is at most this (or the least that the draws allow), and
+# transport if its imprint is this much stronger.
 _CERTAIN, _STRONGER = 0.01, 1.5
 # Coordinates that dense algebra takes in reasonable time.
 _MOST, _MOST_EDGES = 4000, 40_000
@@ -58,22 +57,26 @@ def inspect_network(
     """Was this network trained, and for what? From its graph and k alone.
 
     For networks with edges the evidence is the `imprint`: how far the placement of k raises the response
-    between some two nodes, to first order, against random placements. For node networks it is how soft and
-    conductive the network is against the same entries in other places. Everything floats: nothing is
-    grounded, free modes are projected out. Double precision is advised (`jax_enable_x64`).
+    between some two nodes, to first order, compared with random placements. For node networks it is how soft
+    and conductive the network is compared with the same entries in random places. Networks are inspected
+    floating: nothing is grounded, and free modes are projected out. Double precision is advised
+    (`jax_enable_x64`).
 
-    Source and target cannot be told apart, since `G` is symmetric. Training at a high rate (paper B's
-    `ρ = α⟨u²⟩/k₀` above some hundred) and training of a few per cent leave no mark to be seen.
+    Source and target cannot be told apart, since `G` is symmetric. Training at a high rate (`ρ = α⟨u²⟩/k₀` of
+    Guzman et al. (2024) above some hundred) and training that changes k by a few per cent leave no visible
+    imprint.
 
     **Arguments**
 
-    - `labels`: names of the nodes; their numbers if left out.
+    - `network`: one network. `labels`: names of its nodes; their numbers if left out.
     - `num_null`: draws of each null model; p-values are not below `1 / (num_null + 1)`.
-    - `significance`: up to which p-value a network is called trained.
+    - `significance`: the largest p-value at which a network is called trained.
     - `seed`: of the null models; the same seed gives the same findings.
-    - `null_models`: which to draw; `shuffled` always is. `rewired`, a tenth as many, is told beside the
-      others but does not bear on the verdict: any lattice differs from a random graph.
+    - `null_models`: which to draw; `shuffled` always is. `rewired`, a tenth as many draws, is reported beside
+      the others but does not affect the verdict: any lattice differs from a random graph.
     - `progress`: show a bar.
+
+    **Returns** `Findings`.
 
     Raises `InputError` on an ensemble, fewer than 4 nodes or 3 edges, a disconnected graph, a network too
     large for dense algebra (4000 coordinates), or numbers out of range.
@@ -97,8 +100,8 @@ def inspect_network(
     pools = pools_of(network, free, pattern, num_null, generator, null_models, progress)
     p_value, p_unusual = evidence(network, pools)
     other = None
-    # Weak springs put elsewhere leave many a spring network nearly floppy, trained or not: its shuffled
-    # selves are no measure of how well it conducts.
+    # Shuffled weak springs leave many spring networks nearly floppy, trained or not, so that the comparison
+    # of mean responses is meaningless for springs.
     if p_value <= significance and isinstance(network, FlowNetwork):
         other = _other_explanation(pools["shuffled"])
     verdict, reasons = _verdict(
@@ -125,7 +128,7 @@ def inspect_network(
 
 
 def _plain(network: AbstractNetwork) -> AbstractNetwork:
-    """Without padding; springs of the "vector" law, which feel every direction alike, as a flow network."""
+    """Without padding; springs of the isotropic "vector" law as a flow network."""
     require(
         network.k.ndim == 1, "network", "be a single network", f"it is an ensemble of shape {network.k.shape}"
     )
@@ -141,10 +144,10 @@ def _plain(network: AbstractNetwork) -> AbstractNetwork:
 
 
 def _conducting(network: NodeNetwork) -> FlowNetwork | None:
-    """The flow network whose Laplacian a matrix is, what leaks to ground left out; None if it is none.
+    """The flow network whose Laplacian this matrix is, without leaks to ground; None if it is no Laplacian.
 
-    No entry off the diagonal is positive, and rows sum to much less than the diagonal has. Its softest mode
-    is soft by construction, which shuffled entries would not be.
+    In a Laplacian no entry off the diagonal is positive, and row sums are much smaller than the diagonal. Its
+    softest mode is soft by construction, which that of a matrix of shuffled entries would not be.
     """
     matrix = np.asarray(network.hessian(), dtype=float)
     diagonal, least = np.diagonal(matrix), 1e-9 * np.abs(matrix).max()
@@ -167,7 +170,12 @@ def check(
     seed: int,
     null_models: Sequence[str] = NULL_MODELS,
 ) -> None:
-    """Raise `InputError` on what `inspect_network` says it raises on."""
+    """Refuse what cannot be inspected, before any compute.
+
+    Arguments are those of `inspect_network`. Raises `InputError` on fewer than 4 nodes or 3 edges, a
+    disconnected graph, a network too large for dense algebra, k outside of 1e-60 to 1e60, labels that do not
+    fit, unknown null models, and numbers out of range.
+    """
     nodes = network.num_nodes
     require(nodes >= 4, "network", "have at least 4 nodes", f"it has {nodes}")
     require(
@@ -224,7 +232,7 @@ def check(
 
 
 def pools_of(
-    network: Any,
+    network: AbstractNetwork,
     free: int,
     pattern: Pattern | None,
     num_null: int,
@@ -232,7 +240,15 @@ def pools_of(
     null_models: Sequence[str] = NULL_MODELS,
     progress: bool = False,
 ) -> Pools:
-    """Statistics of the network and of all its null models."""
+    """Statistics of the network and its null models, by null model and name, the network's own value first.
+
+    **Arguments**
+
+    - `network`: one network. `free`: how many zero modes it has.
+    - `pattern`: that of its graph; None for node networks.
+    - `num_null`: draws of each null model. `generator`: draws them. `null_models`: which.
+    - `progress`: show a bar.
+    """
     draws = {"shuffled": nulls.shuffled(network, num_null, generator)}
     if "redrawn" in null_models:
         draws["redrawn"] = nulls.redrawn(network, num_null, generator)
@@ -253,7 +269,11 @@ def pools_of(
 
 
 def _rewired(
-    network: FlowNetwork, free: int, count: int, generator: np.random.Generator, pool: dict[str, np.ndarray]
+    network: AbstractNetwork,
+    free: int,
+    count: int,
+    generator: np.random.Generator,
+    pool: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Statistics of the network, which `pool` holds first, and of its conductances on other graphs."""
     graphs = jnp.asarray(nulls.rewired(network, count, generator), network.topology.edges.dtype)
@@ -262,14 +282,28 @@ def _rewired(
     return {name: np.concatenate([pool[name][:1], np.asarray(values)]) for name, values in found.items()}
 
 
-def measured(network: Any, free: int, pattern: Pattern | None, k: np.ndarray) -> dict[str, np.ndarray]:
-    """`measure_draws` on the host, for `(b, M)` values of k."""
+def measured(
+    network: AbstractNetwork, free: int, pattern: Pattern | None, k: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Statistics on the host, arrays `(b,)` by name, for many k on one graph.
+
+    **Arguments**
+
+    - `network`, `free`, `pattern`: as in `pools_of`. `k`: `(b, M)`.
+    """
     found = measure_draws(network, free, pattern, jnp.asarray(k, network.k.dtype))
     return {name: np.asarray(values) for name, values in found.items()}
 
 
 def evidence(network: AbstractNetwork, pools: Pools) -> tuple[float, float]:
-    """p-values of looking trained, the largest over nulls that keep the graph, and of any difference."""
+    """The p-value of looking trained, and that of any difference from the null models.
+
+    The first is the largest over the null models that keep the graph; the second is taken against `shuffled`.
+
+    **Arguments**
+
+    - `network`: one network. `pools`: its statistics, as `pools_of` gives them.
+    """
     family = _OF_NODES if isinstance(network, NodeNetwork) else _OF_EDGES
     largest = 0.0
     for null, pool in pools.items():
@@ -282,7 +316,7 @@ def evidence(network: AbstractNetwork, pools: Pools) -> tuple[float, float]:
 
 
 def _other_explanation(pool: dict[str, np.ndarray]) -> str | None:
-    """What explains k better than learning one response, if anything does."""
+    """A better explanation of k than learning one response, in words; None if there is none."""
     z = nulls.standardised(np.stack([-pool["mean_response"], -pool["softness"], pool["conduit"]], axis=1))
     conducts, stiffens, carries = (nulls.pooled_p(column) for column in z.T)
     certain = max(_CERTAIN, 1 / len(z))
@@ -305,7 +339,7 @@ def _other_explanation(pool: dict[str, np.ndarray]) -> str | None:
 
 
 def _all_equal(network: AbstractNetwork) -> bool:
-    """Whether all k are equal that may trade places: no order of them differs from another."""
+    """Whether all exchangeable k are equal, so that shuffling changes nothing."""
     k, kinds = np.asarray(network.k), nulls.classes(network)
     return all(np.ptp(k[kinds == kind]) <= 1e-6 * np.abs(k).max() for kind in np.unique(kinds))
 
