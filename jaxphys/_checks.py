@@ -1,4 +1,4 @@
-"""How bad input is refused: one sentence that names the argument, the rule and what was found."""
+"""Refusing bad input in one sentence that names the argument, the rule and what was found."""
 
 from typing import Any, NoReturn
 
@@ -8,31 +8,53 @@ import numpy as np
 
 
 class InputError(ValueError):
-    """What a user handed in cannot be used; the message is one sentence that says where and what to do.
+    """An argument cannot be used; the message is one sentence that says which, and what it must be.
 
-    The command line turns it into one line and exit status 2. Library code raises it
-    before any compute.
+    Library code raises it before any compute. The command line prints it as one line and exits with status 2.
     """
 
 
 def require(condition: Any, argument: str, must: str, but: str) -> None:
-    """Raise `InputError` "Argument `x` must ..., but ..." unless `condition` holds."""
+    """Refuse an argument unless `condition` holds.
+
+    **Arguments**
+
+    - `condition`: anything with a truth value on the host.
+    - `argument`, `must`, `but`: the parts of the sentence "Argument `argument` must `must`, but `but`.".
+
+    Raises `InputError` with that sentence.
+
+    >>> require(3 > 0, "steps", "be positive", "it is 3")
+    """
     if not condition:
         refuse(argument, must, but)
 
 
 def refuse(argument: str, must: str, but: str) -> NoReturn:
-    """Raise `InputError` "Argument `x` must ..., but ..."."""
+    """Raise `InputError` "Argument `argument` must `must`, but `but`.".
+
+    >>> refuse("steps", "be positive", "it is -1")
+    Traceback (most recent call last):
+    jaxphys._checks.InputError: Argument `steps` must be positive, but it is -1.
+    """
     raise InputError(f"Argument `{argument}` must {must}, but {but}.")
 
 
 def is_concrete(array: Any) -> bool:
-    """Whether values can be looked at (they cannot inside `jit`, `vmap` or `grad`)."""
+    """Whether the values of an array are known; they are not inside `jit`, `vmap` or `grad`."""
     return not isinstance(array, jax.core.Tracer)
 
 
 def check_positive(argument: str, values: Any, *, mask: Any = True) -> None:
-    """Require strictly positive, finite `values` wherever `mask` holds; skipped while tracing."""
+    """Require positive and finite numbers; skipped while tracing.
+
+    **Arguments**
+
+    - `argument`: its name. `values`: of any shape.
+    - `mask`: where they count, of a shape that broadcasts.
+
+    Raises `InputError` that names the first wrong entry.
+    """
     if not is_concrete(values):
         return
     flat = np.asarray(values)
@@ -44,7 +66,14 @@ def check_positive(argument: str, values: Any, *, mask: Any = True) -> None:
 
 
 def check_indices(argument: str, values: Any, size: int, what: str) -> None:
-    """Require integer `values` in `[0, size)`, where `what` says what they count."""
+    """Require integers between 0 and `size - 1`.
+
+    **Arguments**
+
+    - `argument`: its name. `values`: of any shape. `what`: what they number, as "nodes".
+
+    Raises `InputError` that names the first wrong one.
+    """
     array = np.asarray(values)
     if array.size == 0:
         return
@@ -61,7 +90,11 @@ def check_indices(argument: str, values: Any, size: int, what: str) -> None:
 
 
 def described(value: Any) -> str:
-    """What a wrong value is, in a few words: a class by its name, an array by its shape."""
+    """A wrong value in a few words: a class by its name, an array by its shape.
+
+    >>> described(None), described(np.zeros((2, 3))), described([1])
+    ('None', 'an array of shape (2, 3)', 'a list')
+    """
     if isinstance(value, type):
         return f"the class {value.__name__}; write {value.__name__}(...)"
     if value is None or isinstance(value, bool | int | float | complex | str | np.generic):
@@ -77,12 +110,27 @@ def described(value: Any) -> str:
 
 
 def check_kind(argument: str, value: Any, kinds: Any, what: str) -> None:
-    """Require an instance of `kinds`; `what` says in words what that is."""
+    """Require an instance of a class.
+
+    **Arguments**
+
+    - `argument`: its name. `value`: what was passed.
+    - `kinds`: a class, a union or a tuple of them. `what`: the same in words, as "a solver".
+
+    Raises `InputError` that describes the value.
+    """
     require(isinstance(value, kinds), argument, f"be {what}", f"it is {described(value)}")
 
 
 def check_count(argument: str, value: Any, *, least: int = 1, most: int = 2**31 - 1) -> None:
-    """Require a whole number between `least` and `most`."""
+    """Require a whole number between `least` and `most`.
+
+    **Arguments**
+
+    - `argument`: its name. `value`: an integer of Python or NumPy; True and 3.0 are refused.
+
+    Raises `InputError` that describes the value.
+    """
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     cure = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
     require(is_whole, argument, "be a whole number", f"it is {described(value)}{cure}")
@@ -93,7 +141,14 @@ def check_count(argument: str, value: Any, *, least: int = 1, most: int = 2**31 
 
 
 def check_number(argument: str, value: Any) -> None:
-    """Require a real number (or a scalar array of them, or its tracer)."""
+    """Require a real number, or a scalar array of one, traced or not.
+
+    **Arguments**
+
+    - `argument`: its name. `value`: what was passed; booleans and complex numbers are refused.
+
+    Raises `InputError` that describes the value.
+    """
     dtype = getattr(value, "dtype", None)
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
     if dtype is not None:
@@ -102,7 +157,14 @@ def check_number(argument: str, value: Any) -> None:
 
 
 def to_array(argument: str, values: Any, dtype: Any) -> np.ndarray:
-    """`values` on the host as real numbers of this precision."""
+    """Real numbers as an array on the host.
+
+    **Arguments**
+
+    - `argument`: its name. `values`: numbers, nested sequences or an array. `dtype`: of the result.
+
+    Raises `InputError` on anything but real numbers.
+    """
     try:
         array = np.asarray(values)
         good = array.dtype.kind in "fiub" or jax.dtypes.issubdtype(array.dtype, np.floating)
@@ -113,7 +175,15 @@ def to_array(argument: str, values: Any, dtype: Any) -> np.ndarray:
 
 
 def check_numbers(argument: str, values: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """`values` as an array of this precision; they must be real numbers of this shape, traced or not."""
+    """Real numbers as an array of JAX, traced or not.
+
+    **Arguments**
+
+    - `argument`: its name. `values`: numbers, nested sequences or an array.
+    - `shape`: that they must have. `dtype`: of the result.
+
+    Raises `InputError` on another shape, and on anything but real numbers.
+    """
     is_array = isinstance(values, jax.Array)
     array = jnp.asarray(values if is_array else to_array(argument, values, dtype), dtype)
     require(array.shape == shape, argument, f"have shape {shape}", f"it has {array.shape}")
@@ -121,9 +191,16 @@ def check_numbers(argument: str, values: Any, shape: tuple[int, ...], dtype: Any
 
 
 def check_key(argument: str, value: Any) -> None:
-    """Require one random key of JAX."""
+    """Require one random key of JAX, of `jax.random.key` or of the older `jax.random.PRNGKey`.
+
+    **Arguments**
+
+    - `argument`: its name. `value`: what was passed.
+
+    Raises `InputError` that describes the value.
+    """
     is_key = isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
-    # Keys of the old kind are two integers.
+    # Older keys are two integers.
     is_old = isinstance(value, jax.Array) and value.dtype == np.uint32 and value.shape == (2,)
     cure = f"; write jax.random.key({value})" if type(value) is int else ""
     require(is_key or is_old, argument, "be a random key of JAX", f"it is {described(value)}{cure}")
@@ -133,11 +210,18 @@ def check_key(argument: str, value: Any) -> None:
 
 
 MOST_DENSE = 10_000
-"""Rows of a square matrix that dense algebra may make: 0.7 GiB in double precision."""
+"""Rows of the largest square matrix that dense algebra makes: 0.7 GiB in double precision."""
 
 
 def check_dense(rows: int, columns: int) -> None:
-    """Refuse a dense matrix that is too large, before it is made."""
+    """Refuse a dense matrix that is too large, before it is made.
+
+    **Arguments**
+
+    - `rows`, `columns`: its shape; the product may be at most that of `MOST_DENSE` squared.
+
+    Raises `InputError` that names its size in GiB and a sparse solver.
+    """
     if rows * columns > MOST_DENSE**2:
         raise InputError(
             f"Dense algebra needs {rows} by {columns} numbers, {rows * columns / 2**27:.1f} GiB a matrix,"

@@ -1,1 +1,1 @@
-"""Is it right, and how fast is it: behind `jaxphys verify` and `jaxphys bench`."""
+"""Correctness and speed on this machine: what `jaxphys verify` and `jaxphys bench` compute."""

@@ -1,4 +1,4 @@
-"""What a learning step is timed beside: the same step in NumPy, SciPy and plain JAX."""
+"""Baselines that a learning step is timed against: the same step in NumPy, SciPy and plain JAX."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,11 @@ Contender = Callable[[int], np.ndarray]
 def trained(workload: Workload, solver: AbstractSolver | None = None) -> Contender:
     """The library as users call it: `train`, which records the cost at the first and the last step only.
 
-    The first call plans a solver unless it is handed one; a plan's time would hide that of the steps.
+    **Arguments**
+
+    - `workload`: what is trained.
+    - `solver`: planned before; None plans one in the first call, so that planning is not timed with the
+      steps.
     """
     planned = solver
 
@@ -53,19 +57,19 @@ def trained(workload: Workload, solver: AbstractSolver | None = None) -> Contend
 
 
 def numpy_loop(workload: Workload) -> Contender:
-    """The loop that most scripts of the field are: one realization after the other, one task after the other.
+    """A loop like most scripts of the field: over realizations, and over tasks.
 
-    For each it builds the Hessian and the bordered matrix, one row per held node, and hands it to
-    `np.linalg.solve`; once for the free state and once more for the clamped one. Samples of a regression
-    are right-hand sides of one solve. Edges are vectorised.
+    For each it builds the Hessian and the bordered matrix, with one row per held node, and calls
+    `np.linalg.solve`, once for the free state and once for the clamped one. Samples of a regression are
+    right-hand sides of one solve. Edges are vectorised.
     """
     return _looped(workload, lambda one: partial(_dense_solution, one))
 
 
 def scipy_loop(workload: Workload) -> Contender:
-    """The same loop with SciPy used well: one factorisation per state that differs in its matrix.
+    """The same loop with SciPy used well: a new factorisation only where the matrix changes.
 
-    `cho_factor` for node networks. For flow networks SuperLU of the sparse bordered matrix, whose pattern is
+    `cho_factor` for node networks; for flow networks SuperLU of the sparse bordered matrix, whose pattern is
     found once. All tasks and samples are right-hand sides of one factorisation.
     """
     factors = _cholesky_solver if isinstance(workload.network, NodeNetwork) else _superlu_solver
@@ -101,7 +105,7 @@ def vmapped_solve(workload: Workload) -> Contender:
         return jnp.maximum(k - workload.rate * metric * gradient, workload.lower)
 
     @jax.jit
-    def advance(k: Array, network: Any, task: Any, steps: Array) -> Array:
+    def advance(k: Array, network: AbstractNetwork, task: Task, steps: Array) -> Array:
         return jax.lax.fori_loop(0, steps, lambda _, k: jax.vmap(step)(k, network, task), k)
 
     return lambda steps: np.asarray(
@@ -157,14 +161,14 @@ class _Plain:
         return 0.5 * (x[:, self.edges[:, 0]] - x[:, self.edges[:, 1]]) ** 2
 
     def degrees(self, k: np.ndarray) -> np.ndarray:
-        """What the edges of every node sum to, the diagonal of the Hessian of a flow network."""
+        """Sums of k over the edges of each node, the diagonal of the Hessian of a flow network."""
         assert self.edges is not None
         return np.bincount(self.edges[:, 0], k, self.size) + np.bincount(self.edges[:, 1], k, self.size)
 
 
 @lru_cache
 def _triangle(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and columns of an upper triangle, and what its entries count in the energy."""
+    """Rows and columns of an upper triangle, and the weights of its entries in the energy."""
     rows, columns = np.triu_indices(size)
     return rows, columns, np.where(rows == columns, 0.5, 1.0)
 
@@ -192,7 +196,7 @@ def _plain(workload: Workload, realization: int) -> _Plain:
 
 
 def _looped(workload: Workload, make_solver: Callable[[_Plain], "_Solve"]) -> Contender:
-    """Goes through realizations, and through groups of samples that are solved together, one by one."""
+    """A loop over realizations, and over groups of samples that share a solve."""
     number = workload.samples_per_solve
     groups = []
     for realization in range(workload.realizations):
@@ -245,7 +249,8 @@ def _dense_solution(one: _Plain, k: np.ndarray, rows: np.ndarray, right: np.ndar
 
 
 def _cholesky_solver(one: _Plain) -> _Solve:
-    factor: Any = None
+    # SciPy's pair of a triangle and whether it is the lower one.
+    factor: tuple[np.ndarray, bool] | None = None
 
     def solve(k: np.ndarray, rows: np.ndarray, right: np.ndarray, same: bool) -> np.ndarray:
         nonlocal factor
@@ -264,7 +269,7 @@ def _superlu_solver(one: _Plain) -> _Solve:
     factor: Any = None
 
     def pattern(rows: np.ndarray) -> tuple[np.ndarray, scipy.sparse.csc_array]:
-        """Which entry (edges twice, nodes, border twice) stands where in a sparse bordered matrix."""
+        """The order of the entries (edges twice, nodes, border twice) in a sparse bordered matrix."""
         border, column = np.nonzero(rows)
         down = np.concatenate([source, target, nodes, n + border, column])
         across = np.concatenate([target, source, nodes, column, n + border])

@@ -1,4 +1,4 @@
-"""How long a learning step takes on this machine, beside what, and what the machine can do at best."""
+"""Time of a learning step on this machine, of its baselines, and the best that the machine can do."""
 
 import contextlib
 import math
@@ -25,10 +25,12 @@ from jaxphys._checks import require
 from jaxphys.checks.baselines import CONTENDERS, Contender, trained
 from jaxphys.checks.workloads import WORKLOADS, Workload, check_names, workload
 from jaxphys.io import provenance
+from jaxphys.learning.task import Task
+from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.training.solver_choice import choose_solver
 
-# What solvers are called, for scripts that compare them.
+# Solvers by name, for scripts that compare them.
 SOLVERS: dict[str, type[AbstractSolver]] = {
     solver.__name__: solver for solver in (Dense, BorderedLU, StarMesh, TrackedInverse, SparseCholesky)
 }
@@ -45,10 +47,17 @@ class Timing:
 
 
 def interleaved(contenders: Mapping[str, Contender], rounds: int, seconds: float) -> dict[str, Timing]:
-    """Time contenders in turn, round after round, so that a change of the machine's pace meets all of them.
+    """Time contenders in turn, round after round, so that a drift of the machine's speed affects all alike.
 
-    A step costs what a call of `1 + steps` takes beyond a call of one, over `steps`: what starting costs
-    (`train` evaluates its rule once at step 0) drops out. `steps` take about `seconds`.
+    The time of a step is that of a call of `1 + steps` minus that of a call of one, over `steps`: the cost of
+    starting (`train` evaluates its rule once at step 0) drops out.
+
+    **Arguments**
+
+    - `contenders`: by name. `rounds`: how often each is timed.
+    - `seconds`: about how long one timing takes, which sets the number of steps.
+
+    **Returns** a `Timing` for each, in microseconds per step.
     """
     steps = {name: _steps_lasting(contender, seconds) for name, contender in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in contenders}
@@ -71,7 +80,7 @@ def _steps_lasting(contender: Contender, seconds: float, most: int = 100_000) ->
 
 
 def _further(contender: Contender, steps: int) -> float:
-    """Seconds that `steps` take behind the first one."""
+    """Seconds that `steps` take after the first one."""
     first = _elapsed(contender, 1)
     return _elapsed(contender, 1 + steps) - first
 
@@ -83,7 +92,7 @@ def _elapsed(contender: Contender, steps: int) -> float:
 
 
 def compile_seconds(contender: Contender) -> float:
-    """Seconds of a contender's first step when nothing has been compiled: plan, trace, compile, run."""
+    """Seconds of a contender's first step without compiled programs: plan, trace, compile, run."""
     eqx.clear_caches()
     jax.clear_caches()
     return _elapsed(contender, 1)
@@ -92,15 +101,20 @@ def compile_seconds(contender: Contender) -> float:
 def deviations(
     workload: Workload, reference: Workload, solver: AbstractSolver | None = None
 ) -> dict[str, float]:
-    """Largest relative errors against the reference LU on `reference`, the same workload in float64.
+    """Largest relative errors against the reference LU.
 
-    `"update"`: of one estimate of ∂C/∂k, relative to its largest entry, the worst of all realizations.
-    `"k_after_10_steps"`: of `k` after ten steps of `train`, likewise.
+    **Arguments**
+
+    - `workload`: what is measured. `reference`: the same workload in float64.
+    - `solver`: of the workload; None chooses one.
+
+    **Returns** `"update"`, the error of one estimate of ∂C/∂k relative to its largest entry, the worst over
+    realizations, and `"k_after_10_steps"`, that of `k` after ten steps of `train`.
     """
 
     def estimate(workload: Workload, solver: AbstractSolver | None) -> np.ndarray:
         @jax.jit
-        def gradients(network: Any, task: Any) -> Array:
+        def gradients(network: AbstractNetwork, task: Task) -> Array:
             return jax.vmap(lambda n, t: workload.rule(n, t, solver=solver).gradient)(network, task)
 
         return np.asarray(gradients(workload.network, workload.task), float)
@@ -116,12 +130,13 @@ def deviations(
 
 
 def arithmetic(workload: Workload) -> tuple[int, int]:
-    """Floating-point operations and bytes that one step of all realizations takes at least, done densely.
+    """Floating-point operations and bytes of one dense step of all realizations, at least.
 
     Operations: with m free coordinates, s terminals, o outputs and M edges, `m³/3` for a Cholesky
     factorisation, `2 m² (s + o)` for the solves and `2 M o (s + o)` for the second moments at the edges.
     Bytes: the Hessian written and read, half of it as a factor likewise, the states written and read,
-    `k` and the estimate each read and written. Sparsity or the last step's factor make do with less.
+    `k` and the estimate each read and written. Solvers that use sparsity or the factor of the last step need
+    less.
     """
     network, task = workload.network, workload.task
     rows, n = task.boundary.rows.shape[1:]
@@ -133,7 +148,7 @@ def arithmetic(workload: Workload) -> tuple[int, int]:
 
 
 def ceilings(seconds: float = 0.5) -> dict[str, float]:
-    """What this machine does at its best, the fastest of repeats over about `seconds` each.
+    """The best that this machine does, the fastest of repeats over about `seconds` each.
 
     Matrix products in 1e9 operations per second: NumPy, 1024 squared; XLA, 50 products 40 squared. Copies in
     1e9 bytes per second, read plus written: 64 MiB, and 128 KiB that stay in cache. The dispatch of a
@@ -175,7 +190,7 @@ def ceilings(seconds: float = 0.5) -> dict[str, float]:
 
 
 def peak_memory_mib() -> float:
-    """The largest memory this process has held so far, in MiB; NaN where the system does not tell."""
+    """The peak memory of this process so far, in MiB; NaN where the system does not report it."""
     try:
         import resource
     except ImportError:
@@ -185,7 +200,12 @@ def peak_memory_mib() -> float:
 
 
 def surroundings(command: Sequence[str], seed: int) -> dict[str, Any]:
-    """What a report of measurements begins with: date, command, seed, machine and versions."""
+    """The head of a report of measurements: date, command, seed, machine and versions.
+
+    **Arguments**
+
+    - `command`: the words of the command that measured. `seed`: of the random numbers.
+    """
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
@@ -217,11 +237,12 @@ def run_benchmark(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure workloads in float64 and float32 and the machine's ceilings; what `jaxphys bench` writes.
+    """Measure workloads in float64 and float32 and the machine's ceilings: the report of `jaxphys bench`.
 
     **Arguments**
 
-    - `names`: workloads, all by default. `command`: how this was called, for the record.
+    - `names`: workloads, all by default. `command`: the words of the command, for the record.
+    - `realizations`: how many networks. `seed`: of the random numbers. `progress`: show a bar.
     - `rounds`, `seconds`: how often each contender is timed, and for about how long each time.
 
     An entry of `"workloads"` is that of `measure` in float64, with the same in float32 under `"float32"`.
@@ -260,11 +281,17 @@ def measure(
     rounds: int = 7,
     seconds: float = 0.5,
 ) -> dict[str, Any]:
-    """Time a workload and its baselines side by side; compare its numbers with `reference` in float64.
+    """Time a workload and its baselines side by side, and compare its numbers with a reference.
 
-    Times are microseconds per step of all realizations, medians; `ratio` is that of the NumPy loop over ours.
-    `compile_s` is the first step of all. `max_rel_error` is the larger of the `deviations`. Fractions say how
-    much of `limits`, the machine's `ceilings`, the counts of `arithmetic` come to.
+    **Arguments**
+
+    - `workload`: what is timed. `reference`: the same workload in float64.
+    - `limits`: the machine's `ceilings`.
+    - `rounds`, `seconds`: how often each contender is timed, and for about how long each time.
+
+    **Returns** times in microseconds per step of all realizations, medians; `ratio`, that of the NumPy loop
+    over ours; `compile_s`, the time of the very first step; `max_rel_error`, the larger of the `deviations`;
+    and fractions, the counts of `arithmetic` per time over `limits`.
     """
     contenders = {name: make(workload) for name, make in CONTENDERS.items()}
     seconds_compiling = compile_seconds(contenders["jaxphys"])
@@ -295,7 +322,7 @@ def measure(
 
 
 def format_table(report: Mapping[str, Any]) -> str:
-    """What `run_benchmark` found, on one screen."""
+    """The report of `run_benchmark` as text, on one screen."""
     machine = report["machine"]
     lines = [
         f"{machine['processor']}, {machine['cores_used']} of {machine['cores']} cores; "
@@ -332,16 +359,22 @@ def format_table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# What numerical libraries read when they are loaded, and never again.
+# Variables that numerical libraries read once, when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def rerun_on_cores(command: Sequence[str], cores: int) -> int | None:
-    """Run `command` in a process that keeps to so many cores, and return its exit status.
+    """Run `command` in a process restricted to so many cores, and return its exit status.
 
-    Returns None, and runs nothing, if this process already keeps to them: then go on. Needed because threads
-    of numerical libraries start when they are loaded. Where the system cannot pin a process, only the
-    number of threads of the libraries is limited. Raises `InputError` unless `cores` is positive.
+    Returns None, and runs nothing, if this process is already restricted to them: then the caller goes on. A
+    new process is needed because threads of numerical libraries start when these are loaded. Where the system
+    cannot pin a process, only the number of threads of the libraries is limited.
+
+    **Arguments**
+
+    - `command`: the words of the command. `cores`: how many.
+
+    Raises `InputError` unless `cores` is positive.
     """
     require(cores > 0, "cores", "be positive", f"it is {cores}")
     limited = {name: str(cores) for name in _THREAD_VARIABLES}
@@ -360,5 +393,5 @@ def rerun_on_cores(command: Sequence[str], cores: int) -> int | None:
 
 
 def _allowed_cores() -> list[int]:
-    """Cores that this process may use; empty where the system does not tell."""
+    """Cores that this process may use; empty where the system does not report them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -1,15 +1,15 @@
-"""What is timed: fixed ensembles and tasks of three kinds."""
+"""Workloads that are timed: fixed ensembles and tasks of three kinds."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
+from numpy.typing import DTypeLike
 from scipy.spatial import Delaunay, cKDTree
 
 from jaxphys._checks import refuse, require
@@ -18,24 +18,25 @@ from jaxphys.learning import Task, allostery, random_linear, regression
 from jaxphys.learning.rules import CoupledLearning, EquilibriumPropagation
 from jaxphys.learning.transforms import bounds, precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
-from jaxphys.networks.physics import FlowNetwork, NodeNetwork
+from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork
 from jaxphys.networks.topology import Topology, component_labels, from_edges
 from jaxphys.training._train import stack
 
 
 @dataclass(frozen=True)
 class Workload:
-    """An ensemble, its tasks and how it learns.
+    """An ensemble, its tasks, and the rule and optimizer by which it learns.
 
-    - `name`; `network`, `task`: stacked, R realizations.
-    - `rule`, `optimizer`: what `train` takes. In numbers the optimizer is
+    - `name`: W1, W2 or W3. `network`, `task`: stacked, R realizations.
+    - `rule`, `optimizer`: arguments of `train`.
+    - `rate`, `metric`, `lower`: the optimizer in numbers, for baselines:
       `k ← max(k - rate metric ∂C/∂k, lower)`; `metric` is `(M,)` or one number.
-    - `samples_per_solve`: right-hand sides of one solve in the naive loop.
+    - `samples_per_solve`: right-hand sides of one solve in the NumPy loop.
     """
 
     name: str
-    network: Any
-    task: Any
+    network: AbstractNetwork
+    task: Task
     rule: EquilibriumPropagation | CoupledLearning
     optimizer: optax.GradientTransformation
     rate: float
@@ -45,24 +46,29 @@ class Workload:
 
     @property
     def realizations(self) -> int:
-        """R."""
+        """How many networks the ensemble has, R."""
         return self.network.k.shape[0]
 
 
 def workload(
-    name: str, *, realizations: int = 50, dtype: Any = float, seed: int = 0, **sizes: int
+    name: str, *, realizations: int = 50, dtype: DTypeLike = float, seed: int = 0, **sizes: int
 ) -> Workload:
-    """One of the fixed workloads, or the same at other sizes.
+    """One of the fixed workloads, in its standard or another size.
 
     - `"W1"`: node networks, `nodes=20`, `H = (A + Aᵀ)/2 + 3 sqrt(2N) I` with A from N(0, 1), one random
-      linear constraint each; equilibrium propagation in the Frobenius metric (paper A, eq. 13).
+      linear constraint each; equilibrium propagation in the Frobenius metric (Stern et al. (2023), eq. 13).
     - `"W2"`: flow networks that float on an Erdős-Rényi graph each, `nodes=40`, `edges=60`, k = 10, `tasks=5`
       allosteric tasks; equilibrium propagation, k ≥ 0.01.
     - `"W3"`: k from U[1, 1.1] on one planar graph, `nodes=300`, `edges=600`, two held inputs, two outputs,
       a linear regression on a `grid=11` squared of samples; coupled learning, k ≥ 1e-6.
 
-    Numbers are drawn in double precision and rounded to `dtype`, so that precisions compare. Raises
-    `InputError` on another name, or float64 where `jax_enable_x64` is not set.
+    **Arguments**
+
+    - `name`: which. `realizations`: how many networks. `seed`: of the random numbers.
+    - `dtype`: numbers are drawn in double precision and rounded to it, so that precisions can be compared.
+    - `sizes`: the numbers named above, where they differ from the standard.
+
+    Raises `InputError` on another name, or float64 where `jax_enable_x64` is not set.
 
     >>> import jaxphys as jp, numpy as np
     >>> workload("W2", realizations=3, dtype=np.float32).network.k.shape
@@ -164,10 +170,18 @@ def planar_graph(
     """A planar graph like the contacts of a jammed packing: evenly spread nodes, near neighbours joined.
 
     Random points in the unit square are relaxed to even spacing (Lloyd's algorithm on a sample) and
-    triangulated (Delaunay); edges are then taken out in random order, none below `min_degree`, until
-    `num_edges` are left. Mean coordination is `2 M / N`, 4 at the threshold of jamming in two dimensions.
+    triangulated (Delaunay); edges are then removed in random order, as long as degrees stay at least
+    `min_degree`, until `num_edges` are left. Mean coordination is `2 M / N`, 4 at the jamming threshold in
+    two dimensions.
 
-    Raises `InputError` if `max_draws` draws give no such connected graph.
+    **Arguments**
+
+    - `num_nodes`, `num_edges`: N and M. `key`: draws points and edges.
+    - `min_degree`: of every node. `max_draws`: attempts before the sizes are refused.
+
+    **Returns** a connected `Topology` with positions.
+
+    Raises `InputError` if `max_draws` draws give no such graph.
 
     >>> import jax, jaxphys as jp
     >>> planar_graph(30, 60, jax.random.key(0)).num_edges

@@ -32,10 +32,18 @@ def ubiquitin() -> Structure:
 
 
 def labelled_table(text: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Features `(R, s)`, class numbers `(R,)` and class names from CSV text.
+    """Read labelled samples from the text of a CSV file.
 
-    The first line is a header; every other line has numbers and, last, the name of a class.
-    Classes are numbered in alphabetical order. Raises `ValueError` on a line that does not fit.
+    The first line is a header; every other line holds numbers and, last, the name of a class.
+
+    **Returns** features `(R, s)`, class numbers `(R,)` in the alphabetical order of names, and the names.
+
+    Raises `ValueError` that names the line which does not fit.
+
+    >>> from jaxphys.data import labelled_table
+    >>> labelled_table("x,y,kind\\n1,2,b\\n3,4,a")
+    (array([[1., 2.],
+           [3., 4.]]), array([1, 0]), ['a', 'b'])
     """
     try:
         header, *lines = (line for line in csv.reader(text.splitlines()) if line)
