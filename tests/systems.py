@@ -6,6 +6,7 @@ row, from `H x + Cᵀ λ = F`. Rows come in the order held nodes, held drops, gr
 free motions.
 """
 
+import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxphys as jp
+from jaxphys.checks import certificate
 
 # Compiled as a whole: op by op, every new shape would compile thirty little programs.
 equilibrate = eqx.filter_jit(jp.equilibrate)
@@ -334,3 +336,9 @@ ALL = (
     triangle_spread,
     node_pair,
 )
+
+
+@functools.cache
+def certified_systems(seed):
+    """The systems of the certificate: every kind of network under every kind of boundary, drawn once."""
+    return tuple(certificate.systems(seed))
