@@ -8,7 +8,7 @@ block. Nothing leaves the device but the records.
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -48,8 +48,10 @@ from jaxphys.training.steps import Options, Realizations
 Limits = tuple[float | None, float | None] | Literal["automatic"] | None
 """Between which values `k` is kept, as `train` takes it."""
 
+Network = TypeVar("Network", bound=AbstractNetwork)
 
-class Run(eqx.Module):
+
+class Run(eqx.Module, Generic[Network]):
     """What `train` returns; every array but `steps` leads with the realization axis, R.
 
     - `network`: the trained networks; `initial_k`: `(R, M)` where they started; `task`: what they learned.
@@ -61,7 +63,7 @@ class Run(eqx.Module):
       times where an integrator is at work; steps at rest do not count.
     """
 
-    network: AbstractNetwork
+    network: Network
     task: Task
     initial_k: Float[Array, "R M"]
     steps: Int[np.ndarray, " T"]
@@ -146,7 +148,7 @@ def _single(realizations: Any) -> str:
 
 @names_moved_arguments
 def train(
-    network: AbstractNetwork,
+    network: Network,
     task: Task,
     *,
     steps: int,
@@ -159,7 +161,7 @@ def train(
     record: Record | None = None,
     checkpoint: Checkpointing | None = None,
     devices: Devices | None = None,
-) -> Run:
+) -> Run[Network]:
     """Train an ensemble of networks, each on its own task.
 
     **Arguments**
@@ -360,12 +362,12 @@ def own_bounds(
 
 
 def as_run(
-    network: AbstractNetwork,
+    network: Network,
     task: Task,
     trained: BlockResult,
     record_steps: Int[np.ndarray, " T"],
     seconds: tuple[float, float],
-) -> Run:
+) -> Run[Network]:
     """What came of training, with the networks that were trained."""
     records = dict(trained.records)
     return Run(
