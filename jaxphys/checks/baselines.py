@@ -16,7 +16,7 @@ from scipy.sparse.linalg import splu
 from jaxphys.checks.workloads import Workload
 from jaxphys.learning import Task
 from jaxphys.learning.rules import CoupledLearning, EquilibriumPropagation
-from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork
+from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 from jaxphys.training._train import train
 from jaxphys.training.arguments import Devices, Record
@@ -72,7 +72,7 @@ def scipy_loop(workload: Workload) -> Contender:
     `cho_factor` for node networks; for flow networks SuperLU of the sparse bordered matrix, whose pattern is
     found once. All tasks and samples are right-hand sides of one factorisation.
     """
-    factors = _cholesky_solver if isinstance(workload.network, NodeNetwork) else _superlu_solver
+    factors = _cholesky_solver if workload.network.kind.is_matrix else _superlu_solver
     whole = Workload(**{**vars(workload), "samples_per_solve": workload.task.targets.shape[1]})
     return _looped(whole, factors)
 
@@ -175,7 +175,7 @@ def _triangle(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _plain(workload: Workload, realization: int) -> _Plain:
     task = workload.task
-    edges = workload.network.topology.edges if isinstance(workload.network, FlowNetwork) else None
+    edges = None if workload.network.kind.is_matrix else workload.network.topology.edges
     rows, inputs, force, values, readout, targets = (
         np.asarray(array[realization])
         for array in (task.boundary.rows, task.inputs, task.force, task.values, task.readout, task.targets)

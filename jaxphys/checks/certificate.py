@@ -263,7 +263,7 @@ def _learning_checks(system: System, rules: Rules, seed: int) -> list[Check]:
         checks += [Check(name, *names, measured, 0.0, bound) for name, measured, bound in small]
         for name, series, order in orders:
             checks.append(Check(name, *names, _order(series, gradient, nudges), order - 0.1, order + 0.1))
-    if isinstance(network, NodeNetwork) and system.boundary_name in ("forces, projected", "held nodes"):
+    if network.kind.is_matrix and system.boundary_name in ("forces, projected", "held nodes"):
         names = (system.network_name, system.boundary_name, "TrackedInverse")
         checks.append(
             Check("learning of 20 steps against factorisations", *names, _tracking(system), 0.0, 1e-10)
@@ -392,9 +392,10 @@ def _planned(system: System) -> list[AbstractSolver]:
 def _tracking(system: System) -> float:
     """Relative error of 20 steps of learning by a tracked inverse against a factorisation in every step."""
     network, task = system.network, system.task
-    assert isinstance(network, NodeNetwork)
+    metric = network.descent_metric
+    assert metric is not None
     rate = 0.05 / float(jnp.max(jnp.abs(ExactGradient()(network, task).gradient)))
-    descent = optax.chain(precondition(network.frobenius_metric), optax.sgd(rate))
+    descent = optax.chain(precondition(metric), optax.sgd(rate))
     tracked, factored = (
         train(network, task, steps=20, record=Record(every=20), optimizer=descent, solver=solver).network.k
         for solver in (TrackedInverse(), Dense())

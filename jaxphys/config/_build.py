@@ -168,25 +168,11 @@ def _check_sizes(config: RunConfig) -> None:
     most_of_matrix = math.isqrt(MOST_ENTRIES)
     sizes = {"realizations": (config.realizations, _MOST_REALIZATIONS), "steps": (config.steps, _MOST_STEPS)}
     network, task = config.network, config.task
-    if isinstance(network, schema.Node):
-        sizes["network.nodes"] = network.nodes, most_of_matrix
-    else:
-        match network.graph:
-            case schema.ErdosRenyi(nodes=nodes, edges=edges):
-                sizes["network.graph.nodes"] = nodes, MOST_NODES
-                sizes["network.graph.edges"] = edges, MOST_EDGES
-            case schema.CompleteGraph(nodes=nodes):
-                sizes["network.graph.nodes"] = nodes, math.isqrt(2 * MOST_EDGES)
-            case schema.JammedPacking(particles=particles):
-                sizes["network.graph.particles"] = particles, MOST_NODES
-            case schema.SquareLattice(shape=shape) | schema.TriangularLattice(shape=shape):
-                nodes = math.prod(abs(side) for side in shape)
-                require(
-                    nodes <= MOST_NODES,
-                    "network.graph.shape",
-                    f"make at most {MOST_NODES} nodes",
-                    f"it makes {nodes}",
-                )
+    match network:
+        case schema.Node(nodes=nodes):
+            sizes["network.nodes"] = nodes, most_of_matrix
+        case schema.Flow(graph=graph) | schema.Spring(graph=graph):
+            sizes |= _graph_sizes(graph)
     match task:
         case schema.RandomLinear(tasks=tasks) | schema.Allostery(tasks=tasks):
             sizes["task.tasks"] = tasks, most_of_matrix
@@ -207,6 +193,29 @@ def _check_record(config: RunConfig) -> None:
     require(
         number <= _MOST_RECORDS, "record_every", f"make at most {_MOST_RECORDS} records", f"it makes {number}"
     )
+
+
+def _graph_sizes(graph: schema.Graph) -> dict[str, tuple[int, int]]:
+    """Sizes of a graph by their keys, each with the most that it may be."""
+    match graph:
+        case schema.ErdosRenyi(nodes=nodes, edges=edges):
+            return {
+                "network.graph.nodes": (nodes, MOST_NODES),
+                "network.graph.edges": (edges, MOST_EDGES),
+            }
+        case schema.CompleteGraph(nodes=nodes):
+            return {"network.graph.nodes": (nodes, math.isqrt(2 * MOST_EDGES))}
+        case schema.JammedPacking(particles=particles):
+            return {"network.graph.particles": (particles, MOST_NODES)}
+        case schema.SquareLattice(shape=shape) | schema.TriangularLattice(shape=shape):
+            nodes = math.prod(abs(side) for side in shape)
+            require(
+                nodes <= MOST_NODES,
+                "network.graph.shape",
+                f"make at most {MOST_NODES} nodes",
+                f"it makes {nodes}",
+            )
+    return {}
 
 
 def make_rule(
@@ -305,29 +314,31 @@ def _metric(config: RunConfig, network: AbstractNetwork) -> Float[np.ndarray, " 
 
 
 def _network(config: schema.Node | schema.Flow | schema.Spring, key: Key[Array, ""]) -> AbstractNetwork:
-    if isinstance(config, schema.Node):
-        draws = generators.host_generator(key).standard_normal((config.nodes, config.nodes))
-        shift = config.diagonal * np.sqrt(2 * config.nodes) * np.eye(config.nodes)
-        return NodeNetwork.from_matrix(jnp.asarray((draws + draws.T) / 2 + shift))
     graph_key, k_key = jax.random.split(key)
-    topology, from_file = _graph(config, graph_key)
-    k = _initial(config.initial, topology.num_edges, k_key, from_file)
-    if isinstance(config, schema.Spring):
-        return SpringNetwork(topology, k, law=config.law)
-    return FlowNetwork(topology, k)
+    match config:
+        case schema.Node(nodes=nodes, diagonal=diagonal):
+            draws = generators.host_generator(key).standard_normal((nodes, nodes))
+            shift = diagonal * np.sqrt(2 * nodes) * np.eye(nodes)
+            return NodeNetwork.from_matrix(jnp.asarray((draws + draws.T) / 2 + shift))
+        case schema.Flow():
+            topology, from_file = _graph(config, graph_key)
+            k = _initial(config.initial, topology.num_edges, k_key, from_file)
+            return FlowNetwork(topology, k)
+        case schema.Spring(law=law, dimension=dimension):
+            space = {"dimension": dimension, "rigid": law == "central"}
+            topology, from_file = _graph(config, graph_key, **space)
+            k = _initial(config.initial, topology.num_edges, k_key, from_file)
+            return SpringNetwork(topology, k, law=law)
 
 
-def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[Topology, Any]:
-    """The topology, and the `k` that its file gives (or None)."""
+def _graph(
+    config: schema.Flow | schema.Spring, key: Key[Array, ""], **space: Any
+) -> tuple[Topology, Array | None]:
+    """The topology, and the `k` that its file gives (or None); `space`: where a random graph lies."""
     graph = config.graph
     match graph:
         case schema.ErdosRenyi():
-            if isinstance(config, schema.Flow):
-                return generators.erdos_renyi(graph.nodes, graph.edges, key), None
-            rigid = config.law == "central"
-            return generators.erdos_renyi(
-                graph.nodes, graph.edges, key, dimension=config.dimension, rigid=rigid
-            ), None
+            return generators.erdos_renyi(graph.nodes, graph.edges, key, **space), None
         case schema.SquareLattice():
             return generators.square_lattice(graph.shape, periodic=graph.periodic), None
         case schema.TriangularLattice():
@@ -344,7 +355,7 @@ def _graph(config: schema.Flow | schema.Spring, key: Key[Array, ""]) -> tuple[To
                 values=graph.values if asked else None,
                 unweighted=graph.unweighted or not asked,
             )
-            if not isinstance(network, FlowNetwork | SpringNetwork):
+            if not network.kind.is_pairwise:
                 raise InputError(
                     f"File {graph.path} must hold a flow or spring network, but it holds another."
                 )
@@ -568,10 +579,8 @@ def _separate_edges(
     network: AbstractNetwork, free: set[int], generator: np.random.Generator
 ) -> list[Terminal]:
     """Edges in random order, no two of which share a node."""
-    if isinstance(network, FlowNetwork | SpringNetwork):
-        pairs = np.asarray(network.topology.edges)
-    else:
-        pairs = np.stack(np.triu_indices(network.num_nodes, k=1), axis=1)
+    pairs = np.asarray(network.topology.edges)
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     chosen: list[Terminal] = []
     left = set(free)
     for a, b in generator.permutation(pairs).tolist():

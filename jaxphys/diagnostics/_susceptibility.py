@@ -11,7 +11,7 @@ from jaxphys._checks import require
 from jaxphys.diagnostics._spectrum import degenerate
 from jaxphys.equilibrium import Boundary, check_boundary, greens_function, solve_columns
 from jaxphys.learning import Task, check_pair
-from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, check_single
+from jaxphys.networks.physics import AbstractNetwork, check_single
 
 
 def susceptibility_vectors(
@@ -42,12 +42,11 @@ def susceptibility_vectors(
     """
     check_boundary(network, boundary)
     require(
-        isinstance(network, AbstractDifferenceNetwork),
+        network.kind.strain is not None,
         "network",
         "be a flow or spring network, whose edges feel one strain",
         f"it is a {type(network).__name__}",
     )
-    assert isinstance(network, AbstractDifferenceNetwork)
     response = _bordered_response(network, boundary) if border else greens_function(network, boundary)
     strains = network.strains(response.T)
     require(strains.shape[-1] == 1, "network", "have one strain per edge", f"it has {strains.shape[-1]}")
@@ -179,12 +178,11 @@ def relative_conductance(network: AbstractNetwork) -> Float[Array, " M"]:
     """
     check_single(network)
     require(
-        isinstance(network, AbstractDifferenceNetwork),
+        network.kind.is_pairwise,
         "network",
         "be one whose edges meet at nodes",
         f"it is a {type(network).__name__}",
     )
-    assert isinstance(network, AbstractDifferenceNetwork)
     edges, mask = network.topology.edges, network.edge_mask
     k, ones = jnp.where(mask, network.k, 0), mask.astype(network.k.dtype)
 
@@ -213,12 +211,4 @@ def susceptibility_of_response(network: AbstractNetwork, response: Float[Array, 
 
     **Returns** `(M,)`, in the units of the response squared.
     """
-    if isinstance(network, AbstractDifferenceNetwork):
-        strains = network.strains(response.T)
-        products = jnp.einsum("zic,zid->icd", strains, strains)
-        return jnp.sqrt(jnp.sum(products**2, axis=(1, 2)))
-    # Q joins two nodes, or one to itself: |g_a g_bᵀ + g_b g_aᵀ|² = 2 (g_a² g_b² + (g_a·g_b)²).
-    gram = response @ response.T
-    a, b = np.triu_indices(network.num_nodes)
-    squares = gram[a, a] * gram[b, b]
-    return jnp.sqrt(jnp.where(a == b, squares, 2 * (squares + gram[a, b] ** 2)))
+    return network.edge_norms(response.T)

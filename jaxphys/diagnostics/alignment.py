@@ -26,7 +26,7 @@ from jaxphys.diagnostics._spectrum import Spectrum, degenerate, free_subspace, s
 from jaxphys.equilibrium import Boundary, check_boundary
 from jaxphys.learning import Task, check_pair, respond
 from jaxphys.learning.rules import AbstractRule, ExactGradient
-from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
+from jaxphys.networks.physics import AbstractNetwork
 
 # A step mixes modes across gaps up to this multiple of the largest shift of an eigenvalue.
 _BRIDGED = 10
@@ -170,7 +170,7 @@ def learning_direction(
     if rule is not None:
         check_kind("rule", rule, AbstractRule, "a rule, as `CoupledLearning()`")
     if metric is None:
-        metric = network.frobenius_metric if isinstance(network, NodeNetwork) else np.ones(network.num_edges)
+        metric = np.ones(network.num_edges) if network.descent_metric is None else network.descent_metric
     metric = check_numbers("metric", metric, network.k.shape, network.k.dtype)
     direction = -metric * (rule or ExactGradient())(network, task).gradient
     if lower is not None:

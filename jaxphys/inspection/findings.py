@@ -13,18 +13,11 @@ from jaxphys.diagnostics._spectrum import peaked_mode
 from jaxphys.diagnostics._susceptibility import susceptibility_of_response
 from jaxphys.inspection import nulls
 from jaxphys.inspection.statistics import Pattern, between_nodes, imprint
-from jaxphys.networks.physics import (
-    AbstractDifferenceNetwork,
-    AbstractNetwork,
-    FlowNetwork,
-    NodeNetwork,
-    SpringNetwork,
-)
+from jaxphys.networks.physics import AbstractNetwork
 
 if TYPE_CHECKING:
     import xarray
 
-_KINDS: dict[type, str] = {FlowNetwork: "flow", SpringNetwork: "spring", NodeNetwork: "node"}
 Verdict = Literal["trained", "not distinguishable", "unusual"]
 # By null model and statistic: the network's own value first, then those of the draws.
 Pools = dict[str, dict[str, np.ndarray]]
@@ -155,9 +148,6 @@ def assembled(
 
 def edge_ends(network: AbstractNetwork) -> np.ndarray:
     """`(M, 2)`: the nodes that every entry of k joins; in a node network the upper triangle with diagonal."""
-    if isinstance(network, NodeNetwork):
-        return np.stack(np.triu_indices(network.num_nodes), axis=1)
-    assert isinstance(network, AbstractDifferenceNetwork)
     return np.asarray(network.topology.edges)
 
 
@@ -226,7 +216,7 @@ def _readings(
             fields["positions"] = (("node", "axis"), np.asarray(network.topology.positions))
         if network.topology.box is not None:
             fields["box"] = ("axis", np.asarray(network.topology.box))
-    if isinstance(network, FlowNetwork):
+    if network.kind.is_laplacian:
         found = sectors(network.topology, x, _PERSISTENCE * float(np.ptp(x)))
         drops = np.asarray(network.topology.differences(jnp.asarray(x)))
         fields |= {
@@ -234,8 +224,7 @@ def _readings(
             "wall": ("edge", found.boundary),
             "current": ("edge", np.asarray(network.k) * np.abs(drops)),
         }
-    kind = _KINDS[type(network)]
-    facts = {"kind": kind, "num_nodes": network.num_nodes, "num_edges": network.num_edges}
+    facts = {"kind": network.kind.tag, "num_nodes": network.num_nodes, "num_edges": network.num_edges}
     import xarray
 
     return (source, target), node_scores, parts, xarray.Dataset(fields, attrs=facts)
@@ -272,12 +261,14 @@ def _from_softest_mode(
     network: AbstractNetwork, mode: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The two nodes with the largest shares of the softest mode, and how far each edge makes it soft."""
-    shares = mode**2
-    first, second = np.argsort(-shares)[:2]
-    force, reading = np.zeros((2, network.num_coordinates))
-    force[first], reading[second] = 1, 1
+    of_nodes = (mode**2).reshape(network.num_nodes, -1)
+    shares = of_nodes.sum(axis=1)
+    force, reading = np.zeros((2, network.num_nodes, network.dimension))
+    for row, node in zip((force, reading), np.argsort(-shares)[:2], strict=True):
+        row[node, np.argmax(of_nodes[node])] = 1
+    force, reading = force.ravel(), reading.ravel()
     k, kinds = np.asarray(network.k), nulls.classes(network)
-    usual = np.array([np.median(k[kinds == 0]), np.median(k[kinds == 1])])[kinds]
+    usual = np.array([np.median(k[kinds == kind]) for kind in range(kinds.max() + 1)])[kinds]
     energy = 2 * np.asarray(network.edge_energies(jnp.asarray(mode)))
     parts = (usual - k) * energy
     return force, reading, shares, parts / max(np.abs(parts).sum(), np.finfo(float).tiny)

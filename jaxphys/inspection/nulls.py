@@ -9,14 +9,14 @@ joins other pairs of nodes, keeps all degrees, and tests whether the graph itsel
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxphys.networks.physics import AbstractNetwork, NodeNetwork
+from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.networks.topology import component_labels
 
 
 def classes(network: AbstractNetwork) -> Int[np.ndarray, " M"]:
     """`(M,)`: which entries of k are exchangeable. In node networks the diagonal is a class of its own."""
-    if isinstance(network, NodeNetwork):
-        rows, columns = np.triu_indices(network.num_nodes)
+    if network.kind.is_matrix:
+        rows, columns = np.asarray(network.topology.edges).T
         return (rows == columns).astype(int)
     return np.zeros(network.num_edges, dtype=int)
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxphys.diagnostics._spectrum import degenerate
-from jaxphys.networks.physics import AbstractDifferenceNetwork, AbstractNetwork, FlowNetwork, NodeNetwork
+from jaxphys.networks.physics import AbstractNetwork, FlowNetwork
 from jaxphys.networks.topology import Topology
 
 # Draws that are computed side by side: few enough to stay in the cache.
@@ -37,7 +37,7 @@ class Pattern(eqx.Module):
     norms: Float[Array, "n n"]
 
 
-def learning_pattern(network: AbstractDifferenceNetwork, free: int) -> Pattern:
+def learning_pattern(network: AbstractNetwork, free: int) -> Pattern:
     """The `Pattern` of the graph of a network.
 
     **Arguments**
@@ -264,7 +264,7 @@ def measure_graphs(
 
 def zero_modes(network: AbstractNetwork) -> int:
     """Number of modes of zero energy for any k; none for node networks. Runs on the host."""
-    if isinstance(network, NodeNetwork):
+    if network.kind.is_matrix:
         return 0
     values = np.asarray(jnp.linalg.eigvalsh(network.with_k(jnp.ones_like(network.k)).hessian()))
     return int(np.sum(values < 1e2 * len(values) * np.finfo(values.dtype).eps * values[-1]))

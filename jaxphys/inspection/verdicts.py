@@ -23,20 +23,13 @@ from jaxphys.inspection.statistics import (
     measure_graphs,
     zero_modes,
 )
-from jaxphys.networks.physics import (
-    AbstractDifferenceNetwork,
-    AbstractNetwork,
-    FlowNetwork,
-    NodeNetwork,
-    SpringNetwork,
-    check_single,
-)
+from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, check_single
 from jaxphys.networks.topology import Topology, from_edges
 
 NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
 # Statistics that training raises (+1) or lowers (-1). The others can only show that a network is unusual.
 _OF_EDGES = {"imprint": 1, "imprint_of_ranks": 1}
-_OF_NODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effective_dimension": -1}
+_OF_MODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effective_dimension": -1}
 # Another explanation is preferred if its p-value is at most this (or the least that the draws allow), and
 # transport if its imprint is this much stronger.
 _CERTAIN, _STRONGER = 0.01, 1.5
@@ -93,7 +86,7 @@ def inspect_network(
     generator = np.random.default_rng(seed)
     free = zero_modes(network)
     pattern = None
-    if isinstance(network, AbstractDifferenceNetwork):
+    if network.kind.is_pairwise:
         pattern = eqx.filter_jit(learning_pattern)(network, free)
     if _all_equal(network):
         null_models = ("shuffled",)
@@ -102,7 +95,7 @@ def inspect_network(
     other = None
     # Shuffled weak springs leave many spring networks nearly floppy, trained or not, so that the comparison
     # of mean responses is meaningless for springs.
-    if p_value <= significance and isinstance(network, FlowNetwork):
+    if p_value <= significance and network.kind.is_laplacian:
         other = _other_explanation(pools["shuffled"])
     verdict, reasons = _verdict(
         network, against(pools["shuffled"]), p_value, p_unusual, other, significance, 1 / (num_null + 1)
@@ -132,18 +125,22 @@ def _plain(network: AbstractNetwork) -> AbstractNetwork:
     require(
         network.k.ndim == 1, "network", "be a single network", f"it is an ensemble of shape {network.k.shape}"
     )
-    if isinstance(network, NodeNetwork):
+    if network.kind.is_matrix:
         return _conducting(network) or network
-    assert isinstance(network, FlowNetwork | SpringNetwork)
+    if not network.kind.is_pairwise:
+        return network
     real = np.asarray(network.topology.edge_mask)
     old = network.topology
     topology = Topology(old.edges[real], old.positions, old.box, num_nodes=old.num_nodes)
-    if isinstance(network, SpringNetwork) and network.law == "central":
-        return SpringNetwork(topology, network.k[real])
-    return FlowNetwork(topology, network.k[real])
+    directions = np.asarray(network.strain_directions())
+    is_square = directions.shape[-2] == network.dimension > 1
+    if is_square and (directions == np.eye(network.dimension)).all():
+        return FlowNetwork(topology, network.k[real])
+    parts = {name: part[real] if np.ndim(part) else part for name, part in network.parts().items()}
+    return network.from_parts(topology, network.k[real], **parts)
 
 
-def _conducting(network: NodeNetwork) -> FlowNetwork | None:
+def _conducting(network: AbstractNetwork) -> FlowNetwork | None:
     """The flow network whose Laplacian this matrix is, without leaks to ground; None if it is no Laplacian.
 
     In a Laplacian no entry off the diagonal is positive, and row sums are much smaller than the diagonal. Its
@@ -214,7 +211,7 @@ def check(
         "have k of a size between 1e-60 and 1e60",
         f"the largest is {largest:.3g}; choose other units",
     )
-    if isinstance(network, AbstractDifferenceNetwork):
+    if network.kind.is_pairwise:
         require(
             network.num_edges <= _MOST_EDGES,
             "network",
@@ -249,6 +246,7 @@ def pools_of(
     - `num_null`: draws of each null model. `generator`: draws them. `null_models`: which.
     - `progress`: show a bar.
     """
+    null_models = [name for name in null_models if name in network.kind.null_models]
     draws = {"shuffled": nulls.shuffled(network, num_null, generator)}
     if "redrawn" in null_models:
         draws["redrawn"] = nulls.redrawn(network, num_null, generator)
@@ -256,7 +254,6 @@ def pools_of(
         draws["smooth"] = nulls.smooth(network, num_null, generator)
     own = np.asarray(network.k)[None]
     draws_of_graphs = max(19, num_null // 10) if "rewired" in null_models else 0
-    draws_of_graphs *= isinstance(network, FlowNetwork)
     pools: Pools = {}
     total = num_null * len(draws) + draws_of_graphs
     with tqdm(total=total, unit="network", disable=not progress, leave=False) as bar:
@@ -304,7 +301,7 @@ def evidence(network: AbstractNetwork, pools: Pools) -> tuple[float, float]:
 
     - `network`: one network. `pools`: its statistics, as `pools_of` gives them.
     """
-    family = _OF_NODES if isinstance(network, NodeNetwork) else _OF_EDGES
+    family = _OF_EDGES if network.kind.is_pairwise else _OF_MODES
     largest = 0.0
     for null, pool in pools.items():
         if null != "rewired":
@@ -355,7 +352,7 @@ def _verdict(
 ) -> tuple[Verdict, tuple[str, ...]]:
     if _all_equal(network):
         return "not distinguishable", ("All k are equal: there is nothing in them to read.",)
-    family = _OF_NODES if isinstance(network, NodeNetwork) else _OF_EDGES
+    family = _OF_EDGES if network.kind.is_pairwise else _OF_MODES
     strongest = max(family, key=lambda name: family[name] * table[name].z)
     one = table[strongest]
     seen = (

@@ -143,6 +143,13 @@ class AbstractNetwork(eqx.Module):
         """
         refuse("network", "be one whose edges feel strains", f"it is a {type(self).__name__}")
 
+    def compatibility(self) -> Float[Array, "M c n"]:
+        """The matrix B that turns coordinates into strains, `H = Bᵀ diag(k) B` (Δ for flow networks).
+
+        Raises `InputError` where edges feel no strains.
+        """
+        return jnp.moveaxis(self.strains(jnp.eye(self.num_coordinates, dtype=self.k.dtype)), 0, -1)
+
     def strain_directions(self) -> Float[Array, "*R M q d"]:
         """What an edge feels of the difference between its two ends: q rows that read its d components.
 
@@ -356,10 +363,6 @@ class AbstractStrainNetwork(AbstractNetwork):
         check_dense(self.num_coordinates, self.num_coordinates)
         b = self.compatibility()
         return jnp.einsum("mci,mcj->ij", b * self.k[:, None, None], b)
-
-    def compatibility(self) -> Float[Array, "M c n"]:
-        """The matrix B that turns coordinates into strains, `H = Bᵀ diag(k) B` (Δ for flow networks)."""
-        return jnp.moveaxis(self.strains(jnp.eye(self.num_coordinates, dtype=self.k.dtype)), 0, -1)
 
     def hessian_coupling(
         self,

@@ -14,7 +14,6 @@ from jaxphys.io import NetworkFile, ResponseFile, provenance, read_measured, rea
 from jaxphys.io.files import about, check_own_folder, is_unfinished, jsonable, write_together
 from jaxphys.io.runs import netcdf
 from jaxphys.networks.elastic import STRUCTURES, elastic_network, read_structure
-from jaxphys.networks.physics import FlowNetwork, NodeNetwork
 from jaxphys.networks.topology import Topology, from_edges
 from jaxphys.reports.findings_plots import (
     PICTURES,
@@ -111,12 +110,11 @@ def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) 
     with about(Path(graph)):
         network = named.network
         require(
-            isinstance(network, FlowNetwork),
+            network.kind.is_laplacian,
             "graph",
             "be a flow network",
             f"it is a {type(network).__name__}",
         )
-        assert isinstance(network, FlowNetwork)
         place = {label: number for number, label in enumerate(found.labels)}
         missing = [label for label in named.labels if label not in place]
         require(not missing, "graph", f"name nodes of {path.name}", f"{missing[:1]} is none of them")
@@ -268,7 +266,7 @@ def _in_words(findings: Findings) -> list[tuple[str, str]]:
     if findings.p_value >= 1:
         counted = "p = 1: nothing in its places speaks for training, or something else explains them better."
     if findings.verdict == "trained":
-        if isinstance(findings.network, NodeNetwork):
+        if not findings.network.kind.is_pairwise:
             meaning = (
                 "It gives way in one direction more easily than its couplings would in other places. "
                 f"Learning leaves such a soft direction. Most of it lies on the nodes {first} and {second}."

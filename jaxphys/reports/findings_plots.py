@@ -189,7 +189,7 @@ def null_words(null: str) -> tuple[str, str, str, str]:
 def draw_findings(findings: Findings) -> list[Picture]:
     """All pictures that the findings allow, in the order of a report."""
     fields = findings.fields
-    drawing = None if isinstance(findings.network, NodeNetwork) else _drawing(findings)
+    drawing = None if findings.network.kind.is_matrix else _drawing(findings)
     found = []
     if suspects(findings):
         found += [_suspects(findings, drawing), _statistics(findings)]

@@ -19,7 +19,7 @@ from jaxphys.diagnostics import (
 )
 from jaxphys.learning import Task, task_cost
 from jaxphys.learning.rules import ExactGradient
-from jaxphys.networks.physics import AbstractNetwork, NodeNetwork, SpringNetwork
+from jaxphys.networks.physics import AbstractNetwork, SpringNetwork
 from jaxphys.papers.claims import Claim, measured
 from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings
@@ -228,7 +228,6 @@ def _spring_energy(keys: Key[Array, " d"]) -> Check:
 
     def literal(key: Key[Array, ""]) -> tuple[float, ...]:
         network, _ = spring_pair(key, law="vector", degree=4.0)
-        assert isinstance(network, SpringNetwork)
         edges = np.asarray(network.topology.edges)
         incidence = np.zeros((len(edges), network.num_nodes))
         incidence[np.arange(len(edges)), edges[:, 0]] = 1
@@ -277,8 +276,8 @@ def _learning_steps(keys: Key[Array, " d"]) -> list[Check]:
             network, task = pair(key)
             predicted = predicted_eigenvalue_change(network, task)
             direction = -ExactGradient()(network, task).gradient
-            if isinstance(network, NodeNetwork):
-                direction = direction * network.frobenius_metric
+            if network.descent_metric is not None:
+                direction = direction * network.descent_metric
             size = step / jnp.linalg.norm(direction)
             basis = task.boundary.constraints.basis
 

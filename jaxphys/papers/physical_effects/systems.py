@@ -140,7 +140,7 @@ def descent(network: AbstractNetwork, longest: float | None = None) -> optax.Gra
     `longest`: no step moves k by more, in the Euclidean norm. Always the same object for networks of one
     kind and size, since compiled programs know it by identity.
     """
-    return _descent(network.k.shape[-1] if isinstance(network, NodeNetwork) else None, longest)
+    return _descent(network.k.shape[-1] if network.kind.is_matrix else None, longest)
 
 
 def train_adaptively(
@@ -168,7 +168,7 @@ def train_adaptively(
 
 def solver_of(network: AbstractNetwork) -> AbstractSolver | None:
     """`Dense` for node networks, which have many terminals here; else what `train` chooses."""
-    return Dense() if isinstance(network, NodeNetwork) else None
+    return Dense() if network.kind.is_matrix else None
 
 
 def _field(network: AbstractNetwork, task: Task) -> Float[Array, " M"]:
