@@ -1,11 +1,14 @@
 """Closed forms of every network against automatic differentiation of its energy."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, ulps
+from jaxtyping import Array, Float, Int
 
 import jaxphys as jp
 
@@ -41,6 +44,43 @@ def node():
     return jp.NodeNetwork(jnp.ones(10))
 
 
+WORDS = {"strength": "k", "strengths": "k", "coordinate": "deflection", "force": "load"}
+
+
+class Hinges(jp.AbstractStrainNetwork):
+    """Bends of three nodes in a row: `eᵢ = ½ (x_a - 2 x_b + x_c)²`, by its strain."""
+
+    kind = jp.NetworkKind(tag="test hinges", name="hinges", strain="bend", parts=("middle",), **WORDS)
+    dimension: ClassVar[int] = 1
+    topology: jp.Topology
+    k: Float[Array, " M"]
+    middle: Int[Array, " M"]
+
+    def strains(self, x):
+        a, c = self.topology.edges.T
+        return (x[..., a] - 2 * x[..., self.middle] + x[..., c])[..., None]
+
+
+class Products(jp.AbstractNetwork):
+    """By nothing but its energy, which may be negative: `eᵢ = x_a (x_b - x_c)`, both coordinates alike."""
+
+    kind = jp.NetworkKind(tag="test products", name="products", positive_k=False, parts=("middle",), **WORDS)
+    dimension: ClassVar[int] = 2
+    topology: jp.Topology
+    k: Float[Array, " M"]
+    middle: Int[Array, " M"]
+
+    def edge_energies(self, x):
+        x = x.reshape(*x.shape[:-1], self.num_nodes, 2)
+        a, c = self.topology.edges.T
+        return jnp.sum(x[..., a, :] * (x[..., self.middle, :] - x[..., c, :]), axis=-1)
+
+
+def of_three(build):
+    """Rows of three on a chain of five nodes, and one across."""
+    return build(jp.from_edges([(0, 2), (1, 3), (2, 4), (0, 4)]), jnp.ones(4), jnp.array([1, 2, 3, 2]))
+
+
 NETWORKS = {
     "flow": flow,
     "flow, parallel edges": flow_with_parallel_edges,
@@ -50,6 +90,8 @@ NETWORKS = {
     "springs, periodic": periodic_springs,
     "springs, vector law": vector_springs,
     "node": node,
+    "own kind, by strains": lambda: of_three(Hinges),
+    "own kind, by energies": lambda: of_three(Products),
 }
 
 
@@ -73,6 +115,24 @@ def closed_forms(network, x, y, moment, g):
         "moment": network.edge_moment(x, y[:2], moment),
         "coupling": network.hessian_coupling(x, y[:2], moment, g),
         "energy": network.energy(x),
+        "forces": network.edge_forces(x),
+        "reach": network.edge_reach(x),
+        "norms": network.edge_norms(x),
+    }
+
+
+@eqx.filter_jit
+def derived_forms(network, x, y, moment, g):
+    """What a kind of network that knows nothing but its energies would have in their place."""
+    base = jp.AbstractNetwork
+    return {
+        "hessian": base.hessian(network),
+        "form": base.edge_form(network, x, y),
+        "moment": base.edge_moment(network, x, y[:2], moment),
+        "coupling": base.hessian_coupling(network, x, y[:2], moment, g),
+        "forces": base.edge_forces(network, x),
+        "reach": base.edge_reach(network, x),
+        "norms": base.edge_norms(network, x),
     }
 
 
@@ -81,8 +141,8 @@ def case(request):
     """A network with random k, random states, and its `H`, `Qᵢ` and `eᵢ` by automatic differentiation."""
     network = NETWORKS[request.param]()
     random = np.random.default_rng(3)
-    k = random.normal(size=network.num_edges) if isinstance(network, jp.NodeNetwork) else None
-    k = random.uniform(0.5, 2.0, network.num_edges) if k is None else k
+    positive = network.kind.positive_k
+    k = random.uniform(0.5, 2.0, network.num_edges) if positive else random.normal(size=network.num_edges)
     network = network.with_k(jnp.asarray(k))
     n = network.num_coordinates
     x, y = (jnp.asarray(random.normal(size=(3, n))) for _ in range(2))
@@ -108,6 +168,32 @@ def test_closed_forms_follow_from_the_energy(case):
     # T_ij = Σ_so moment_so xₛᵀ Qᵢ G Qⱼ y_o; G need not be symmetric.
     coupling = np.einsum("so,sa,iab,bc,jcd,od->ij", moment, x, q, g, q, y[:2], optimize=True)
     assert_close(forms["coupling"], coupling, relative=tolerance)
+    forces = np.einsum("iab,rb->ria", q, x)
+    assert_close(forms["forces"], forces, relative=tolerance)
+    assert_close(forms["reach"], np.abs(forces).sum(axis=-1), relative=tolerance)
+    norms = np.linalg.norm(np.einsum("ra,iab,sb->irs", x, q, x), axis=(1, 2))
+    assert_close(forms["norms"], norms, relative=tolerance)
+
+
+def test_what_a_kind_need_not_say_follows_from_its_energies(case):
+    """Each closed form of each kind, and what stands in for it where a kind has none."""
+    network, arguments, *_ = case
+    forms, derived = closed_forms(network, *arguments), derived_forms(network, *arguments)
+    for name, found in derived.items():
+        assert found.dtype == network.k.dtype
+        assert_close(found, forms[name], relative=ulps(200))
+
+
+def test_motions_that_a_kind_need_not_name(case):
+    """Of all edges at once, and floppy ones, which springs do not count as rigid."""
+    network, *_, q, _ = case
+    n = network.num_coordinates
+    motions = jp.AbstractNetwork.rigid_motions(network)
+    assert len(motions) == n - np.linalg.matrix_rank(q.reshape(-1, n))
+    assert np.abs(motions @ motions.T - np.eye(len(motions))).max(initial=0.0) < ulps(50)
+    assert np.abs(np.einsum("za,iab->zib", motions, q)).max(initial=0.0) < ulps(1e4)
+    named = network.rigid_motions()
+    assert np.abs(named @ motions.T @ motions - named).max(initial=0.0) < 1e-5
 
 
 def test_sizes(case):
@@ -123,7 +209,7 @@ def test_rigid_motions_are_the_null_space_common_to_all_edges(case):
     network, _, _, q, _ = case
     motions = network.rigid_motions()
     n = network.num_coordinates
-    if isinstance(network, jp.NodeNetwork):
+    if np.linalg.matrix_rank(q.reshape(-1, n)) == n:
         assert motions.shape == (0, n)
         return
     assert_close(motions @ motions.T, np.eye(len(motions)), relative=ulps(20))
@@ -235,6 +321,59 @@ def test_the_frobenius_metric_turns_the_gradient_into_eq_13(random):
     off = upper[0] != upper[1]
     assert_close(gradient, s[upper] * np.where(off, 2, 1), relative=ulps(10))
     assert_close(gradient * network.frobenius_metric.astype(gradient.dtype), s[upper], relative=ulps(10))
+
+
+def test_the_record_of_a_kind_tells_how_it_may_be_solved():
+    """What it claims is so: H is a Laplacian, is as sparse as the graph, or is k itself."""
+    for build in NETWORKS.values():
+        network = build()
+        hessian = np.asarray(network.hessian())
+        edges = np.asarray(network.topology.edges)
+        if network.kind.is_laplacian:
+            assert_identical(hessian, np.asarray(jp.FlowNetwork(network.topology, network.k).hessian()))
+        if network.kind.is_pairwise:
+            blocks = np.abs(hessian.reshape((network.num_nodes, network.dimension) * 2)).max(axis=(1, 3))
+            joined = np.eye(network.num_nodes, dtype=bool)
+            joined[edges[:, 0], edges[:, 1]] = joined[edges[:, 1], edges[:, 0]] = True
+            assert not blocks[~joined].any()
+            assert network.strain_directions().shape[-1] == network.dimension
+        else:
+            with pytest.raises(jp.InputError, match="couple the two nodes they join"):
+                network.strain_directions()
+        if network.kind.is_matrix:
+            assert_identical(hessian[edges[:, 0], edges[:, 1]], np.asarray(network.k))
+        if network.kind.strain is None:
+            with pytest.raises(jp.InputError, match="whose edges feel strains"):
+                network.compatibility()
+
+
+def test_kinds_are_found_by_their_tags():
+    found = jp.networks.network_classes()
+    assert found["flow"] is jp.FlowNetwork
+    assert found["test hinges"] is Hinges
+    with pytest.raises(jp.InputError, match=r"`tag` must belong to one kind.*'flow' is that of FlowNetwork"):
+
+        class Other(jp.AbstractStrainNetwork):
+            kind = jp.NetworkKind(tag="flow", name="other", **WORDS)
+
+    assert jp.networks.network_classes()["flow"] is jp.FlowNetwork
+
+
+@pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
+def test_a_network_is_made_again_from_its_parts(build):
+    network = build()
+    parts = network.parts()
+    assert tuple(parts) == network.kind.parts
+    assert_identical(type(network).from_parts(network.topology, network.k, **parts), network)
+
+
+def test_what_an_own_kind_does_not_say_is_refused_with_the_cure():
+    network = of_three(Products)
+    with pytest.raises(jp.InputError, match=r"override `drop_row`.*has 2 coordinates"):
+        network.drop_row(0, 1)
+    large = Products(jp.from_edges([(i, i + 1) for i in range(600)]), jnp.ones(600), jnp.zeros(600, int))
+    with pytest.raises(jp.InputError, match=r"override `rigid_motions`.*1202 coordinates"):
+        large.rigid_motions()
 
 
 def test_node_rows_and_drop_rows_read_what_they_say(random):
