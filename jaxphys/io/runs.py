@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import h5netcdf
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -29,6 +30,7 @@ from jaxphys.io.files import (
 )
 from jaxphys.networks.kinds import NetworkKind
 from jaxphys.networks.physics import AbstractNetwork, network_classes
+from jaxphys.networks.topology import Topology
 from jaxphys.training._train import Run
 
 _LARGEST_RUN = 4 * 2**30
@@ -121,6 +123,40 @@ def dataset_kind(dataset: xr.Dataset) -> NetworkKind | None:
     """The kind of the networks of a run; None where the dataset does not say or no such class was defined."""
     network = _class_named(dataset.attrs.get("network"))
     return None if network is None else network.kind
+
+
+def dataset_network(dataset: xr.Dataset, realization: int) -> AbstractNetwork | None:
+    """The trained network of one realization of `run_dataset`, without padding, in JAX's present precision.
+
+    None where the class of the networks is not known (`dataset_kind`).
+    """
+    network_class = _class_named(dataset.attrs.get("network"))
+    if network_class is None:
+        return None
+
+    def own(name: str) -> np.ndarray | None:
+        if name not in dataset:
+            return None
+        return dataset[name].isel(realization=realization, missing_dims="ignore").values
+
+    edges = np.asarray(own("edges"))
+    real = slice(None) if network_class.kind.is_matrix else edges[:, 0] != edges[:, 1]
+    positions, box = (
+        None if values is None else jnp.asarray(values, float) for values in (own("positions"), own("box"))
+    )
+    names = None if "node_name" not in dataset else tuple(map(str, dataset["node_name"].values))
+    topology = Topology(
+        jnp.asarray(edges[real], jnp.int32),
+        positions,
+        box,
+        num_nodes=int(dataset.attrs["num_nodes"]),
+        names=names,
+    )
+    parts = {}
+    for name in network_class.kind.parts:
+        array = own(part_variable(name))
+        parts[name] = dataset.attrs[name] if array is None else jnp.asarray(array[real])
+    return network_class.from_parts(topology, jnp.asarray(np.asarray(own("k"))[real], float), **parts)
 
 
 def _class_named(name: Any) -> type[AbstractNetwork] | None:

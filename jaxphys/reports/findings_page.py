@@ -20,7 +20,6 @@ from jaxphys.reports.findings_plots import (
     Picture,
     draw_findings,
     finite_text,
-    kind_words,
     null_words,
     ordered,
     statistic_words,
@@ -238,7 +237,7 @@ def _page(findings: Findings, pictures: list[Picture], images: dict[str, bytes],
         ],
         nodes=_top_nodes(findings),
         edges=_top_edges(findings),
-        quantity=kind_words(findings).k,
+        quantity=findings.network.kind.strengths,
         facts=_facts(findings),
         limits=_limits(findings),
         versions=provenance(),
@@ -254,12 +253,12 @@ _HEADLINES = {
 
 def _in_words(findings: Findings) -> list[tuple[str, str]]:
     """What the verdict means, how sure it is, and what it does not mean."""
-    words, (first, second) = kind_words(findings), (findings.labels[node] for node in findings.terminals)
+    kind, (first, second) = findings.network.kind, (findings.labels[node] for node in findings.terminals)
     draws = int(findings.fields.attrs["num_null"])
     # The add-one rule, undone.
     alike = max(0, round(findings.p_value * (draws + 1)) - 1)
     counted = (
-        f"Of {draws} untrained networks made from its own {words.k}, {alike if alike else 'not one'} "
+        f"Of {draws} untrained networks made from its own {kind.strengths}, {alike if alike else 'not one'} "
         f"looked at least as trained as this one (p = {number_text(findings.p_value)}; where several ways of "
         "making them were tried, this is the way that came closest)."
     )
@@ -273,9 +272,9 @@ def _in_words(findings: Findings) -> list[tuple[str, str]]:
             )
         else:
             meaning = (
-                f"Its {words.k} lie where learning would have put them, had the network been taught that "
-                f"a {words.push} at one node changes the {words.answer} at another. The two nodes for "
-                f"which this fits best are {first} and {second}."
+                f"Its {kind.strengths} lie where learning would have put them, had the network been taught "
+                f"that a {kind.force} at one node changes the {kind.coordinate} at another. The two nodes "
+                f"for which this fits best are {first} and {second}."
             )
         least = 1 / (draws + 1)
         if findings.p_value <= least * 1.001:
@@ -287,8 +286,8 @@ def _in_words(findings: Findings) -> list[tuple[str, str]]:
         )
     elif findings.verdict == "unusual":
         meaning = (
-            f"Its {words.k} do not lie where chance would put them, but what sets them apart is not what "
-            "learning a response does. Growth, design, wear or a gradient in space can do so."
+            f"Its {kind.strengths} do not lie where chance would put them, but what sets them apart is not "
+            "what learning a response does. Growth, design, wear or a gradient in space can do so."
         )
         strongest = min(one.p_corrected for one in findings.statistics.values())
         counted = (
@@ -300,9 +299,9 @@ def _in_words(findings: Findings) -> list[tuple[str, str]]:
             "trace of training would be looked for first."
         )
     else:
-        meaning = f"The places of its {words.k} are within what chance does."
+        meaning = f"The places of its {kind.strengths} are within what chance does."
         if not suspects(findings):
-            meaning = f"There is nothing to read in the places of its {words.k}."
+            meaning = f"There is nothing to read in the places of its {kind.strengths}."
         not_meant = (
             "It does not prove that nothing was learned: training in large steps, by a few per cent only, or "
             "for many responses at once can leave no trace that can be told from chance."
@@ -362,7 +361,7 @@ def _facts(findings: Findings) -> list[tuple[str, str]]:
         "seed": "seed of the draws",
     }
     facts = dict(findings.fields.attrs)
-    facts["kind"] = kind_words(findings).network
+    facts["kind"] = findings.network.kind.name
     return [
         (
             names.get(name, name.replace("_", " ")),

@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxphys.inspection import Findings, Statistic
 from jaxphys.inspection.findings import edge_ends
-from jaxphys.networks.physics import FlowNetwork, NodeNetwork, SpringNetwork
 from jaxphys.reports import pictures
 from jaxphys.reports.pictures import (
     Drawing,
@@ -125,22 +124,6 @@ _STATISTICS: dict[str, tuple[str, str]] = {
 }
 
 
-class KindWords(NamedTuple):
-    """Words for one kind of network: its name, its k, what it is pushed by and how it answers."""
-
-    network: str
-    k: str
-    push: str
-    answer: str
-
-
-_KINDS: dict[type, KindWords] = {
-    FlowNetwork: KindWords("flow network", "conductances", "current", "pressure (voltage)"),
-    SpringNetwork: KindWords("spring network", "spring constants", "force", "displacement"),
-    NodeNetwork: KindWords("fully connected node network", "couplings", "force", "state"),
-}
-
-
 class Picture(NamedTuple):
     """A picture of a report with what is written about it; `broad` ones take the width of the page."""
 
@@ -156,11 +139,6 @@ def suspects(findings: Findings) -> list[tuple[tuple[str, str], int]]:
     """The two suspected nodes, each with its letter and colour; none where no pair stands out."""
     first, second = findings.terminals
     return [] if first == second else list(zip(_MARKS, (first, second), strict=True))
-
-
-def kind_words(findings: Findings) -> KindWords:
-    """How to speak of the network that was looked at."""
-    return _KINDS[type(findings.network)]
 
 
 def ordered(table: dict[str, Statistic]) -> list[str]:
@@ -489,12 +467,12 @@ def _draw_bars(findings: Findings, values: np.ndarray) -> Figure:
 
 def _response(findings: Findings, drawing: Drawing | None) -> Picture:
     values, node_b = np.asarray(findings.fields["response"].values), findings.terminals[1]
-    words, dimension = kind_words(findings), len(values) // findings.network.num_nodes
+    kind, dimension = findings.network.kind, len(values) // findings.network.num_nodes
     if drawing is None:
         figure, how = _draw_bars(findings, values), "The state of every node"
     elif dimension == 1:
         figure = _draw_walls(findings, drawing, values)
-        how = f"The {words.answer} of every node, measured from the mean of all,"
+        how = f"The {kind.coordinate} of every node, measured from the mean of all,"
     else:
         figure = _draw_arrows(findings, drawing, values.reshape(-1, dimension))
         how = (
@@ -513,8 +491,8 @@ def _response(findings: Findings, drawing: Drawing | None) -> Picture:
         "response",
         figure,
         "What a push at A does",
-        f"{how} under a unit {words.push} at A.{_pair(findings)}" + walls + _where(drawing),
-        f"Response of all nodes to a unit {words.push} at A.{_pair(findings)} At B its size is "
+        f"{how} under a unit {kind.force} at A.{_pair(findings)}" + walls + _where(drawing),
+        f"Response of all nodes to a unit {kind.force} at A.{_pair(findings)} At B its size is "
         f"{number_text(answer)}, the largest is "
         f"{number_text(float(np.linalg.norm(values.reshape(-1, dimension), axis=1).max()))}." + walls,
     )
@@ -576,10 +554,10 @@ def _susceptibility(findings: Findings, drawing: Drawing | None) -> Picture:
 
 
 def _conductances(findings: Findings, drawing: Drawing) -> Picture:
-    k, words = np.asarray(findings.network.k, dtype=float), kind_words(findings)
+    k, kind = np.asarray(findings.network.k, dtype=float), findings.network.kind
     values, titles, labels = [k], ["k"], ["k (as given)"]
-    caption = f"The {words.k} k as they are"
-    alt = f"Map of the {words.k}, from {number_text(k.min())} to {number_text(k.max())}"
+    caption = f"The {kind.strengths} k as they are"
+    alt = f"Map of the {kind.strengths}, from {number_text(k.min())} to {number_text(k.max())}"
     if "relative_conductance" in findings.fields:
         values.append(np.asarray(findings.fields["relative_conductance"].values, dtype=float))
         titles.append("k over its neighbours'")

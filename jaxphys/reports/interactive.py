@@ -18,6 +18,7 @@ from jaxphys.reports.replay import Replay, replay
 from jaxphys.reports.run_data import (
     drawing_of,
     is_soon_over,
+    kind_of,
     node_roles,
     of_realization,
     strength_label,
@@ -38,8 +39,6 @@ _PALETTES: dict[str, tuple[Colormap, Colormap]] = {
 }
 # More than these make a page slow.
 _MOST_EDGES, _MOST_CURVES, _MOST_MODES = 3000, 50, 60
-_FEELS = {"FlowNetwork": "current", "SpringNetwork": "tension"}
-_STATES = {"FlowNetwork": "pressure or voltage", "SpringNetwork": "displacement", "NodeNetwork": "state"}
 
 
 def page_data(dataset: xr.Dataset) -> Data:
@@ -177,12 +176,12 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> Data:
     apart = ends[:, 0] != ends[:, 1]
     drawing = drawing_of(dataset, realization, ends[apart])
     places = drawing.places
-    kind = dataset.attrs.get("network", "")
+    kind = kind_of(dataset)
     k = shown.k[:, apart]
-    is_signed = kind == "NodeNetwork"
+    is_signed = not kind.positive_k
     fields = [_field(strength_label(dataset), k, is_signed)]
-    if shown.strain is not None and kind in _FEELS:
-        fields.append(_field(_FEELS[kind], (shown.k * shown.strain)[:, apart], False))
+    if shown.strain is not None and kind.edge_force is not None:
+        fields.append(_field(kind.edge_force, (shown.k * shown.strain)[:, apart], False))
     if shown.susceptibility is not None:
         fields.append(_field("susceptibility |∂G/∂k|", shown.susceptibility[:, apart], False))
     strength = Scale(k[[0, -1]], judged=k[-1], signed=is_signed).strength(k[-1])
@@ -201,7 +200,7 @@ def network_map(dataset: xr.Dataset, shown: Replay) -> Data:
         "roles": roles,
         "fields": fields,
         "widest": round(1.4 * line_widths(drawing, strength)[1], 2),
-        "state": _STATES.get(kind, "state"),
+        "state": kind.coordinate,
         "x": None if shown.x is None else _numbers(shown.x.reshape(*shown.x.shape[:1], len(places), -1)),
     }
 

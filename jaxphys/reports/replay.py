@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from jaxphys.networks.physics import AbstractDifferenceNetwork, FlowNetwork, SpringNetwork
-from jaxphys.networks.topology import from_edges
-from jaxphys.reports.run_data import of_realization
+from jaxphys.io.runs import dataset_network
+from jaxphys.networks.physics import AbstractNetwork
+from jaxphys.reports.run_data import kind_of, of_realization
 
 # Beyond this many operations a page would wait too long for its states.
 _MOST_OPERATIONS = 2e10
@@ -22,7 +23,7 @@ class Replay(NamedTuple):
     - `x`: `(F, N d)` the free state under the first sample of the task; None where the dataset does not hold
       the task, or the network is too large for a page.
     - `strain`: `(F, M)` what an edge feels of it (a drop from `edges[i, 0]` to `edges[i, 1]`, an extension,
-      or the length of a vector); None for node networks, too.
+      or the length of a vector); None where edges feel none, too.
     - `susceptibility`: `(F, M)` as in `diagnostics.susceptibility`; None where x is.
     """
 
@@ -39,11 +40,11 @@ def replay(dataset: xr.Dataset, realization: int, *, most: int = 41) -> Replay:
 
     These are all if k was recorded (`k_history`), else the first and the last one. The first half of them
     follows the first tenth of the records, where most is learned. One small network at a time: dense, on the
-    host, in float64.
+    host, solved in float64.
     """
     ends = of_realization(dataset, "edges", realization, rank=2)
-    is_node = dataset.attrs.get("network") == "NodeNetwork"
-    kept = np.arange(len(ends)) if is_node else np.flatnonzero(ends[:, 0] != ends[:, 1])
+    kind = kind_of(dataset)
+    kept = np.arange(len(ends)) if kind.is_matrix else np.flatnonzero(ends[:, 0] != ends[:, 1])
     last = dataset.sizes["record"] - 1
     if "k_history" in dataset:
         records = _chosen(last, most)
@@ -57,11 +58,13 @@ def replay(dataset: xr.Dataset, realization: int, *, most: int = 41) -> Replay:
     known = {"task_force", "task_values", "task_inputs", "task_boundary"} <= set(dataset.variables)
     if not known or not n or len(records) * n**2 * (n + len(kept)) > _MOST_OPERATIONS:
         return Replay(records, kept, k, None, None, None)
-    compatibility = None if is_node else _compatibility(dataset, realization, ends[kept])
+    network = dataset_network(dataset, realization)
+    if network is None:
+        return Replay(records, kept, k, None, None, None)
     load = _load(dataset, realization)
-    states = [_at_rest(compatibility, ends[kept], one, *load) for one in k]
+    states = [_at_rest(network.with_k(jnp.asarray(one)), *load) for one in k]
     x, strain, susceptibility = (np.array(each) for each in zip(*states, strict=True))
-    return Replay(records, kept, k, x, None if is_node else strain, susceptibility)
+    return Replay(records, kept, k, x, None if kind.strain is None else strain, susceptibility)
 
 
 def _chosen(last: int, most: int) -> np.ndarray:
@@ -71,19 +74,6 @@ def _chosen(last: int, most: int) -> np.ndarray:
     early = np.linspace(0, last / 10, most // 2)
     late = np.linspace(last / 10, last, most - most // 2 + 1)
     return np.unique(np.concatenate([early, late]).round().astype(int))
-
-
-def _compatibility(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> np.ndarray:
-    """`(M, c, n)` as in `AbstractDifferenceNetwork.compatibility`."""
-    places, box = (
-        of_realization(dataset, name, realization, rank=rank) if name in dataset else None
-        for name, rank in (("positions", 2), ("box", 1))
-    )
-    topology = from_edges(ends, num_nodes=int(dataset.attrs["num_nodes"]), positions=places, box=box)
-    network: AbstractDifferenceNetwork = FlowNetwork(topology)
-    if dataset.attrs["network"] == "SpringNetwork":
-        network = SpringNetwork(topology, law=dataset.attrs.get("law", "central"))
-    return np.asarray(network.compatibility(), dtype=float)
 
 
 def _load(dataset: xr.Dataset, realization: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,33 +89,24 @@ def _load(dataset: xr.Dataset, realization: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _at_rest(
-    compatibility: np.ndarray | None,
-    ends: np.ndarray,
-    k: np.ndarray,
-    force: np.ndarray,
-    rows: np.ndarray,
-    held: np.ndarray,
+    network: AbstractNetwork, force: np.ndarray, rows: np.ndarray, held: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, strains and susceptibilities of a network with these k (a node network without compatibility)."""
+    """x, strains (zero where edges feel none) and susceptibilities of a network under rows that are held.
+
+    A dataset holds rows, and not the `Boundary` that they came from: NumPy solves the bordered system, with
+    the physics of the network itself.
+    """
     n = len(force)
-    if compatibility is None:
-        hessian = np.zeros((n, n))
-        hessian[ends[:, 0], ends[:, 1]] = hessian[ends[:, 1], ends[:, 0]] = k
-    else:
-        hessian = np.einsum("mci,m,mcj->ij", compatibility, k, compatibility, optimize=True)
-    bordered = np.block([[hessian, rows.T], [rows, np.zeros((len(rows),) * 2)]])
+    bordered = np.block([[np.asarray(network.hessian()), rows.T], [rows, np.zeros((len(rows),) * 2)]])
     columns = np.column_stack([np.concatenate([force, held]), np.eye(n + len(rows), n)])
     try:
         solved = np.linalg.solve(bordered, columns)[:n]
     except np.linalg.LinAlgError:
         solved = np.full((n, n + 1), np.nan)
     x, response = solved[:, 0], solved[:, 1:]
-    if compatibility is None:
-        a, b = response[ends[:, 0]], response[ends[:, 1]]
-        size, between = np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b), np.einsum("ij,ij->i", a, b)
-        pairs = np.sqrt(2 * (size + between**2))
-        return x, np.zeros(len(ends)), np.where(ends[:, 0] == ends[:, 1], np.sqrt(size), pairs)
-    strain, felt = compatibility @ x, compatibility @ response
-    susceptibility = np.linalg.norm(np.einsum("mci,mdi->mcd", felt, felt), axis=(1, 2))
+    susceptibility = np.asarray(network.edge_norms(jnp.asarray(response.T)))
+    if network.kind.strain is None:
+        return x, np.zeros(network.num_edges), susceptibility
+    strain = np.asarray(network.strains(jnp.asarray(x)))
     length = strain[:, 0] if strain.shape[1] == 1 else np.linalg.norm(strain, axis=1)
     return x, length, susceptibility

@@ -1,9 +1,13 @@
 """What pictures of a run need of its dataset, `jaxphys.io.run_dataset`."""
 
+from typing import Literal
+
 import numpy as np
 import xarray as xr
 
 from jaxphys._checks import InputError
+from jaxphys.io.runs import dataset_kind
+from jaxphys.networks.kinds import NetworkKind
 from jaxphys.reports.pictures import Drawing, drawing, quantiles
 
 
@@ -66,14 +70,30 @@ def drawing_of(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> Drawi
         of_realization(dataset, name, realization, rank=rank) if name in dataset else None
         for name, rank in (("positions", 2), ("box", 1))
     )
-    is_circle = dataset.attrs.get("network") == "NodeNetwork"
-    return drawing(ends, nodes, positions=positions, box=box, layout="circle" if is_circle else "forces")
+    layout: Literal["circle", "forces"] = "circle" if kind_of(dataset).is_matrix else "forces"
+    return drawing(ends, nodes, positions=positions, box=box, layout=layout)
+
+
+# Of networks whose class nobody knows.
+_UNKNOWN = NetworkKind(
+    tag="",
+    name="network",
+    strength="conductance",
+    strengths="conductances",
+    coordinate="state",
+    force="force",
+)
+
+
+def kind_of(dataset: xr.Dataset) -> NetworkKind:
+    """What is known of the kind of networks in a dataset."""
+    return dataset_kind(dataset) or _UNKNOWN
 
 
 def strength_label(dataset: xr.Dataset) -> str:
     """What `k` is called in this kind of network, with its unit."""
-    names = {"SpringNetwork": "spring constant k", "NodeNetwork": "coupling W"}
-    return names.get(dataset.attrs.get("network", ""), "conductance k") + " (simulation units)"
+    kind = kind_of(dataset)
+    return f"{kind.strength} {kind.symbol} (simulation units)"
 
 
 def node_roles(dataset: xr.Dataset, realization: int, nodes: int) -> dict[str, np.ndarray]:

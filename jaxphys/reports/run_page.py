@@ -17,7 +17,7 @@ from jaxphys.io.files import check_own_folder, write_together
 from jaxphys.reports import interactive, run_plots
 from jaxphys.reports.page import as_json, as_uri, png, render, svg
 from jaxphys.reports.pictures import quantiles
-from jaxphys.reports.run_data import succeeded, successful
+from jaxphys.reports.run_data import kind_of, succeeded, successful
 from jaxphys.reports.style import number_text
 
 _NEEDED = ("cost", "step", "k", "k_initial", "edges", "status")
@@ -80,11 +80,6 @@ FILES = (
     "report.html",
 )
 """All that `write_report` may write into a folder."""
-_NETWORKS = {
-    "FlowNetwork": "flow network",
-    "SpringNetwork": "spring network",
-    "NodeNetwork": "fully connected node network",
-}
 
 
 def write_report(
@@ -150,12 +145,13 @@ def _page(dataset: xr.Dataset, pictures: dict[_Picture, bytes], config: str, tit
 def _what_was_trained(dataset: xr.Dataset) -> str:
     """Which networks, how many, on what, for how long."""
     facts, realizations = dataset.attrs, dataset.sizes["realization"]
-    networks = _counted(realizations, _NETWORKS.get(facts.get("network", ""), "network"))
-    if facts.get("network") == "SpringNetwork" and "dimension" in facts:
+    kind = kind_of(dataset)
+    networks = _counted(realizations, kind.name)
+    if kind.is_pairwise and int(facts.get("dimension", 1)) > 1:
         networks += f" in {facts['dimension']} dimensions"
     if "realizations" in facts:
-        kind = networks.split(" ", 1)[1]
-        networks = f"{int(facts['realizations'])} {kind}, {realizations} of which are shown here"
+        noun = networks.split(" ", 1)[1]
+        networks = f"{int(facts['realizations'])} {noun}, {realizations} of which are shown here"
     each = ", each" if realizations > 1 else ""
     nodes = f"{_counted(int(facts['num_nodes']), 'node')} and " if "num_nodes" in facts else ""
     freedom = f"{_counted(int(_real_edges(dataset).sum(axis=1).max()), 'learning degree')} of freedom"
@@ -280,7 +276,7 @@ def _real_edges(dataset: xr.Dataset) -> np.ndarray:
     """`(realization, edge)`: False for padding, whose two ends are equal (in node networks all are real)."""
     ends = dataset["edges"].values
     real = np.ones(ends.shape[:-1], bool)
-    if dataset.attrs.get("network") != "NodeNetwork":
+    if not kind_of(dataset).is_matrix:
         real = ends[..., 0] != ends[..., 1]
     return np.broadcast_to(real, dataset["k"].shape)
 

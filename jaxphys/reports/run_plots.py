@@ -30,6 +30,7 @@ from jaxphys.reports.pictures import (
 from jaxphys.reports.run_data import (
     drawing_of,
     is_soon_over,
+    kind_of,
     node_roles,
     of_realization,
     strength_label,
@@ -224,8 +225,8 @@ def network_map(dataset: xr.Dataset, realization: int | None = None) -> Figure:
     real = np.flatnonzero(ends[:, 0] != ends[:, 1])
     before, after = (variable(dataset, name)[chosen][real] for name in ("k_initial", "k"))
     drawing = drawing_of(dataset, chosen, ends[real])
-    is_signed = dataset.attrs.get("network") == "NodeNetwork"
-    scale = Scale(np.concatenate([before, after]), judged=after, signed=is_signed)
+    signed = not kind_of(dataset).positive_k
+    scale = Scale(np.concatenate([before, after]), judged=after, signed=signed)
     widths = line_widths(drawing, scale.strength(np.maximum(np.abs(before), np.abs(after))))
     roles = node_roles(dataset, chosen, len(drawing.places))
 
