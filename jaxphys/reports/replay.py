@@ -2,13 +2,17 @@
 
 from typing import NamedTuple
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 
-from jaxphys.io.runs import dataset_network
-from jaxphys.networks.physics import AbstractNetwork
-from jaxphys.reports.run_data import kind_of, of_realization
+from jaxphys.io.runs import dataset_kind, dataset_network
+from jaxphys.networks import AbstractNetwork
+from jaxphys.reports.run_data import of_realization
+from jaxphys.solvers import Constraints, Dense, solve_bordered
 
 # Beyond this many operations a page would wait too long for its states.
 _MOST_OPERATIONS = 2e10
@@ -18,12 +22,13 @@ class Replay(NamedTuple):
     """One realization at some of the records of its run, of which there are `F`.
 
     - `records`: `(F,)` numbers of the records, first and last among them. `edges`: `(M,)` which edges of the
-      dataset these are: those that join two nodes, in their order.
+      dataset these are: those that join two nodes, in their order, and for node networks all.
     - `k`: `(F, M)` learning degrees of freedom.
-    - `x`: `(F, N d)` the free state under the first sample of the task; None where the dataset does not hold
-      the task, or the network is too large for a page.
+    - `x`: `(F, N d)` the free state under the first sample of the task, NaN where the network is not positive
+      definite; None where the dataset does not hold the task, the class of its networks is not known, or the
+      network is too large for a page.
     - `strain`: `(F, M)` what an edge feels of it (a drop from `edges[i, 0]` to `edges[i, 1]`, an extension,
-      or the length of a vector); None where edges feel none, too.
+      or the length of a vector); None for networks whose edges feel no strain, too.
     - `susceptibility`: `(F, M)` as in `diagnostics.susceptibility`; None where x is.
     """
 
@@ -39,12 +44,13 @@ def replay(dataset: xr.Dataset, realization: int, *, most: int = 41) -> Replay:
     """Solve one realization of a dataset of `jaxphys.io.run_dataset` again, at `most` of its records.
 
     These are all if k was recorded (`k_history`), else the first and the last one. The first half of them
-    follows the first tenth of the records, where most is learned. One small network at a time: dense, on the
-    host, solved in float64.
+    follows the first tenth of the records, where most is learned. The states are those of the network's own
+    class, by the dense solver and in float64, whatever the precision of the run.
     """
     ends = of_realization(dataset, "edges", realization, rank=2)
-    kind = kind_of(dataset)
-    kept = np.arange(len(ends)) if kind.is_matrix else np.flatnonzero(ends[:, 0] != ends[:, 1])
+    kind = dataset_kind(dataset)
+    is_matrix = kind is not None and kind.is_matrix
+    kept = np.arange(len(ends)) if is_matrix else np.flatnonzero(ends[:, 0] != ends[:, 1])
     last = dataset.sizes["record"] - 1
     if "k_history" in dataset:
         records = _chosen(last, most)
@@ -56,15 +62,19 @@ def replay(dataset: xr.Dataset, realization: int, *, most: int = 41) -> Replay:
     k = k[:, kept]
     n = int(dataset.attrs.get("num_nodes", 0)) * int(dataset.attrs.get("dimension", 1))
     known = {"task_force", "task_values", "task_inputs", "task_boundary"} <= set(dataset.variables)
-    if not known or not n or len(records) * n**2 * (n + len(kept)) > _MOST_OPERATIONS:
+    too_large = len(records) * n**2 * (n + len(kept)) > _MOST_OPERATIONS
+    if kind is None or not known or not n or too_large:
         return Replay(records, kept, k, None, None, None)
-    network = dataset_network(dataset, realization)
-    if network is None:
-        return Replay(records, kept, k, None, None, None)
-    load = _load(dataset, realization)
-    states = [_at_rest(network.with_k(jnp.asarray(one)), *load) for one in k]
-    x, strain, susceptibility = (np.array(each) for each in zip(*states, strict=True))
-    return Replay(records, kept, k, x, None if kind.strain is None else strain, susceptibility)
+    force, rows, held = _load(dataset, realization)
+    with jax.enable_x64(True):
+        network = dataset_network(dataset, realization)
+        assert network is not None, "its kind is known"
+        load = Constraints(rows, float), jnp.asarray(force), jnp.asarray(held)
+        states = [_state(network.with_k(each), *load) for each in k]
+    x, strain, susceptibility = (
+        None if each[0] is None else np.array(each) for each in zip(*states, strict=True)
+    )
+    return Replay(records, kept, k, x, strain, susceptibility)
 
 
 def _chosen(last: int, most: int) -> np.ndarray:
@@ -88,25 +98,17 @@ def _load(dataset: xr.Dataset, realization: int) -> tuple[np.ndarray, np.ndarray
     return inputs @ force, rows, held
 
 
-def _at_rest(
-    network: AbstractNetwork, force: np.ndarray, rows: np.ndarray, held: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, strains (zero where edges feel none) and susceptibilities of a network under rows that are held.
-
-    A dataset holds rows, and not the `Boundary` that they came from: NumPy solves the bordered system, with
-    the physics of the network itself.
-    """
-    n = len(force)
-    bordered = np.block([[np.asarray(network.hessian()), rows.T], [rows, np.zeros((len(rows),) * 2)]])
-    columns = np.column_stack([np.concatenate([force, held]), np.eye(n + len(rows), n)])
-    try:
-        solved = np.linalg.solve(bordered, columns)[:n]
-    except np.linalg.LinAlgError:
-        solved = np.full((n, n + 1), np.nan)
+@eqx.filter_jit
+def _state(
+    network: AbstractNetwork, constraints: Constraints, force: Float[Array, " n"], held: Float[Array, " c"]
+) -> tuple[Float[Array, " n"], Float[Array, " M"] | None, Float[Array, " M"]]:
+    """x, strains and susceptibilities from one factorisation; one program serves all records of a run."""
+    columns = jnp.column_stack([force, jnp.eye(len(force))])
+    values = jnp.zeros((len(held), columns.shape[1])).at[:, 0].set(held)
+    solved = solve_bordered(Dense(), network.hessian(), constraints, columns, values).x
     x, response = solved[:, 0], solved[:, 1:]
-    susceptibility = np.asarray(network.edge_norms(jnp.asarray(response.T)))
-    if network.kind.strain is None:
-        return x, np.zeros(network.num_edges), susceptibility
-    strain = np.asarray(network.strains(jnp.asarray(x)))
-    length = strain[:, 0] if strain.shape[1] == 1 else np.linalg.norm(strain, axis=1)
-    return x, length, susceptibility
+    strain = None
+    if network.kind.strain is not None:
+        felt = network.strains(x)
+        strain = felt[:, 0] if felt.shape[1] == 1 else jnp.linalg.norm(felt, axis=1)
+    return x, strain, network.edge_norms(response)
