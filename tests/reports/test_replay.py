@@ -90,3 +90,57 @@ def test_padding_is_left_out(trained):
     shown = replay(padded.drop_vars("task_force"), 0)
     assert 2 not in shown.edges
     assert len(shown.edges) == len(one) - 1 == shown.k.shape[1]
+
+
+class Weighted(jp.networks.AbstractStrainNetwork):
+    """A kind of its own: every edge feels its drop times a weight that does not learn."""
+
+    kind = jp.networks.NetworkKind(
+        tag="weighted, of the replay's tests",
+        name="weighted network",
+        strength="conductance",
+        strengths="conductances",
+        coordinate="pressure",
+        force="current",
+        strain="weighted drop",
+        parts=("weight",),
+    )
+    topology: jp.Topology
+    k: jax.Array
+    weight: jax.Array
+
+    @property
+    def dimension(self):
+        return 1
+
+    def strains(self, x):
+        return (self.weight * self.topology.differences(x))[..., None]
+
+
+def test_a_kind_of_ones_own_is_solved_by_its_own_class():
+    topology = jp.square_lattice((2, 3))
+    weights = np.linspace(0.5, 1.5, topology.num_edges)
+    network = Weighted(topology, jnp.ones(topology.num_edges), jnp.asarray(weights))
+    task = jp.allostery(network, jp.Boundary(network, ground=[0]), [1], [5], response=0.1)
+    networks, tasks = jp.stack([network]), jp.stack([task])
+    run = jp.Run(
+        networks, tasks, networks.k, np.array([0]), np.ones((1, 1)), {}, np.zeros(1, int), (0.0, 0.0)
+    )
+    shown = replay(run_dataset(run), 0)
+    x = jp.equilibrate(network, task.boundary, task.inputs[0] @ task.force).x
+    assert_close(shown.x[0], x, relative=1e-10)
+    ends = np.asarray(topology.edges)
+    assert_close(shown.strain[0], weights * (x[ends[:, 0]] - x[ends[:, 1]]), relative=1e-9)
+
+
+def test_a_network_that_is_not_positive_definite_has_no_states():
+    matrix = np.diag([1.0, -1.0, 2.0])
+    network = jp.NodeNetwork.from_matrix(matrix)
+    task = jp.allostery(network, jp.Boundary(network), [0], [2], response=0.1)
+    networks, tasks = jp.stack([network]), jp.stack([task])
+    run = jp.Run(
+        networks, tasks, networks.k, np.array([0]), np.ones((1, 1)), {}, np.zeros(1, int), (0.0, 0.0)
+    )
+    shown = replay(run_dataset(run), 0)
+    assert np.isnan(shown.x).all()
+    assert shown.strain is None
