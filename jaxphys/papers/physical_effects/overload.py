@@ -134,7 +134,7 @@ def _overload_claims(runs: dict[str, Trained], number: np.ndarray) -> list[Claim
     learned = {key: ratio(one.run.cost) <= LEARNED for key, one in runs.items()}
     half = {key: half_point(number, values) for key, values in learned.items()}
     return [
-        *_capacity_claims(learned, half, number, steps=runs["plain"].run.steps[-1]),
+        *_capacity_claims(learned, half, number, steps=int(runs["plain"].run.steps[-1])),
         *_eigenvalue_claims(runs["newton"], number),
         *_alignment_claims(runs["newton"], number),
         *_response_claims(runs, half, number),
