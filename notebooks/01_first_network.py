@@ -21,7 +21,7 @@ import optax
 
 import jaxphys as jp
 from jaxphys.io import run_dataset
-from jaxphys.reports import run_plots
+from jaxphys.reports import run_plots, style
 
 # %matplotlib inline
 jax.config.update("jax_enable_x64", True)  # jaxphys leaves the precision to you
@@ -128,8 +128,8 @@ one_sided, symmetric = map(np.asarray, errors(jnp.asarray(nudges)))
 
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    axes.loglog(nudges, one_sided, "o-", color=run_plots.BLUE, label="equilibrium propagation, one-sided")
-    axes.loglog(nudges, symmetric, "^-", color=run_plots.ORANGE, label="equilibrium propagation, ±η")
+    axes.loglog(nudges, one_sided, "o-", color=style.BLUE, label="equilibrium propagation, one-sided")
+    axes.loglog(nudges, symmetric, "^-", color=style.ORANGE, label="equilibrium propagation, ±η")
     axes.set(xlabel="nudge η", ylabel="relative error of ∂C/∂k", ylim=(1e-17, 10))
     axes.legend(frameon=False, fontsize=9)
 

@@ -24,7 +24,7 @@ import optax
 
 import jaxphys as jp
 from jaxphys.io import run_dataset
-from jaxphys.reports import run_plots
+from jaxphys.reports import pictures, run_plots, style
 
 # %matplotlib inline
 jax.config.update("jax_enable_x64", True)
@@ -92,7 +92,7 @@ run_plots.learning_curves(dataset)
 eigenvalues = run.records["eigenvalues"]
 change = eigenvalues[:, -1] / eigenvalues[:, 0]
 for name, mode in (("softest", 0), ("second", 1), ("median", eigenvalues.shape[-1] // 2), ("stiffest", -1)):
-    low, middle, high = run_plots.quantiles(change[:, mode])
+    low, middle, high = pictures.quantiles(change[:, mode])
     print(f"{name:8} mode: λ after / λ before = {middle:.2f} ({low:.2f} to {high:.2f})")
 print("softest mode softer in", int(np.sum(change[:, 0] < 1)), "of", realizations)
 assert np.mean(change[:, 0] < 1) > 0.9
@@ -109,7 +109,7 @@ run_plots.spectrum_change(dataset)
 conductance = run.records["effective_conductance"]
 dimension = run.records["effective_dimension"]
 for name, values in (("conductance", conductance), ("dimension", dimension)):
-    low, middle, high = run_plots.quantiles(values[:, -1] / values[:, 0])
+    low, middle, high = pictures.quantiles(values[:, -1] / values[:, 0])
     print(f"effective {name}: after / before = {middle:.2f} ({low:.2f} to {high:.2f})")
 print(f"effective dimension after: {np.median(dimension[:, -1]):.2f}")
 assert np.mean(conductance[:, -1] > conductance[:, 0]) > 0.9
@@ -126,7 +126,7 @@ run_plots.conductance_and_dimension(dataset)
 # %%
 def band(axes, values, color, label):
     """Median over realizations, and the band from 10 to 90 %."""
-    low, middle, high = run_plots.quantiles(values)
+    low, middle, high = pictures.quantiles(values)
     modes = np.arange(1, len(middle) + 1)
     axes.fill_between(modes, low, high, color=color, alpha=0.2, linewidth=0)
     axes.plot(modes, middle, "o-", color=color, ms=3, lw=1, label=label)
@@ -136,8 +136,8 @@ with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False, "font
     figure, panels = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
     for axes, name, what in zip(panels, ("force", "response"), ("F", "x"), strict=True):
         aligned = run.records[f"{name}_alignment"][..., 0]
-        band(axes, aligned[:, 0], run_plots.GREY, "before learning")
-        band(axes, aligned[:, -1], run_plots.BLUE, "after learning")
+        band(axes, aligned[:, 0], style.GREY, "before learning")
+        band(axes, aligned[:, -1], style.BLUE, "after learning")
         axes.set(xlabel="mode index, softest first", ylabel=f"|v·{what}| / |{what}|")
         axes.set_title(f"with the {name}")
     panels[0].legend(frameon=False)

@@ -24,7 +24,7 @@ from matplotlib.collections import LineCollection
 from scipy.stats import mannwhitneyu
 
 import jaxphys as jp
-from jaxphys.reports import run_plots
+from jaxphys.reports import pictures, style
 
 # %matplotlib inline
 jax.config.update("jax_enable_x64", True)
@@ -134,9 +134,9 @@ found = {
 
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
-    for stage, color in (("before", run_plots.GREY), ("after", run_plots.BLUE)):
+    for stage, color in (("before", style.GREY), ("after", style.BLUE)):
         values = np.stack([np.abs(one["eigenvalues"][:12]) for one in found[stage]])
-        low, middle, high = run_plots.quantiles(values)
+        low, middle, high = pictures.quantiles(values)
         axes.fill_between(np.arange(1, 13), low, high, color=color, alpha=0.2, linewidth=0)
         axes.semilogy(np.arange(1, 13), middle, "o-", color=color, ms=4, label=f"{stage} learning")
     axes.set(xlabel="mode of the cost Hessian, largest first", ylabel="|eigenvalue|")
@@ -166,7 +166,7 @@ def edge_map(axes, values, label, *, log=False):
     lines = LineCollection(
         positions[np.asarray(topology.edges)][order],
         array=scaled[order],
-        cmap=run_plots.STRENGTH,
+        cmap=style.STRENGTH,
         clim=(low, high),
     )
     lines.set_linewidths(0.4 + 2.4 * share[order])
@@ -265,7 +265,7 @@ for number, (axes, voltage) in enumerate(zip(panels, one["voltages"], strict=Tru
     sectors = jp.diagnostics.sectors(topology, voltage, 0.05 * np.ptp(voltage))
     inside = ~sectors.boundary
     axes.add_collection(LineCollection(positions[ends[inside]], colors="#b0b0b0", linewidths=0.7))
-    axes.add_collection(LineCollection(positions[ends[~inside]], colors=run_plots.ORANGE, linewidths=1.4))
+    axes.add_collection(LineCollection(positions[ends[~inside]], colors=style.ORANGE, linewidths=1.4))
     susceptible = largest(one["susceptibility"])
     middle = positions[ends[susceptible]].mean(axis=1)
     drawn = axes.scatter(*positions.T, c=voltage, s=18, cmap="cividis", zorder=2)
@@ -276,7 +276,7 @@ for number, (axes, voltage) in enumerate(zip(panels, one["voltages"], strict=Tru
     axes.spines[:].set_visible(False)
     figure.colorbar(drawn, ax=axes, shrink=0.7, label="voltage")
 handles = [
-    plt.Line2D([], [], color=run_plots.ORANGE, label="edge between two sectors"),
+    plt.Line2D([], [], color=style.ORANGE, label="edge between two sectors"),
     plt.Line2D([], [], ls="", marker="x", color="black", label="most susceptible 5 % of edges"),
 ]
 legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 import jaxphys as jp
-from jaxphys.reports import run_plots
+from jaxphys.reports import pictures, style
 
 # %matplotlib inline
 jax.config.update("jax_enable_x64", True)
@@ -130,13 +130,13 @@ def half(values):
 
 curves = {f"plain rule, {plain.steps[record]} steps": fraction(plain, record) for record in (1, 2, 3)}
 curves[f"Gauss-Newton, {newton.steps[-1]} steps"] = fraction(newton)
-shades = [*plt.get_cmap("Blues")(np.linspace(0.35, 0.9, 3)), run_plots.ORANGE]
+shades = [*plt.get_cmap("Blues")(np.linspace(0.35, 0.9, 3)), style.ORANGE]
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
     for (name, values), color in zip(curves.items(), shades, strict=True):
         axes.plot(counts, values, "o-", color=color, ms=4, label=name)
-    axes.plot(exact.num_tasks, exact.fraction, "--", color=run_plots.INK, label="a stable network exists")
-    axes.axvline(couplings, color=run_plots.GREY, lw=1, ls=":", label="number of couplings")
+    axes.plot(exact.num_tasks, exact.fraction, "--", color=style.INK, label="a stable network exists")
+    axes.axvline(couplings, color=style.GREY, lw=1, ls=":", label="number of couplings")
     axes.set(xlabel="number of random tasks", ylabel="fraction of networks", xlim=(0, couplings + 1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
@@ -165,8 +165,8 @@ assert small or (reached[2] < 10 and exact.half > 2 * 13)
 relative = {name: run.cost[:, -1] / run.cost[:, 0] for name, run in (("plain", plain), ("newton", newton))}
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
-    for (name, values), color in zip(relative.items(), (shades[2], run_plots.ORANGE), strict=True):
-        low, middle, high = run_plots.quantiles(np.maximum(values, 1e-28).reshape(len(counts), -1).T)
+    for (name, values), color in zip(relative.items(), (shades[2], style.ORANGE), strict=True):
+        low, middle, high = pictures.quantiles(np.maximum(values, 1e-28).reshape(len(counts), -1).T)
         axes.fill_between(counts, low, high, color=color, alpha=0.2, linewidth=0)
         axes.semilogy(
             counts,
@@ -176,8 +176,8 @@ with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
             color=color,
             label={"plain": "plain rule", "newton": "Gauss-Newton"}[name],
         )
-    axes.axhline(1e-6, color=run_plots.GREY, lw=1, ls=":", label="learned below")
-    axes.axvline(exact.half, color=run_plots.INK, lw=1, ls="--", label="half-way point of what exists")
+    axes.axhline(1e-6, color=style.GREY, lw=1, ls=":", label="learned below")
+    axes.axvline(exact.half, color=style.INK, lw=1, ls="--", label="half-way point of what exists")
     axes.set(xlabel="number of random tasks", ylabel="final cost / first cost")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
 

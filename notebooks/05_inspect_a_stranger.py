@@ -23,7 +23,7 @@ import optax
 
 import jaxphys as jp
 from jaxphys.io import read_network, save_network
-from jaxphys.reports import run_plots
+from jaxphys.reports import style
 from jaxphys.reports.findings_plots import draw_findings
 
 # %matplotlib inline
@@ -155,9 +155,9 @@ assert small or beyond["imprint"] > 2 * others
 
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
-    for (kind, values), color in zip(p.items(), (run_plots.BLUE, run_plots.GREY), strict=True):
+    for (kind, values), color in zip(p.items(), (style.BLUE, style.GREY), strict=True):
         axes.step(np.sort(values), np.arange(1, number + 1) / number, where="post", color=color, label=kind)
-    axes.axvline(0.05, color=run_plots.ORANGE, lw=1, ls="--", label="called trained up to p = 0.05")
+    axes.axvline(0.05, color=style.ORANGE, lw=1, ls="--", label="called trained up to p = 0.05")
     axes.plot([0, 1], [0, 1], color="#c0c0c0", lw=0.8, ls=":", label="uniform p-values")
     axes.set(xlabel="p-value", ylabel="fraction of networks up to it", xlim=(0, 1.02), ylim=(0, 1.03))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -19,7 +19,7 @@ import optax
 
 import jaxphys as jp
 from jaxphys.io import run_dataset
-from jaxphys.reports import run_plots
+from jaxphys.reports import pictures, run_plots, style
 
 # %matplotlib inline
 jax.config.update("jax_enable_x64", True)
@@ -84,7 +84,7 @@ run_plots.learning_curves(dataset)
 # of magnitude above the fastest at the same step, which no mean would show.
 
 # %%
-low, middle, high = run_plots.quantiles(run.cost / run.cost[:, :1])
+low, middle, high = pictures.quantiles(run.cost / run.cost[:, :1])
 half = int(np.argmax(middle < 1e-6)) if (middle < 1e-6).any() else len(middle) - 1
 print(
     f"C / C(0) at step {run.steps[half]}: {low[half]:.1e}, {middle[half]:.1e}, {high[half]:.1e} (10/50/90 %)"
@@ -110,10 +110,10 @@ assert abs(exponent + 0.5) < 0.05
 
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, panels = plt.subplots(1, 2, figsize=(8.5, 3.4), layout="constrained")
-    panels[0].hist(fall, bins=40, color=run_plots.BLUE)
+    panels[0].hist(fall, bins=40, color=style.BLUE)
     panels[0].set(xlabel="lowest eigenvalue, after / before", ylabel="networks")
-    panels[1].loglog(sizes, errors, "o", color=run_plots.BLUE, ms=4, label="spread of means of R networks")
-    panels[1].loglog(sizes, fall.std() / np.sqrt(sizes), color=run_plots.GREY, lw=1, label="s.d. / √R")
+    panels[1].loglog(sizes, errors, "o", color=style.BLUE, ms=4, label="spread of means of R networks")
+    panels[1].loglog(sizes, fall.std() / np.sqrt(sizes), color=style.GREY, lw=1, label="s.d. / √R")
     panels[1].set(xlabel="networks R", ylabel="error of the mean")
     panels[1].legend(frameon=False)
 
@@ -155,8 +155,8 @@ assert small or loop > 3 * times[-1] / sizes[-1]
 
 with plt.rc_context({"axes.spines.top": False, "axes.spines.right": False}):
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
-    axes.loglog(sizes, 1e3 * times / sizes, "o-", color=run_plots.BLUE, label="side by side")
-    axes.axhline(1e3 * loop, color=run_plots.ORANGE, ls="--", label="one by one, in a loop")
+    axes.loglog(sizes, 1e3 * times / sizes, "o-", color=style.BLUE, label="side by side")
+    axes.axhline(1e3 * loop, color=style.ORANGE, ls="--", label="one by one, in a loop")
     axes.set(xlabel="networks in one call", ylabel="milliseconds for each network", ylim=(None, 3e3 * loop))
     axes.legend(frameon=False)
 
