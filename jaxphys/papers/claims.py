@@ -55,7 +55,7 @@ def measured(
     id: str,
     source: str,
     statement: str,
-    values: ArrayLike | Sequence[float | np.floating],
+    values: ArrayLike | Sequence[float | int | np.number],
     holds: bool | Verdict | Callable[[float], bool],
     *,
     paper: Number = None,

@@ -370,14 +370,14 @@ def test_measures_of_fields_on_edges():
 def test_terminals_keep_their_distance():
     graph = imprint_systems.packings(ex.Settings(), 1)[0].topology
     assert graph.num_nodes == imprint_systems.NODES == 300
-    nodes = imprint_systems.spread(graph, 5, 5, np.random.default_rng(0))
+    nodes = imprint_systems.distant_nodes(graph, 5, 5, np.random.default_rng(0))
     lengths = dict(nx.all_pairs_shortest_path_length(graph.to_networkx()))
     assert min(lengths[a][b] for a in nodes for b in nodes if a != b) >= 5
     places = np.asarray(graph.positions)
     low, high = places.min(axis=0), places.max(axis=0)
     assert (np.minimum(places[nodes] - low, high - places[nodes]) > imprint_systems.INSIDE).all()
     with pytest.raises(InputError, match="no room for 200 terminals"):
-        imprint_systems.spread(graph, 200, 5, np.random.default_rng(0))
+        imprint_systems.distant_nodes(graph, 200, 5, np.random.default_rng(0))
 
 
 def test_walls_and_corridors():

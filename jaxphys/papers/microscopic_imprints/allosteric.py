@@ -54,12 +54,11 @@ from jaxphys.papers.microscopic_imprints.systems import (
     imprinted,
     learn,
     learned,
-    of_realization,
     packings,
     starts,
 )
 from jaxphys.reports.style import GREY, legend_above, styled
-from jaxphys.training._train import Run, stack
+from jaxphys.training._train import Run, member, stack
 
 # Persistence of a sector, as a share of the input's drop.
 PERSISTENCE = 0.05
@@ -103,7 +102,7 @@ def meetings(network: FlowNetwork, task: Task, found: Imprint) -> Meetings:
     """
     results = []
     for i in range(len(network.k)):
-        one, its_task = of_realization((network, task), i)
+        one, its_task = member((network, task), i)
         results.append(sectors(one.topology, np.asarray(respond(one, its_task).drive)[0], PERSISTENCE))
     scores = np.asarray(found.susceptibility)
     edges = np.stack([result.boundary for result in results])

@@ -35,7 +35,7 @@ from jaxphys.papers.microscopic_imprints.maps import (
     draw_terminals,
     draw_voltages,
     draw_walls,
-    drawing_of,
+    drawing_of_ensemble,
 )
 from jaxphys.papers.microscopic_imprints.measures import each, largest, rank_correlation
 from jaxphys.papers.microscopic_imprints.systems import (
@@ -47,11 +47,10 @@ from jaxphys.papers.microscopic_imprints.systems import (
     imprinted,
     learn,
     learned,
-    of_realization,
 )
 from jaxphys.reports.pictures import draw_plain_edges
 from jaxphys.reports.style import GREY, styled
-from jaxphys.training._train import stack
+from jaxphys.training._train import member, stack
 
 # Initial conductances of fig. 8: uniform over two decades, and sharply peaked.
 STARTS = {
@@ -85,7 +84,7 @@ def from_four_starts(settings: Settings) -> dict[str, tuple[Learned, Imprint, Im
         count = settings.realizations(_EACH)
         generator = host_generator(settings.key(f"fig8 {name}"))
         k = jnp.asarray(generator.uniform(low, high, (count, network.k.shape[1])))
-        members = stack([of_realization(network, 0).with_k(one) for one in k])
+        members = stack([member(network, 0).with_k(one) for one in k])
         run = learn(members, stack([base.task] * count), RECIPES["regression"], settings)
         one = dataclasses.replace(base, run=run)
         found[name] = (one, *before_and_after(run, base.placement, 4))
@@ -220,7 +219,7 @@ def blockers(settings: Settings) -> Result:
 
 def _currents(found: Learned, k: np.ndarray) -> np.ndarray:
     """Root mean square of every edge's current over the samples of the task, `(R, M)`."""
-    network = of_realization(found.run.network, 0)
+    network = member(found.run.network, 0)
     return np.asarray(_root_mean_square_currents(network, found.task, jnp.asarray(k)))
 
 
@@ -235,7 +234,7 @@ def _root_mean_square_currents(
     return jax.lax.map(one, k)
 
 
-def draw_conductances(row: np.ndarray, one: xr.Dataset, title: str) -> None:
+def draw_conductance_row(row: np.ndarray, one: xr.Dataset, title: str) -> None:
     """Four panels: a map of conductances, their distribution, and k and relative k against susceptibility.
 
     `row`: four axes. `one`: an ensemble of which the first network is drawn.
@@ -273,7 +272,7 @@ def draw_initial_conditions(dataset: xr.Dataset) -> Figure:
     figure, grid = panels(len(STARTS), 4, width=3.5, height=3.1)
     for row, start in zip(grid, STARTS, strict=True):
         low, high = STARTS[start]
-        draw_conductances(row, part(dataset, _KEYS[start]), f"k(0) in [{low:g}, {high:g}]")
+        draw_conductance_row(row, part(dataset, _KEYS[start]), f"k(0) in [{low:g}, {high:g}]")
     return figure
 
 
@@ -283,7 +282,7 @@ def draw_remaining_tasks(dataset: xr.Dataset) -> Figure:
     names = ("five", "classification", "allostery")
     figure, grid = panels(len(names), 4, width=3.5, height=3.1)
     for row, name in zip(grid, names, strict=True):
-        draw_conductances(row, part(dataset, name), TITLES[name])
+        draw_conductance_row(row, part(dataset, name), TITLES[name])
     return figure
 
 
@@ -322,7 +321,7 @@ def _draw_currents(axes: Axes, one: xr.Dataset, voltages: np.ndarray, walls: np.
     edges = one["edges"].values
     currents = np.abs(one["k"].values[0] * (voltages[edges[:, 0]] - voltages[edges[:, 1]]))
     share = np.minimum(currents / np.quantile(currents, 0.99), 1)
-    place = drawing_of(one)
+    place = drawing_of_ensemble(one)
     for chosen, color in ((~walls, GREY), (corridors(one, currents, walls), ACCENTS[3])):
         draw_plain_edges(axes, place, chosen, color=color, width=0.2 + 3.2 * share)
     draw_walls(axes, one, walls, ACCENTS[2])

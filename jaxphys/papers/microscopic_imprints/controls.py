@@ -36,13 +36,13 @@ from jaxphys.papers.microscopic_imprints.systems import (
     imprints,
     learn,
     learned,
-    of_realization,
     packings,
     real_edges,
     regression_task,
+    selected,
 )
 from jaxphys.reports.style import GREY, styled
-from jaxphys.training._train import Run, stack
+from jaxphys.training._train import Run, member, stack
 
 _PACKINGS = 20
 _RATES = (3.0, 30.0, 300.0, 3000.0)
@@ -230,7 +230,7 @@ def learning_rates(settings: Settings) -> Result:
     name = "microscopic-imprints.rates"
     base = learned("regression", settings)
     count = settings.realizations(_EACH)
-    network, task = of_realization((base.run.network, base.run.task), slice(count))
+    network, task = selected((base.run.network, base.run.task), slice(count))
     network = network.with_k(base.run.initial_k[:count])
     parts, claims, areas, costs = [], [], {}, {}
     for rate in _RATES:
@@ -246,7 +246,7 @@ def learning_rates(settings: Settings) -> Result:
             "stiffness": (("realization", "edge"), after.stiffness),
         }
         parts.append(ensemble_dataset(f"rho{rate:.0f}", run, **variables))
-    start = imprints(network, task, stack([base.placement.ground(of_realization(network, 0))] * count), 4)
+    start = imprints(network, task, stack([base.placement.ground(member(network, 0))] * count), 4)
     untrained = float(np.median(agreement(start)))
     text = "; ".join(
         f"ρ = {rate:.0f}: area {np.median(areas[rate]):.2f}, cost {np.median(costs[rate]):.0e}"

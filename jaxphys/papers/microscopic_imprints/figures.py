@@ -27,7 +27,7 @@ FIGURES = (
         "medians over 50 initial conditions; susceptibilities with the ground alone held, of all "
         "networks and on the map of one; entries of its stiff modes against them; how well they tell "
         "the stiffest 5 % of edges.",
-        landscapes.stiff_modes,
+        landscapes.stiff_and_susceptible,
         landscapes.draw_stiff_modes,
     ),
     Experiment(

@@ -25,7 +25,7 @@ from jaxphys.papers.microscopic_imprints.measures import (
     area_under_curve,
     stiffest,
 )
-from jaxphys.papers.microscopic_imprints.systems import learned, member
+from jaxphys.papers.microscopic_imprints.systems import learned, trained_pair
 from jaxphys.papers.physical_effects.systems import PAIRS, ensemble, train_adaptively
 from jaxphys.reports.style import GREY, styled
 
@@ -66,7 +66,7 @@ def formulas(settings: Settings) -> Result:
         errors.setdefault(key, []).append(value)
 
     for i in range(count):
-        network, task = member(found.run, i)
+        network, task = trained_pair(found.run, i)
         # At zero cost, as the paper derives its equations: what the network answers is what is wanted.
         task = task.with_samples(task.inputs, respond(network, task).outputs, task.weights)
         driven = as_currents(network, task, found.placement.grounds)
@@ -197,7 +197,7 @@ def _other_networks(settings: Settings) -> tuple[list[Claim], dict[str, np.ndarr
         run = train_adaptively(network, task, settings.steps(2000), (0,))
         gaps, both = [], []
         for i in range(len(run.cost)):
-            after, one = member(run, i)
+            after, one = trained_pair(run, i)
             exact = cost_hessian(after, one)
             gaps.append(_error(susceptibility_cost_hessian(after, one), exact))
             both.append([_area(net, one) for net in (after.with_k(run.initial_k[i]), after)])

@@ -42,9 +42,9 @@ from jaxphys.papers.microscopic_imprints.systems import (
     imprinted,
     imprints,
     learned,
-    member,
-    of_realization,
+    selected,
     states,
+    trained_pair,
 )
 from jaxphys.reports.style import GREY, legend_above, styled
 from jaxphys.training._train import Run, stack
@@ -121,7 +121,7 @@ def linear_regression(settings: Settings) -> Result:
     return Result(dataset_of("regression", settings), claims)
 
 
-def stiff_modes(settings: Settings) -> Result:
+def stiff_and_susceptible(settings: Settings) -> Result:
     """Fig. 4: the spectrum of the cost Hessian, its four stiff modes, and the susceptibility."""
     after, before = imprinted("regression", settings)
     costs, gaps = gaps_along(settings)
@@ -234,9 +234,9 @@ def gaps_along(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     reached = [[np.argmax(cost <= limit) for limit in 10.0 ** -np.arange(2, 11)] for cost in run.cost[:10]]
     costs = np.array([cost[at] for cost, at in zip(run.cost, reached, strict=False)])
     k = np.stack([history[at] for history, at in zip(run.records["k"], reached, strict=False)])
-    networks, tasks = of_realization((run.network, run.task), np.repeat(np.arange(len(k)), k.shape[1]))
+    networks, tasks = selected((run.network, run.task), np.repeat(np.arange(len(k)), k.shape[1]))
     networks = networks.with_k(jnp.asarray(k.reshape(-1, k.shape[-1])))
-    grounds = stack([found.placement.ground(member(run, 0)[0])] * len(networks.k))
+    grounds = stack([found.placement.ground(trained_pair(run, 0)[0])] * len(networks.k))
     gaps = imprints(networks, tasks, grounds, STIFF["regression"]).gap.reshape(costs.shape)
     # Networks that never came so far stand at their start.
     return costs, np.where(costs <= 10.0 ** -np.arange(2, 11), gaps, np.nan)
@@ -246,7 +246,7 @@ def _decomposition(run: Run) -> Claim:
     """Eq. 12 with the full border, on the first networks of a trained ensemble."""
     errors = []
     for i in range(min(5, len(run.cost))):
-        network, task = member(run, i)
+        network, task = trained_pair(run, i)
         exact = np.asarray(cost_hessian(network, task))
         found = np.asarray(susceptibility_cost_hessian(network, task))
         errors.append(np.linalg.norm(found - exact) / np.linalg.norm(exact))
@@ -318,7 +318,7 @@ def more_tasks(settings: Settings) -> Result:
     points, labels = class_samples(host_generator(settings.key("test classes")), 10)
     scores: dict[str, list[float]] = {"train": [], "test": []}
     for i in range(len(classes.run.cost)):
-        network, its_task = member(classes.run, i)
+        network, its_task = trained_pair(classes.run, i)
         samples = np.column_stack([points, np.ones(len(points))])
         unseen = its_task.with_samples(jnp.asarray(samples), jnp.eye(3)[labels])
         scores["train"].append(float(accuracy(network, its_task)))

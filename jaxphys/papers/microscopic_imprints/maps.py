@@ -42,7 +42,7 @@ _PALE = LinearSegmentedColormap.from_list("pale", 0.3 + 0.7 * SIGNED(np.linspace
 _SMALL_BAR = {"fraction": 0.04, "pad": 0.01, "shrink": 0.75}
 
 
-def drawing_of(one: xr.Dataset) -> Drawing:
+def drawing_of_ensemble(one: xr.Dataset) -> Drawing:
     """Where the network of an ensemble lies, whose realizations share one graph."""
     places = one["positions"].values
     return drawing(one["edges"].values, len(places), positions=places)
@@ -62,7 +62,7 @@ def draw_field(
     `log`: on a scale over six decades, else from 0 to `top`, beyond which a few outliers may lie if it is
     left out. Edges without a number are left grey.
     """
-    place = drawing_of(one)
+    place = drawing_of_ensemble(one)
     if not log and top is None:
         # A few outliers shall not hide all others.
         top = float(np.nanquantile(values, 0.995)) or None
@@ -91,7 +91,7 @@ def draw_voltages(axes: Axes, one: xr.Dataset, voltages: Float[np.ndarray, " N"]
 
 def draw_sectors(axes: Axes, one: xr.Dataset, labels: Int[np.ndarray, " N"]) -> None:
     """Nodes coloured by sector, and the edges within sectors."""
-    place = drawing_of(one)
+    place = drawing_of_ensemble(one)
     first, second = labels[place.ends].T
     # The largest sectors take the colours that differ most.
     ranks = np.argsort(np.argsort(-np.bincount(labels), kind="stable"), kind="stable")
@@ -108,7 +108,7 @@ def draw_walls(
     axes: Axes, one: xr.Dataset, chosen: Bool[np.ndarray, " M"], color: str = INK, width: float = 2.0
 ) -> None:
     """A short bar across each chosen bond, `width` points wide: what holds the current back there."""
-    place = drawing_of(one)
+    place = drawing_of_ensemble(one)
     ends = place.places[place.ends[chosen]]
     middle, along = ends.mean(axis=1), ends[:, 1] - ends[:, 0]
     across = 0.5 * np.stack([-along[:, 1], along[:, 0]], axis=1)

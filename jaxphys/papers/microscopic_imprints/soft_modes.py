@@ -20,10 +20,9 @@ from jaxphys.papers.microscopic_imprints.systems import (
     RECIPES,
     TITLES,
     learned,
-    of_realization,
 )
 from jaxphys.reports.style import GREY, legend_above, styled
-from jaxphys.training._train import stack
+from jaxphys.training._train import member, stack
 
 _COUNTS = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200])
 
@@ -60,7 +59,7 @@ def partial_sums(settings: Settings) -> Result:
     for task in RECIPES:
         found = learned(task, settings)
         run = found.run
-        ground = stack([found.placement.ground(of_realization(run.network, 0))] * len(run.cost))
+        ground = stack([found.placement.ground(member(run.network, 0))] * len(run.cost))
         after, printed = map(np.asarray, _shares(run.network, ground))
         before, _ = map(np.asarray, _shares(run.network.with_k(run.initial_k), ground))
         axes = (f"{task}_realization", "count")

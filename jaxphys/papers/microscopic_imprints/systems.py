@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import InputError
 from jaxphys.diagnostics import (
@@ -33,7 +33,7 @@ from jaxphys.networks.packings import Packing, jammed_packings
 from jaxphys.networks.physics import FlowNetwork
 from jaxphys.networks.topology import Topology
 from jaxphys.papers.frame import Settings, computed_once
-from jaxphys.training._train import Run, stack, train
+from jaxphys.training._train import Run, member, stack, train
 from jaxphys.training.arguments import Record
 
 # Discs to pack and nodes that are left of them; bonds between terminals, and diameters to the rim.
@@ -90,7 +90,7 @@ def _packings(seed: int, count: int, particles: int, nodes: int) -> list[Packing
     return jammed_packings(particles, keys, boundary="open", num_nodes=nodes)
 
 
-def spread(topology: Topology, number: int, apart: int, generator: np.random.Generator) -> list[int]:
+def distant_nodes(topology: Topology, number: int, apart: int, generator: np.random.Generator) -> list[int]:
     """Random nodes inside the rim, any two at least `apart` bonds from one another.
 
     Raises `InputError` if there is no room for so many.
@@ -125,7 +125,7 @@ def regression_task(
     """
     # Eight terminals need to stand a little closer.
     apart = APART if len(matrix) <= 2 else APART - 1
-    nodes = spread(network.topology, 3 + len(matrix), apart, generator)
+    nodes = distant_nodes(network.topology, 3 + len(matrix), apart, generator)
     targets = tuple((node, node) for node in nodes[3:])
     placement = Placement(tuple(nodes[:2]), (nodes[2],), targets)
     boundary = placement.boundary(network)
@@ -139,7 +139,7 @@ def allostery_task(
 
     A target edge counts in the direction of its drop before learning.
     """
-    nodes = spread(network.topology, 2 + number, APART, generator)
+    nodes = distant_nodes(network.topology, 2 + number, APART, generator)
     placement = Placement((nodes[0],), (nodes[1],), ())
     boundary = placement.boundary(network)
     voltages = np.asarray(equilibrate(network, boundary, values=jnp.ones(1)).x)
@@ -167,7 +167,7 @@ def classification_task(network: FlowNetwork, generator: np.random.Generator) ->
 
     Each feature is held at two nodes, and with the other sign at two more; two grounds lie at -1, two at 1.
     """
-    nodes = spread(network.topology, 15, 2, generator)
+    nodes = distant_nodes(network.topology, 15, 2, generator)
     placement = Placement(tuple(nodes[:8]), tuple(nodes[8:12]), tuple((node, node) for node in nodes[12:]))
     values = np.zeros((3, 12))
     for feature in (0, 1):
@@ -390,18 +390,19 @@ def imprinted(name: str, settings: Settings) -> tuple[Imprint, Imprint]:
 
 def before_and_after(run: Run, placement: Placement, stiff: int) -> tuple[Imprint, Imprint]:
     """Imprints, with `stiff` modes, in a trained ensemble on one graph, and in the same networks before."""
-    grounds = stack([placement.ground(member(run, 0)[0])] * len(run.cost))
+    grounds = stack([placement.ground(trained_pair(run, 0)[0])] * len(run.cost))
     before = run.network.with_k(run.initial_k)
     return imprints(run.network, run.task, grounds, stiff), imprints(before, run.task, grounds, stiff)
 
 
-def member(run: Run, realization: int) -> tuple[FlowNetwork, Task]:
+def trained_pair(run: Run, realization: int) -> tuple[FlowNetwork, Task]:
     """The trained network of one realization, and its task."""
-    return of_realization((run.network, run.task), realization)
+    pair: tuple[FlowNetwork, Task] = member((run.network, run.task), realization)
+    return pair
 
 
-def of_realization(tree: T, which: int | slice | np.ndarray) -> T:
-    """Some realizations of a pytree whose leaves have a realization axis: one by its number, or several."""
+def selected(tree: T, which: slice | Int[np.ndarray, " r"]) -> T:
+    """Several realizations of an ensemble, an ensemble again: a network, a task, or any tuple of these."""
     # JAX does not say that a map keeps the structure.
     found: T = jax.tree.map(lambda leaf: leaf[which], tree)
     return found
@@ -409,4 +410,4 @@ def of_realization(tree: T, which: int | slice | np.ndarray) -> T:
 
 def states(run: Run, realization: int = 0) -> Float[Array, "s N"]:
     """Voltages of one trained network for one unit of each input terminal."""
-    return respond(*member(run, realization)).drive
+    return respond(*trained_pair(run, realization)).drive

@@ -32,7 +32,7 @@ _EXACT = 1e-6
 _MOMENT_DRAWS, _SAMPLING = 50_000, 3e-2
 
 
-class Check(NamedTuple):
+class FormulaCheck(NamedTuple):
     """One formula: relative errors of the print and of what we take instead, `(draws,)` each.
 
     `corrected` is None where the print stands. `tolerance`: what counts as equal.
@@ -50,7 +50,7 @@ class Check(NamedTuple):
 def formulas(settings: Settings) -> Result:
     """Every formula of the text that can be checked by itself, on ten random draws each."""
     keys = jax.random.split(settings.key("formulas"), _DRAWS)
-    checks: list[Check] = []
+    checks: list[FormulaCheck] = []
     for check in (_clamped_state, _local_rule, _learning_steps, _moments, _spectral_forms, _linearity):
         checks += check(keys)
     claims = [_claim(check) for check in checks]
@@ -70,7 +70,7 @@ def formulas(settings: Settings) -> Result:
     return Result(dataset, claims)
 
 
-def _claim(check: Check) -> Claim:
+def _claim(check: FormulaCheck) -> Claim:
     condition = check.correction
     if check.corrected is not None:
         condition += f" Its relative error: {np.median(check.corrected):.1e}."
@@ -108,7 +108,7 @@ def _one_task(key: Key[Array, ""]) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     )
 
 
-def _clamped_state(keys: Key[Array, " d"]) -> list[Check]:
+def _clamped_state(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     nudge = 1.0
 
     def measure(key: Key[Array, ""]) -> tuple[float, float]:
@@ -125,7 +125,7 @@ def _clamped_state(keys: Key[Array, " d"]) -> list[Check]:
 
     printed, corrected = _each(keys, measure)
     return [
-        Check(
+        FormulaCheck(
             "eq6",
             "Stern et al. (2023), eq. 6",
             "The clamped state of eq. 7 differs from the free one by η H⁻¹F^O, here at η = 1",
@@ -136,12 +136,12 @@ def _clamped_state(keys: Key[Array, " d"]) -> list[Check]:
     ]
 
 
-def _local_rule(keys: Key[Array, " d"]) -> list[Check]:
+def _local_rule(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     frobenius, entries, rank = _node_rule(keys)
     return [frobenius, entries, _difference_rule(keys), _spring_energy(keys), _summed_cost(keys), rank]
 
 
-def _node_rule(keys: Key[Array, " d"]) -> tuple[Check, Check, Check]:
+def _node_rule(keys: Key[Array, " d"]) -> tuple[FormulaCheck, FormulaCheck, FormulaCheck]:
     """The rule of node networks as a gradient in the Frobenius metric, by entries, and its rank."""
 
     def node(key: Key[Array, ""]) -> tuple[float, ...]:
@@ -171,7 +171,7 @@ def _node_rule(keys: Key[Array, " d"]) -> tuple[Check, Check, Check]:
 
     frobenius, single, doubled, rank_one, rank_two = _each(keys, node)
     return (
-        Check(
+        FormulaCheck(
             "eq13",
             "Stern et al. (2023), eq. 13",
             "Eq. 13 is minus α times the gradient in the Frobenius metric",
@@ -179,7 +179,7 @@ def _node_rule(keys: Key[Array, " d"]) -> tuple[Check, Check, Check]:
             None,
             "",
         ),
-        Check(
+        FormulaCheck(
             "eq13-entries",
             "Stern et al. (2023), eqs 11, 13",
             "Eq. 13 is minus α times the derivative by each independent weight",
@@ -188,7 +188,7 @@ def _node_rule(keys: Key[Array, " d"]) -> tuple[Check, Check, Check]:
             "Derivatives by independent off-diagonal entries are twice that: descent with the metric ½ "
             "off the diagonal. The diagonal learns too, so that N_w = N(N+1)/2, not N(N-1)/2.",
         ),
-        Check(
+        FormulaCheck(
             "eq18",
             "Stern et al. (2023), eq. 18",
             "One task changes the Hessian by a matrix of rank 1 (rank 2: error 0.5)",
@@ -199,7 +199,7 @@ def _node_rule(keys: Key[Array, " d"]) -> tuple[Check, Check, Check]:
     )
 
 
-def _difference_rule(keys: Key[Array, " d"]) -> Check:
+def _difference_rule(keys: Key[Array, " d"]) -> FormulaCheck:
     """The rule of flow and spring networks as a gradient."""
 
     def difference(key: Key[Array, ""]) -> tuple[float, ...]:
@@ -213,7 +213,7 @@ def _difference_rule(keys: Key[Array, " d"]) -> Check:
         return (max(errors),)
 
     (local,) = _each(keys[:3], difference)
-    return Check(
+    return FormulaCheck(
         "eq16",
         "Stern et al. (2023), eqs 10, 16",
         "Eq. 16 is minus α times the derivative by each edge",
@@ -223,7 +223,7 @@ def _difference_rule(keys: Key[Array, " d"]) -> Check:
     )
 
 
-def _spring_energy(keys: Key[Array, " d"]) -> Check:
+def _spring_energy(keys: Key[Array, " d"]) -> FormulaCheck:
     """The energy of springs as printed, and read literally."""
 
     def literal(key: Key[Array, ""]) -> tuple[float, ...]:
@@ -238,7 +238,7 @@ def _spring_energy(keys: Key[Array, " d"]) -> Check:
         return _relative(read, central), _relative(read, network.hessian())
 
     central, vector = _each(keys, literal)
-    return Check(
+    return FormulaCheck(
         "eq14",
         "Stern et al. (2023), eqs 14, 15",
         "Eq. 14 with inner products of d-vectors is the energy of central-force springs",
@@ -248,7 +248,7 @@ def _spring_energy(keys: Key[Array, " d"]) -> Check:
     )
 
 
-def _summed_cost(keys: Key[Array, " d"]) -> Check:
+def _summed_cost(keys: Key[Array, " d"]) -> FormulaCheck:
     """Whether the rules descend the mean of the tasks' costs or their sum."""
     several = []
     for key in keys:
@@ -258,7 +258,7 @@ def _summed_cost(keys: Key[Array, " d"]) -> Check:
             network.k
         )
         several.append(_relative(summed, mean))
-    return Check(
+    return FormulaCheck(
         "eq19",
         "Stern et al. (2023), eqs 4, 19, B1",
         "The rules descend the cost of eq. 4, with its factor 1/n_T, here at n_T = 5",
@@ -268,7 +268,7 @@ def _summed_cost(keys: Key[Array, " d"]) -> Check:
     )
 
 
-def _learning_steps(keys: Key[Array, " d"]) -> list[Check]:
+def _learning_steps(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     step = 1e-6
 
     def measure(pair: Callable[..., Pair]) -> Callable[[Key[Array, ""]], tuple[float, ...]]:
@@ -304,7 +304,7 @@ def _learning_steps(keys: Key[Array, " d"]) -> list[Check]:
         values, modes = (np.resize(column, _DRAWS) for column in _each(keys[:number], measure(pair)))
         equations = ("eq. 21", "eq. 22") if name == "node" else ("eq. 24", "eq. 25")
         checks += [
-            Check(
+            FormulaCheck(
                 f"{name}-eigenvalues",
                 f"Stern et al. (2023), {equations[0]}",
                 f"First-order change of eigenvalues ({name}) against finite differences",
@@ -313,7 +313,7 @@ def _learning_steps(keys: Key[Array, " d"]) -> list[Check]:
                 "",
                 2e-5,
             ),
-            Check(
+            FormulaCheck(
                 f"{name}-modes",
                 f"Stern et al. (2023), {equations[1]}",
                 f"First-order change of modes ({name}) against finite differences",
@@ -330,7 +330,7 @@ def _learning_steps(keys: Key[Array, " d"]) -> list[Check]:
 
     (exact,) = _each(keys, cost)
     checks.append(
-        Check(
+        FormulaCheck(
             "B6",
             "Stern et al. (2023), eqs B2 to B6",
             "The cost Hessian in closed form, against automatic differentiation",
@@ -342,12 +342,12 @@ def _learning_steps(keys: Key[Array, " d"]) -> list[Check]:
     return checks
 
 
-def _moments(keys: Key[Array, " d"]) -> list[Check]:
+def _moments(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     """Expectations over random forces and tasks, by 50 000 draws and more each."""
     return [*_force_moments(keys), *_task_moments(keys)]
 
 
-def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
+def _force_moments(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     """Conductance and dimension under random forces, of unit norm and Gaussian ones."""
 
     def forces(key: Key[Array, ""]) -> tuple[float, ...]:
@@ -380,7 +380,7 @@ def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
         keys, forces
     )
     return [
-        Check(
+        FormulaCheck(
             "C6-second",
             "Stern et al. (2023), eq. C6",
             "The second moment of a mode's amplitude under unit forces is λ² / N",
@@ -389,7 +389,7 @@ def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
             "The exponent is -2: λ⁻² / N.",
             _SAMPLING,
         ),
-        Check(
+        FormulaCheck(
             "C6-fourth",
             "Stern et al. (2023), eq. C6",
             "The fourth moment is 3 λ⁻⁴ / N² (its exponent put right), here at N = 6",
@@ -398,7 +398,7 @@ def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
             "On the sphere it is 3 λ⁻⁴ / (N (N + 2)); the print is the limit of large N.",
             _SAMPLING,
         ),
-        Check(
+        FormulaCheck(
             "eq31-unit",
             "Stern et al. (2023), eqs 31, C7",
             "Eq. 31 is the effective dimension under forces of unit norm, here at N = 6",
@@ -408,7 +408,7 @@ def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
             "not 1/3.",
             _SAMPLING,
         ),
-        Check(
+        FormulaCheck(
             "eq31-gaussian",
             "Stern et al. (2023), eqs 31, C7",
             "Eq. 31 is the effective dimension under Gaussian forces",
@@ -417,7 +417,7 @@ def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
             "",
             _SAMPLING,
         ),
-        Check(
+        FormulaCheck(
             "eq28",
             "Stern et al. (2023), eqs 26, 28",
             "The effective conductance is sqrt(Σ λ⁻²), here at N = 6",
@@ -429,7 +429,7 @@ def _force_moments(keys: Key[Array, " d"]) -> list[Check]:
     ]
 
 
-def _task_moments(keys: Key[Array, " d"]) -> list[Check]:
+def _task_moments(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     """Means over random tasks that eq. 36 rests on."""
 
     def tasks(key: Key[Array, ""]) -> tuple[float, ...]:
@@ -445,7 +445,7 @@ def _task_moments(keys: Key[Array, " d"]) -> list[Check]:
 
     shift, normal, normal_right = _each(keys, tasks)
     return [
-        Check(
+        FormulaCheck(
             "eq36",
             "Stern et al. (2023), eq. 36",
             "Averaged over random tasks, v_a·⟨F F^Oᵀ⟩·v_a = -1/λ_a",
@@ -454,7 +454,7 @@ def _task_moments(keys: Key[Array, " d"]) -> list[Check]:
             "",
             2 * _SAMPLING,
         ),
-        Check(
+        FormulaCheck(
             "eq36-normal",
             "Stern et al. (2023), section IV",
             "Off-diagonal entries of FFᵀ are normal: the variance of their square is 2",
@@ -466,7 +466,7 @@ def _task_moments(keys: Key[Array, " d"]) -> list[Check]:
     ]
 
 
-def _spectral_forms(keys: Key[Array, " d"]) -> list[Check]:
+def _spectral_forms(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     def measure(key: Key[Array, ""]) -> tuple[float, ...]:
         values = np.linalg.eigvalsh(np.asarray(node_pair(key)[0].hessian()))
 
@@ -488,7 +488,7 @@ def _spectral_forms(keys: Key[Array, " d"]) -> list[Check]:
 
     printed, corrected = _each(keys, measure)
     return [
-        Check(
+        FormulaCheck(
             "eq32",
             "Stern et al. (2023), eq. 32",
             "The derivative of the effective dimension by an eigenvalue",
@@ -499,7 +499,7 @@ def _spectral_forms(keys: Key[Array, " d"]) -> list[Check]:
     ]
 
 
-def _linearity(keys: Key[Array, " d"]) -> list[Check]:
+def _linearity(keys: Key[Array, " d"]) -> list[FormulaCheck]:
     def measure(key: Key[Array, ""]) -> tuple[float, ...]:
         first = _one_task(key)
         hessian, force, readout, *_ = first
@@ -511,7 +511,7 @@ def _linearity(keys: Key[Array, " d"]) -> list[Check]:
 
     linear, inverse = _each(keys, measure)
     return [
-        Check(
+        FormulaCheck(
             "D2",
             "Stern et al. (2023), eqs D1, D2",
             "A task is a linear equation for the elements of the Hessian H",

@@ -77,7 +77,10 @@ def train_by_newton(
     metric: np.ndarray | None = None,
     lower: float | None = None,
 ) -> Run:
-    """Levenberg-Marquardt steps until the cost is down to `REST`, recording k before and after."""
+    """Levenberg-Marquardt steps until the cost is down to `REST`, recording k before and after.
+
+    `network` and `task` are an ensemble; `metric`: of `LevenbergMarquardt`; no k may fall below `lower`.
+    """
     return train(
         network,
         task,

@@ -155,7 +155,7 @@ def train_adaptively(
     """`train` with adaptive steps until the cost is down to `REST`, recording k.
 
     `network` and `task` are an `ensemble`. Nothing is recorded from step `steps` on, whatever `records` has.
-    `options` of `train` take the place of those chosen here.
+    `longest`: as in `descent`. `options` of `train` take the place of those chosen here.
     """
     arguments: dict[str, Any] = {
         "optimizer": Descent(descent(network, longest), AdaptiveStep()),

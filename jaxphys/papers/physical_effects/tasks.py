@@ -100,7 +100,7 @@ def other_tasks(settings: Settings) -> Result:
     linear = _trained(settings, "regression", regression_pair, 10, 30000, _LATE)
     flowers = _trained(settings, "iris", iris_pair, 10, 3000, RECORDS)
     # A cost that jumps as flowers change sides is nothing for adaptive steps: a fixed rate.
-    plain = {"adaptive": None, "optimizer": _FIXED, "stop_cost": None}
+    plain = {"optimizer": _FIXED, "stop_cost": None}
     printed = _trained(settings, "iris", iris_pair, 10, 6000, RECORDS, plain, cost=WrongOnly())
     tests = {
         "regression": _regression_test(linear.run, settings),
