@@ -35,7 +35,7 @@ SIGNIFICANCE = 0.05
 
 
 def symmetric(random: np.random.Generator, nodes: int) -> jp.NodeNetwork:
-    """Paper A's node network."""
+    """The node network of Stern et al. (2023)."""
     draws = random.standard_normal((nodes, nodes))
     return jp.NodeNetwork.from_matrix((draws + draws.T) / 2 + 3 * np.sqrt(2 * nodes) * np.eye(nodes))
 
@@ -81,7 +81,7 @@ def flowers(network, random):
 
 
 def held_regression(network, random):
-    """Two voltages against a ground in, voltages at two nodes out (paper B, eq. 1)."""
+    """Two voltages against a ground in, voltages at two nodes out (Guzman et al. (2024), eq. 1)."""
     nodes = random.permutation(network.num_nodes)[:5].tolist()
     boundary = jp.Boundary(network, held_nodes=nodes[:2], ground=nodes[2:3])
     matrix = np.array([[0.15, 0.3], [0.2, 0.1]])
@@ -111,7 +111,7 @@ def lattice(low: float, high: float) -> Callable:
 
 
 def descend(network, task, steps):
-    """Adaptive descent of the exact gradient, paper A's."""
+    """Adaptive descent of the exact gradient, as in Stern et al. (2023)."""
     chain = [optax.sgd(1.0)]
     if isinstance(network, jp.NodeNetwork):
         metric = jp.NodeNetwork(jnp.zeros(network.k.shape[-1])).frobenius_metric
@@ -129,7 +129,7 @@ def descend(network, task, steps):
 
 
 def couple(network, task, steps, rho):
-    """Coupled learning at a fixed rate, paper B's."""
+    """Coupled learning at a fixed rate, as in Guzman et al. (2024)."""
     optimizer = optax.chain(optax.sgd(rho), jp.bounds(1e-3, 1e3))
     rule = jp.CoupledLearning(1e-3)
     return jp.train(

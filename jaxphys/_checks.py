@@ -70,7 +70,7 @@ def check_indices(argument: str, values: Any, size: int, what: str) -> None:
 
     **Arguments**
 
-    - `argument`: its name. `values`: of any shape. `what`: what they number, as "nodes".
+    - `argument`: its name. `values`: of any shape. `size`: how many there are of `what`, as "nodes".
 
     Raises `InputError` that names the first wrong one.
     """

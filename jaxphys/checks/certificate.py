@@ -136,8 +136,9 @@ def certify_system(
 
     **Arguments**
 
-    - `groups`: which checks, by names of `GROUPS`. By default `"learning"`, `"conservation"` and `"hessian"`,
-      and where free modes are projected out also `"spectral"` and, for flow networks, `"costs"`.
+    - `system`: one of `systems`. `groups`: which checks, by names of `GROUPS`. By default `"learning"`,
+      `"conservation"` and `"hessian"`, and where free modes are projected out also `"spectral"` and, for flow
+      networks, `"costs"`.
     - `rules`: what is certified. `seed`: of random forces and targets.
 
     Raises `InputError` on a name that is not in `GROUPS`.
@@ -152,7 +153,7 @@ def certify_system(
     return [check for name in groups for check in GROUPS[name](system, rules, seed)]
 
 
-def format_table(checks: list[Check]) -> str:
+def checks_table(checks: list[Check]) -> str:
     """The checks as text: one line per kind of check and network with the worst case, then every failure."""
     groups: dict[tuple[str, str], list[Check]] = {}
     for check in checks:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from jaxphys._checks import require
 from jaxphys.checks.baselines import CONTENDERS, Contender, trained
-from jaxphys.checks.workloads import WORKLOADS, Workload, check_names, workload
+from jaxphys.checks.workloads import WORKLOADS, Workload, check_workloads, workload
 from jaxphys.io import provenance
 from jaxphys.learning.task import Task
 from jaxphys.networks.physics import AbstractNetwork
@@ -249,7 +249,7 @@ def run_benchmark(
     Needs `jax_enable_x64`. Raises `InputError` on another name.
     """
     chosen = tuple(WORKLOADS) if names is None else tuple(names)
-    check_names(chosen)
+    check_workloads(chosen)
     report = surroundings(command, seed)
     limits = ceilings(seconds)
     entries: dict[str, Any] = {}
@@ -321,7 +321,7 @@ def measure(
     }
 
 
-def format_table(report: Mapping[str, Any]) -> str:
+def timings_table(report: Mapping[str, Any]) -> str:
     """The report of `run_benchmark` as text, on one screen."""
     machine = report["machine"]
     lines = [

@@ -74,7 +74,7 @@ def workload(
     >>> workload("W2", realizations=3, dtype=np.float32).network.k.shape
     (3, 60)
     """
-    check_names([name])
+    check_workloads([name])
     require(realizations > 0, "realizations", "be positive", f"it is {realizations}")
     dtype = np.dtype(dtype)
     require(
@@ -93,7 +93,7 @@ def workload(
     return Workload(**{**vars(drawn), "network": network, "task": task})
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_workloads(names: Sequence[str]) -> None:
     """Raise `InputError` unless all `names` are those of workloads."""
     for name in names:
         require(name in WORKLOADS, "workload", f"be among {', '.join(WORKLOADS)}", f"it is {name!r}")

@@ -29,11 +29,11 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     import jax
 
-    from jaxphys.checks.timing import format_table, rerun_on_cores, run_benchmark
-    from jaxphys.checks.workloads import check_names
+    from jaxphys.checks.timing import rerun_on_cores, run_benchmark, timings_table
+    from jaxphys.checks.workloads import check_workloads
     from jaxphys.io import write_atomically
 
-    check_names(parsed.workload or ())
+    check_workloads(parsed.workload or ())
     if parsed.json is not None and not parsed.json.resolve().parent.is_dir():
         raise InputError(f"--json {parsed.json}: must lie in a folder that exists")
     command = ["bench", "--cores", str(parsed.cores)]
@@ -46,7 +46,7 @@ def run(parsed: argparse.Namespace) -> int:
     jax.config.update("jax_enable_x64", True)
     effort: dict[str, Any] = {"rounds": 3, "seconds": 0.1} if parsed.quick else {}
     report = run_benchmark(parsed.workload, command=["jaxphys", *command], progress=True, **effort)
-    print(format_table(report))
+    print(timings_table(report))
     if parsed.json is not None:
         write_atomically(parsed.json, lambda to: to.write_text(json.dumps(report, indent=1) + "\n"))
     return 0

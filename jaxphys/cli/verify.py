@@ -33,11 +33,11 @@ def run(parsed: argparse.Namespace) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from jaxphys.checks.certificate import certify, format_table
+    from jaxphys.checks.certificate import certify, checks_table
     from jaxphys.io import provenance, write_atomically
 
     checks = certify(networks=parsed.network, progress=True)
-    say(format_table(checks))
+    say(checks_table(checks))
     if parsed.json is not None:
         content = {"provenance": provenance(), "checks": [dataclasses.asdict(check) for check in checks]}
         write_atomically(parsed.json, lambda to: to.write_text(json.dumps(content, indent=1) + "\n"))

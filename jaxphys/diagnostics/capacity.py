@@ -45,7 +45,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from jaxphys._checks import check_count, check_key, check_kind, is_concrete, require, to_array
 from jaxphys.learning import SquaredError, Task
 
-Kind = Literal["node", "flow", "spring"]
+FloatingKind = Literal["node", "flow", "spring"]
 
 
 class Decision(enum.IntEnum):
@@ -313,7 +313,7 @@ def _decisions(
     return jax.vmap(one)(forces, readouts, targets, counted)
 
 
-def free_dimension(kind: Kind, num_nodes: int, *, dimension: int = 2) -> int:
+def free_dimension(kind: FloatingKind, num_nodes: int, *, dimension: int = 2) -> int:
     """m, the number of independent coordinates of a floating network: N, N - 1 or `d N - d (d + 1) / 2`.
 
     Node networks have no free motion, flow networks the uniform one, springs in d dimensions the rigid
@@ -339,7 +339,7 @@ def free_dimension(kind: Kind, num_nodes: int, *, dimension: int = 2) -> int:
 
 
 def capacity_curve(
-    kind: Kind,
+    kind: FloatingKind,
     num_nodes: int,
     key: Key[Array, ""],
     *,

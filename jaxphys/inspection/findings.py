@@ -18,7 +18,7 @@ from jaxphys.networks.physics import AbstractNetwork
 if TYPE_CHECKING:
     import xarray
 
-Verdict = Literal["trained", "not distinguishable", "unusual"]
+TrainingVerdict = Literal["trained", "not distinguishable", "unusual"]
 # By null model and statistic: the network's own value first, then those of the draws.
 Pools = dict[str, dict[str, np.ndarray]]
 
@@ -64,7 +64,7 @@ class Findings:
       susceptibilities, relative conductances, sectors, stiff direction.
     """
 
-    verdict: Verdict
+    verdict: TrainingVerdict
     p_value: float
     reasons: tuple[str, ...]
     statistics: dict[str, Statistic]
@@ -111,7 +111,7 @@ def assembled(
     pattern: Pattern | None,
     pools: dict[str, dict[str, np.ndarray]],
     labels: tuple[str, ...] | None,
-    verdict: Verdict,
+    verdict: TrainingVerdict,
     p_value: float,
     reasons: tuple[str, ...],
     facts: dict[str, Any],

@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 
 from jaxphys._checks import check_indices, require, to_array
 from jaxphys.inspection import nulls
-from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
+from jaxphys.inspection.findings import Findings, Pools, Statistic, TrainingVerdict, against, assembled
 from jaxphys.inspection.fitting import fit_conductances
 from jaxphys.inspection.reconstruction import NOTHING, Reconstruction, bonds, reconstruct
 from jaxphys.inspection.squares import strange_responses
-from jaxphys.inspection.verdicts import check, evidence, inspect_network, measured, pools_of
+from jaxphys.inspection.verdicts import check, evidence, host_statistics, inspect_network, pools_of
 from jaxphys.networks.physics import FlowNetwork, NodeNetwork
 from jaxphys.networks.topology import Topology, from_edges
 
@@ -247,7 +247,7 @@ def _evidence(
     values, modes = _response_modes(found)
     rotated = _rotated(1 / values, modes, num_null, generator)
     own = np.asarray(matrix.k)[None]
-    pools: Pools = {"rotated": measured(matrix, found.free, None, np.concatenate([own, rotated]))}
+    pools: Pools = {"rotated": host_statistics(matrix, found.free, None, np.concatenate([own, rotated]))}
     z = nulls.standardised(pools["rotated"]["peak_response"][:, None])[:, 0]
     p_value = nulls.pooled_p(z)
     if not found.free:
@@ -317,7 +317,7 @@ def _standing_out(
 
 def _verdict(
     table: dict[str, Statistic], p_value: float, outstanding: int, significance: float, hidden: bool
-) -> tuple[Verdict, tuple[str, ...]]:
+) -> tuple[TrainingVerdict, tuple[str, ...]]:
     one = table["peak_response"]
     seen = (
         f"The response between two nodes that stands out most is {one.value:.3g} times the root mean square, "

@@ -154,7 +154,9 @@ def ranks(k: Float[Array, " M"]) -> Float[Array, " M"]:
     return 0.5 * (below + upto).astype(k.dtype)
 
 
-def measure(network: AbstractNetwork, free: int, pattern: Pattern | None) -> dict[str, Float[Array, "..."]]:
+def statistics_of(
+    network: AbstractNetwork, free: int, pattern: Pattern | None
+) -> dict[str, Float[Array, "..."]]:
     """All statistics of one network, scalars by name, and its `eigenvalues`, `(m,)`.
 
     **Arguments**
@@ -162,7 +164,8 @@ def measure(network: AbstractNetwork, free: int, pattern: Pattern | None) -> dic
     - `network`: one network. `free`: how many zero modes it has.
     - `pattern`: that of its graph; None leaves out the statistics of networks with edges.
 
-    From eigenvalues λ and modes v of the Hessian without its `free` zero modes, and `G = Σ v vᵀ / λ`:
+    **Returns**, from eigenvalues λ and modes v of the Hessian without its `free` zero modes, and `G = Σ v vᵀ
+    / λ`:
 
     - `softness`: `-λ₁ / ⟨λ⟩`, how soft the softest mode is; `contrast`: `(λ₂ - λ₁) / ⟨λ⟩`.
     - `effective_conductance`: `log10 sqrt⟨λ⁻²⟩`; `effective_dimension`: `(Σ λ⁻²)² / (3 Σ λ⁻⁴)` (Stern et al.
@@ -229,23 +232,25 @@ def measure(network: AbstractNetwork, free: int, pattern: Pattern | None) -> dic
 
 
 @eqx.filter_jit
-def measure_draws(
+def statistics_of_draws(
     network: AbstractNetwork, free: int, pattern: Pattern | None, draws: Float[Array, "b M"]
 ) -> dict[str, Array]:
-    """`measure` for many k on one graph: arrays `(b,)` by name.
+    """`statistics_of` for many k on one graph: arrays `(b,)` by name.
 
     **Arguments**
 
-    - `network`, `free`, `pattern`: as in `measure`. `draws`: `(b, M)` values of k.
+    - `network`, `free`, `pattern`: as in `statistics_of`. `draws`: `(b, M)` values of k.
     """
-    return jax.lax.map(lambda k: measure(network.with_k(k), free, pattern), draws, batch_size=_SIDE_BY_SIDE)
+    return jax.lax.map(
+        lambda k: statistics_of(network.with_k(k), free, pattern), draws, batch_size=_SIDE_BY_SIDE
+    )
 
 
 @eqx.filter_jit
-def measure_graphs(
+def statistics_of_graphs(
     network: AbstractNetwork, free: int, graphs: Int[Array, "b M 2"], draws: Float[Array, "b M"]
 ) -> dict[str, Array]:
-    """`measure` for many graphs of equal size, each with its own k: arrays `(b,)` by name.
+    """`statistics_of` for many graphs of equal size, each with its own k: arrays `(b,)` by name.
 
     **Arguments**
 
@@ -257,7 +262,7 @@ def measure_graphs(
         edges, k = graph
         topology = Topology(edges, None, None, num_nodes=network.num_nodes)
         other = eqx.tree_at(lambda network: (network.topology, network.k), network, (topology, k))
-        return measure(other, free, learning_pattern(other, free))
+        return statistics_of(other, free, learning_pattern(other, free))
 
     return jax.lax.map(one, (graphs, draws), batch_size=_SIDE_BY_SIDE)
 

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from jaxphys._checks import InputError, require
 from jaxphys.inspection import nulls
-from jaxphys.inspection.findings import Findings, Pools, Statistic, Verdict, against, assembled
+from jaxphys.inspection.findings import Findings, Pools, Statistic, TrainingVerdict, against, assembled
 from jaxphys.inspection.statistics import (
     Pattern,
     learning_pattern,
-    measure_draws,
-    measure_graphs,
+    statistics_of_draws,
+    statistics_of_graphs,
     zero_modes,
 )
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, check_single
@@ -258,7 +258,7 @@ def pools_of(
     total = num_null * len(draws) + draws_of_graphs
     with tqdm(total=total, unit="network", disable=not progress, leave=False) as bar:
         for null, k in draws.items():
-            pools[null] = measured(network, free, pattern, np.concatenate([own, k]))
+            pools[null] = host_statistics(network, free, pattern, np.concatenate([own, k]))
             bar.update(num_null)
         if draws_of_graphs:
             pools["rewired"] = _rewired(network, free, draws_of_graphs, generator, pools["shuffled"])
@@ -275,11 +275,11 @@ def _rewired(
     """Statistics of the network, which `pool` holds first, and of its conductances on other graphs."""
     graphs = jnp.asarray(nulls.rewired(network, count, generator), network.topology.edges.dtype)
     k = jnp.asarray(nulls.shuffled(network, count, generator), network.k.dtype)
-    found = measure_graphs(network, free, graphs, k)
+    found = statistics_of_graphs(network, free, graphs, k)
     return {name: np.concatenate([pool[name][:1], np.asarray(values)]) for name, values in found.items()}
 
 
-def measured(
+def host_statistics(
     network: AbstractNetwork, free: int, pattern: Pattern | None, k: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Statistics on the host, arrays `(b,)` by name, for many k on one graph.
@@ -288,7 +288,7 @@ def measured(
 
     - `network`, `free`, `pattern`: as in `pools_of`. `k`: `(b, M)`.
     """
-    found = measure_draws(network, free, pattern, jnp.asarray(k, network.k.dtype))
+    found = statistics_of_draws(network, free, pattern, jnp.asarray(k, network.k.dtype))
     return {name: np.asarray(values) for name, values in found.items()}
 
 
@@ -349,7 +349,7 @@ def _verdict(
     other: str | None,
     significance: float,
     least: float,
-) -> tuple[Verdict, tuple[str, ...]]:
+) -> tuple[TrainingVerdict, tuple[str, ...]]:
     if _all_equal(network):
         return "not distinguishable", ("All k are equal: there is nothing in them to read.",)
     family = _OF_EDGES if network.kind.is_pairwise else _OF_MODES

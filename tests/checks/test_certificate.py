@@ -11,7 +11,7 @@ from jaxphys.checks.certificate import (
     Rules,
     certify,
     certify_system,
-    format_table,
+    checks_table,
     systems,
 )
 from jaxphys.learning.rules import Contrast, CoupledLearning, EquilibriumPropagation, ExactGradient
@@ -29,7 +29,7 @@ def test_everything_passes():
     assert len({check.boundary for check in checks}) == 5
     failed = [check for check in checks if not check.passed]
     assert failed == []
-    assert f"{len(checks)} of {len(checks)} checks passed" in format_table(checks)
+    assert f"{len(checks)} of {len(checks)} checks passed" in checks_table(checks)
 
 
 def changed(rule, change):
@@ -114,7 +114,7 @@ def test_a_gradient_that_moves_the_scale_is_not_conserved():
 def test_nan_fails():
     check = Check("x", "flow", "b", "Dense", float("nan"), 0.0, 1e-10)
     assert not check.passed
-    assert "FAILED" in format_table([check])
+    assert "FAILED" in checks_table([check])
     assert bool(jnp.isnan(check.measured))
 
 

@@ -89,7 +89,7 @@ def test_a_number_that_cuts_through_equal_modes_takes_the_same_of_each(random):
 
 
 def test_spectral_form():
-    """Paper B, eq. 20, with the modes of the grounded Hessian."""
+    """Guzman et al. (2024), eq. 20, with the modes of the grounded Hessian."""
     network = next(system.network for system in SYSTEMS if system.network_name == "flow")
     boundary = jp.Boundary(network, ground=[0])
     values, modes = diagnostics.spectrum(network, boundary)
@@ -122,7 +122,7 @@ def test_any_differentiable_cost(cost):
 
 
 def test_the_ground_alone_is_not_enough_for_voltage_inputs():
-    """Paper B's eq. 12 with a ground-only border freezes the input currents, which depend on k.
+    """Eq. 12 of Guzman et al. (2024) with a ground-only border freezes the input currents, which depend on k.
 
     At zero cost it is right for what currents drive, and wrong for the same states driven by voltages.
     """

@@ -13,7 +13,7 @@ import jaxphys as jp
 from jaxphys.inspection import nulls, verdicts
 from jaxphys.inspection.fitting import fit_conductances
 from jaxphys.inspection.reconstruction import bonds, reconstruct
-from jaxphys.inspection.statistics import imprint, learning_pattern, measure, zero_modes
+from jaxphys.inspection.statistics import imprint, learning_pattern, statistics_of, zero_modes
 
 pytestmark = pytest.mark.float64
 
@@ -48,7 +48,9 @@ def test_statistics_do_not_depend_on_the_names_of_nodes():
     order = np.random.default_rng(1).permutation(25)
     renamed = jp.from_edges(order[np.asarray(graph.edges)])
     found = [
-        measure(jp.FlowNetwork(each, strengths), 1, learning_pattern(jp.FlowNetwork(each, strengths), 1))
+        statistics_of(
+            jp.FlowNetwork(each, strengths), 1, learning_pattern(jp.FlowNetwork(each, strengths), 1)
+        )
         for each in (graph, renamed)
         for strengths in (k, np.ones_like(k))
     ]
@@ -165,7 +167,7 @@ def test_imprints_of_random_placements_have_mean_zero_and_unit_variance():
 
 def test_statistics_are_those_of_the_diagnostics():
     network = flow()
-    found = measure(network, 1, learning_pattern(network, 1))
+    found = statistics_of(network, 1, learning_pattern(network, 1))
     boundary = jp.Boundary(network, free_modes="project")
     conductance = jp.diagnostics.effective_conductance(network, boundary)
     assert np.isclose(10 ** float(found["effective_conductance"]), conductance)
@@ -183,7 +185,7 @@ def test_the_mean_response_is_the_total_resistance():
     graph = network.topology.to_networkx(k=network.k)
     distances = nx.resistance_distance(graph, weight="k", invert_weight=False)
     total = sum(distances[a][b] for a in range(16) for b in range(a))
-    mean = 10 ** float(measure(network, 1, None)["mean_response"])
+    mean = 10 ** float(statistics_of(network, 1, None)["mean_response"])
     assert np.isclose(16 * 15 * mean, total)
 
 

@@ -255,7 +255,7 @@ def test_flow_is_the_weighted_laplacian():
 
 
 def test_the_vector_law_is_the_laplacian_times_the_identity():
-    """Paper A's eq. 14 read literally; central forces on the same graph differ."""
+    """Eq. 14 of Stern et al. (2023) read literally; central forces on the same graph differ."""
     topology = jp.erdos_renyi(5, 8, jax.random.key(0), dimension=2)
     k = np.linspace(1.0, 2.0, 8)
     laplacian = np.asarray(jp.FlowNetwork(topology, k=k).hessian())
