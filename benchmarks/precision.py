@@ -189,8 +189,8 @@ def page(report: dict, parsed: argparse.Namespace) -> str:
         f"{len(parsed.nodes) * parsed.seeds} random",
         f"graphs (N = {sizes}, M = 2 N, {parsed.seeds} of each), once driven by a current and once by",
         "a held voltage. The truth is exact rational arithmetic on the very numbers that the solver got.",
-        "Where a status told that some solutions were inaccurate or refused them as not positive definite,",
-        "their number stands behind the worst of the others. A potential below the smallest normal number of",
+        "Where a status marked some solutions as inaccurate or not positive definite, their number follows",
+        "the worst of the others. A potential below the smallest normal number of",
         "its precision, 1e-38 in float32, comes out as zero and counts as an error of 1.",
         "",
         f"Written on {report['date'][:10]} by `{report['command']}`, "
@@ -212,7 +212,7 @@ def page(report: dict, parsed: argparse.Namespace) -> str:
                     report, distribution=distribution, decades=decades, solver=solver, dtype=dtype
                 )
                 cell = "–" if error is None else f"{error:.0e}"
-                cells.append(f"{cell} ({told} of {number} told)" if told else cell)
+                cells.append(f"{cell} ({told} of {number} marked)" if told else cell)
             lines.append(f"| {decades} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
