@@ -61,7 +61,6 @@ NOT_YET_ROOMS = (
     "jaxphys/io",
     "jaxphys/learning",
     "jaxphys/networks",
-    "jaxphys/papers",
     "jaxphys/runs",
     "jaxphys/solvers",
     "jaxphys/training",
@@ -136,7 +135,8 @@ def defined(tree):
             names = [node.target.id]
         else:
             names = []
-        yield from (name for name in names if not name.startswith("_"))
+        # A single letter stands for a type.
+        yield from (name for name in names if not name.startswith("_") and len(name) > 1)
 
 
 def defined_twice(sources):
