@@ -42,7 +42,7 @@ def sectors(topology: Topology, response: ArrayLike, persistence: float) -> Sect
     **Arguments**
 
     - `topology`: the graph, N nodes and M edges.
-    - `response`: `(N,)` voltages or pressures, in whatever units; or `(M,)` drops, where `N != M`.
+    - `response`: `(N,)` voltages or pressures, in any units; or `(M,)` drops, where `N != M`.
     - `persistence`: in the same units, positive; a twentieth of the input's drop is a good start.
 
     Raises `InputError` on a shape that does not fit, NaN, or a persistence that is not positive.

@@ -1,4 +1,4 @@
-"""How strongly, and in how many directions, a network answers random forces.
+"""Strength and dimension of the response of a network to random forces.
 
 Random forces are drawn in the free subspace of the boundary, of dimension m: Gaussian ones with unit variance
 per direction, or the same divided by their norm ("unit").

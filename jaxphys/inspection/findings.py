@@ -189,8 +189,8 @@ def _readings(
     size = network.dimension
     source, target = (int(np.argmax(np.abs(row))) // size for row in (force, reading))
     x = response @ force
-    answers = response @ reading
-    stiff = np.asarray(network.edge_form(jnp.asarray(x), jnp.asarray(answers)))
+    adjoint = response @ reading
+    stiff = np.asarray(network.edge_form(jnp.asarray(x), jnp.asarray(adjoint)))
     fields: dict[str, Any] = {
         "k": ("edge", np.asarray(network.k)),
         "edges": (("edge", "end"), edge_ends(network)),

@@ -213,8 +213,8 @@ def _square(
         spread = _spread(errors, values.shape)[nodes]
     square = values[nodes]
     # A held node never responds, and forces on it have no effect.
-    answering = np.abs(square) > NOTHING * np.abs(square).max()
-    moving = answering.any(axis=1) & answering.any(axis=0)
+    responds = np.abs(square) > NOTHING * np.abs(square).max()
+    moving = responds.any(axis=1) & responds.any(axis=0)
     require(moving.sum() >= 4, "responses", "have at least 4 nodes that answer", f"it has {moving.sum()}")
     kept = np.ix_(moving, moving)
     names = labels or tuple(str(node) for node in range(rows))

@@ -319,12 +319,12 @@ def _other_explanation(pool: dict[str, np.ndarray]) -> str | None:
     certain = max(_CERTAIN, 1 / len(z))
     if conducts <= certain:
         return (
-            "its mean response is below that of nearly all its shuffled selves: k is placed to conduct well "
+            "its mean response is below that of nearly all shuffled networks: k is placed to conduct well "
             "(or to be stiff) everywhere, which learning a task does not do"
         )
     if stiffens <= certain:
         return (
-            "its softest mode is stiffer than that of nearly all its shuffled selves: k is placed to hold "
+            "its softest mode is stiffer than that of nearly all shuffled networks: k is placed to hold "
             "the network together, which learning a task does not do"
         )
     if carries <= certain and pool["conduit"][0] > _STRONGER * pool["imprint"][0]:
