@@ -171,7 +171,8 @@ class AbstractSolver(eqx.Module):
     @classmethod
     def check(cls, network: NetworkLike, task: TaskLike) -> None:
         """Raise `InputError` unless these are a network and a task (or ensembles) that this solver serves."""
-        check_planned_for(network, task)
+        must = f"be {' or '.join(cls.structures or ())} for `{cls.__name__}`"
+        check_planned_for(network, task, cls.structures, must)
 
     @property
     def is_shared(self) -> bool:

@@ -159,7 +159,8 @@ class StarMesh(AbstractPlannedSolver):
         # lost.
         limits, is_edge = jnp.finfo(k.dtype), edges[:, 0] != edges[:, 1]
         smallest, largest = 100 * float(limits.tiny) ** 0.5, 0.01 * float(limits.max) ** 0.5
-        fits = jnp.all((k <= 0) | ((k > smallest) & (k < largest)) | ~is_edge)
+        # What is not positive, NaN too, is told by `definite`.
+        fits = jnp.all(~(k > 0) | ((k > smallest) & (k < largest)) | ~is_edge)
         return Reply(x, outputs, strains, residual, jnp.zeros((), x.dtype), sound, planned & fits)
 
 

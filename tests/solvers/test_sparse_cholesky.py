@@ -12,7 +12,6 @@ import jaxphys as jp
 BOUNDARIES = {
     "floating": {"free_modes": "project"},
     "held": {"held_nodes": [0], "ground": [3, 5]},
-    "one node, and the turn about it projected out": {"ground": [2], "free_modes": "project"},
 }
 
 RULES = (
@@ -78,48 +77,23 @@ def measured(network, task, solver):
     return jax.vmap(one)(network, task)
 
 
-def agrees(network, task, *, relative):
-    solver = jp.SparseCholesky.for_task(network, task)
-    found, statuses, residual = measured(network, task, solver)
-    wanted, *_ = measured(network, task, jp.BorderedLU())
-    for each, expected in zip(found, wanted, strict=True):
-        if expected.size:
-            assert_close(each, expected, relative=relative)
-    assert all((np.asarray(status) == 0).all() for status in statuses)
-    assert float(residual.max()) < ulps(100)
-    return solver
-
-
 def tolerance():
     """1e-10 in double precision; systems here have condition numbers of thousands."""
     return 1e-10 if is_double() else ulps(20_000)
 
 
-@pytest.mark.parametrize(
-    ("held", "shared"), [*((held, True) for held in BOUNDARIES), ("floating", False)], ids=str
-)
-def test_as_the_reference(held, shared):
-    solver = agrees(*ensemble(held, shared=shared), relative=tolerance())
-    assert solver.is_shared == shared
-
-
 @pytest.mark.float64
-@pytest.mark.parametrize("law", ["central", "vector"])
-def test_as_the_reference_in_space(law):
-    """Three dimensions: six rigid motions of central springs, three of vector springs."""
-    network, task = ensemble("floating", shared=True, dimension=3, nodes=16, edges=70, law=law)
-    assert task.boundary.rows.shape[1] == (6 if law == "central" else 3)
-    agrees(network, task, relative=10 * tolerance())
-
-
-def test_flow_networks_too():
-    network = jp.FlowNetwork(jp.erdos_renyi(12, 18, jax.random.key(0)), 2.0)
-    for held in ({"ground": [5]}, {"free_modes": "project"}):
-        task = jp.allostery(network, jp.Boundary(network, **held), [1], [2], response=0.1)
-        found = respond(network, task, solver=jp.SparseCholesky.for_task(network, task))
-        wanted = respond(network, task, solver=jp.BorderedLU())
-        assert_close(found.drive, wanted.drive, relative=ulps(500))
-        assert int(found.status) == jp.Status.OK
+def test_vector_springs_in_space():
+    """Three dimensions, and three strains of each edge; motions projected out are the three translations."""
+    network, task = ensemble("floating", shared=True, dimension=3, nodes=16, edges=70, law="vector")
+    assert task.boundary.rows.shape[1] == 3
+    found, statuses, residual = measured(network, task, jp.SparseCholesky.for_task(network, task))
+    wanted, *_ = measured(network, task, jp.BorderedLU())
+    for each, expected in zip(found, wanted, strict=True):
+        if expected.size:
+            assert_close(each, expected, relative=10 * tolerance())
+    assert all((np.asarray(status) == 0).all() for status in statuses)
+    assert float(residual.max()) < ulps(100)
 
 
 def test_one_spring():
@@ -187,17 +161,6 @@ def test_second_derivatives():
     )
 
 
-@pytest.mark.float64
-def test_an_indefinite_network_is_told_and_its_neighbours_are_not():
-    for shared in (True, False):
-        network, task = ensemble("floating", shared=shared)
-        network = network.with_k(network.k.at[1].mul(-1))
-        solver = jp.SparseCholesky.for_task(network, task)
-        _, statuses, _ = measured(network, task, solver)
-        for status in statuses[:2]:
-            assert np.asarray(status).tolist() == [0, jp.Status.NOT_POSITIVE_DEFINITE, 0]
-
-
 def test_an_ill_conditioned_network_is_told():
     """A node between two others, as good as in line with them: what holds it sideways cancels."""
     along, across = np.array([np.cos(0.5), np.sin(0.5)]), np.array([-np.sin(0.5), np.cos(0.5)])
@@ -209,19 +172,6 @@ def test_an_ill_conditioned_network_is_told():
         assert (
             int(respond(network, task, solver=jp.SparseCholesky.for_task(network, task)).status) == expected
         )
-
-
-def test_a_plan_for_something_else_is_told():
-    network, another = springs(5), springs(6)
-    here = task_on(network, "held")
-    solver = jp.SparseCholesky.for_task(network, here)
-    assert int(respond(network, here, solver=solver).status) == jp.Status.OK
-    elsewhere = task_on(network, "floating")
-    assert int(respond(another, here, solver=solver).status) == jp.Status.INACCURATE
-    held = jp.Boundary(network, held_nodes=[1], ground=[3, 5])
-    moved = eqx.tree_at(lambda task: task.boundary, here, held)
-    assert int(respond(network, moved, solver=solver).status) == jp.Status.INACCURATE
-    assert_refused("solver", jp.respond, network, elsewhere, solver=solver, saying="rows")
 
 
 @pytest.mark.float64
@@ -236,13 +186,6 @@ def test_what_cannot_be_planned():
         network.strain_directions(),
         saying="use `Dense`",
     )
-    node = jp.NodeNetwork.from_matrix(jnp.eye(3))
-    its_task = jp.random_linear(node, 1, jax.random.key(0))
-    assert_refused("network", jp.SparseCholesky.for_task, node, its_task)
-    networks, tasks = ensemble("held", shared=False)
-    solver = jp.SparseCholesky.for_task(networks, tasks)
-    first = jax.tree.map(lambda leaf: leaf[0], (networks, tasks))
-    assert_refused("solver", jp.respond, *first, solver=solver)
 
 
 @pytest.mark.float64

@@ -16,13 +16,6 @@ from jaxphys.solvers import elimination
 from jaxphys.solvers.elimination import plan_elimination
 from jaxphys.solvers.star_mesh import draft_mesh
 
-BOUNDARIES = {
-    "grounded": {"ground": [5]},
-    "floating": {"free_modes": "project"},
-    "held": {"held_nodes": [0, 3], "ground": [5]},
-}
-
-
 respond = eqx.filter_jit(jp.respond)
 equilibrate = eqx.filter_jit(jp.equilibrate)
 
@@ -44,18 +37,15 @@ def flow(seed, nodes=12, edges=18):
     return jp.FlowNetwork(jp.erdos_renyi(nodes, edges, jax.random.key(seed)), k)
 
 
-def task_on(network, held, seed=0):
+def task_on(network, seed=0):
     """Two inputs and two outputs at single nodes, so that a plan has few terminals."""
-    boundary = jp.Boundary(network, **BOUNDARIES[held])
     draw = np.random.default_rng(seed)
     n = network.num_nodes
     force = np.zeros((2, n))
-    if held != "held":
-        force[[0, 1], [7, 8]] = draw.normal(size=2)
+    force[[0, 1], [7, 8]] = draw.normal(size=2)
     return jp.Task(
-        boundary,
+        jp.Boundary(network, ground=[5]),
         force=force,
-        values=np.eye(2)[:, : boundary.num_held],
         inputs=draw.normal(size=(9, 2)),
         readout=np.eye(n)[[2, 4]],
         targets=draw.normal(size=(9, 2)),
@@ -63,75 +53,11 @@ def task_on(network, held, seed=0):
     )
 
 
-def planned(network, task, *, terminals=True):
-    if terminals:
-        return jp.StarMesh.for_task(network, task)
-    return jp.StarMesh(network.topology.edges, task.boundary.rows)
-
-
-def ensembles(held):
-    """Three realizations on one graph, and three on a graph each."""
-    one = flow(0)
-    networks = [one.with_k(one.k * factor) for factor in (1.0, 2.0, 0.3)]
-    shared = jp.stack(networks), jp.stack([task_on(one, held)] * 3)
-    several = [flow(seed) for seed in range(3)]
-    own = jp.stack(several), jp.stack([task_on(each, held, seed) for seed, each in enumerate(several)])
-    return {"one graph": shared, "a graph each": own}
-
-
-@eqx.filter_jit
-def measured(network, task, solver):
-    """States at rest under arbitrary forces, responses, and what two rules make of them."""
-
-    def one(network, task):
-        force = jnp.sin(jnp.arange(3.0 * network.num_nodes, dtype=network.k.dtype)).reshape(3, -1)
-        values = jnp.cos(jnp.arange(task.boundary.num_held, dtype=network.k.dtype))
-        state = jp.equilibrate(network, task.boundary, force, values, solver=solver)
-        response = jp.respond(network, task, solver=solver)
-        rules = (jp.EquilibriumPropagation(0.1), jp.CoupledLearning(0.1))
-        gradients = [rule.estimate(network, task, response).gradient for rule in rules]
-        gradients.append(jax.grad(lambda k: jp.task_cost(network.with_k(k), task, solver=solver))(network.k))
-        numbers = (state.x, state.reaction, response.drive, response.adjoint, response.coupling)
-        return (*numbers, response.outputs, *gradients), (state.status, response.status), response.residual
-
-    return jax.vmap(one)(network, task)
-
-
-@pytest.mark.parametrize("held", BOUNDARIES)
-def test_as_the_reference(held):
-    """Shared and separate plans; free and clamped states, gradients through the implicit solve."""
-    for name, (network, task) in ensembles(held).items():
-        solver = planned(network, task)
-        assert solver.is_shared == (name == "one graph")
-        found, statuses, residual = measured(network, task, solver)
-        wanted, *_ = measured(network, task, jp.BorderedLU())
-        for each, expected in zip(found, wanted, strict=True):
-            if expected.size:
-                assert_close(each, expected, relative=ulps(2000))
-        assert all((np.asarray(status) == 0).all() for status in statuses)
-        assert float(residual.max()) < ulps(50)
-
-
-def test_one_network_alone():
-    """Without vmap, with and without terminals, and a second time through jit."""
-    network = flow(1)
-    task = task_on(network, "held")
-    wanted = respond(network, task, solver=jp.BorderedLU())
-    for terminals in (True, False):
-        solver = planned(network, task, terminals=terminals)
-        for found in (
-            jp.respond(network, task, solver=solver),
-            respond(network, task, solver=solver),
-        ):
-            assert_close(found.drive, wanted.drive, relative=ulps(500))
-            assert_close(found.outputs, wanted.outputs, relative=ulps(500))
-
-
 def test_more_realizations_than_a_chunk():
     """Seventy on one graph are two chunks, filled up; each comes out as it does alone."""
     network = flow(2)
-    task = task_on(network, "grounded")
-    solver = planned(network, task)
+    task = task_on(network)
+    solver = jp.StarMesh.for_task(network, task)
     k = network.k * jnp.linspace(0.5, 1.5, 70, dtype=network.k.dtype)[:, None]
     together = eqx.filter_jit(
         jax.vmap(lambda k: jp.ExactGradient()(network.with_k(k), task, solver=solver).gradient)
@@ -147,7 +73,7 @@ def test_parallel_edges_and_padding():
     topology = jp.from_edges(edges).padded(6)
     network = jp.FlowNetwork(topology, jnp.array([1.0, 2.0, 3.0, 0.5, 7.0, 7.0]))
     task = jp.allostery(network, jp.Boundary(network, ground=[2]), [0], [1], response=0.1)
-    found = respond(network, task, solver=planned(network, task))
+    found = respond(network, task, solver=jp.StarMesh.for_task(network, task))
     wanted = respond(network, task, solver=jp.BorderedLU())
     assert_close(found.drive, wanted.drive, relative=ulps(50))
     assert_close(found.drive[0], [1 / 3 + 1 / 3.5, 1 / 3, 0.0], relative=ulps(50))
@@ -213,34 +139,10 @@ def test_quiet_wrong_answers_are_told():
         assert int(status) == jp.Status.NOT_POSITIVE_DEFINITE
 
 
-def test_a_plan_for_something_else_is_told():
-    """Other terminals, another graph of the same size, other nodes held: no quiet wrong answer."""
-    network, another = flow(4, nodes=20, edges=32), flow(5, nodes=20, edges=32)
-    boundary = jp.Boundary(network, ground=[0])
-    here = jp.allostery(network, boundary, [3], [7], response=0.1)
-    solver = planned(network, here)
-    assert solver.terminals is not None
-    assert int(respond(network, here, solver=solver).status) == jp.Status.OK
-    elsewhere = jp.allostery(network, boundary, [4], [7], response=0.1)
-    grounded = jp.allostery(network, jp.Boundary(network, ground=[1]), [3], [7], response=0.1)
-    for other, task in ((network, elsewhere), (another, here), (network, grounded)):
-        assert int(respond(other, task, solver=solver).status) == jp.Status.INACCURATE
-
-
 def test_what_cannot_be_planned():
     network = flow(0)
     drops = jp.Boundary(network, held_drops=[(0, 1)], ground=[5])
     assert_refused("rows", jp.StarMesh, network.topology.edges, drops.rows, saying="use `Dense`")
-    networks, tasks = ensembles("grounded")["a graph each"]
-    solver = planned(networks, tasks)
-    first = jax.tree.map(lambda leaf: leaf[0], (networks, tasks))
-    assert_refused("solver", jp.respond, *first, solver=solver)
-    two = jax.tree.map(lambda leaf: leaf[:2], (networks, tasks))
-
-    def all_of_them(network, task, solver):
-        return jax.vmap(lambda network, task: jp.respond(network, task, solver=solver))(network, task)
-
-    assert_refused("solver", all_of_them, *two, solver, saying="it sees 2 of 3")
 
 
 def test_which_solver_is_chosen():
@@ -250,7 +152,7 @@ def test_which_solver_is_chosen():
     task = jp.allostery(large, grounded, [1], [2], response=0.1)
     assert isinstance(jp.choose_solver(large, task), jp.StarMesh)
     small = flow(0)
-    assert isinstance(jp.choose_solver(small, task_on(small, "grounded")), jp.Dense)
+    assert isinstance(jp.choose_solver(small, task_on(small)), jp.Dense)
     drop = jp.Boundary(large, held_drops=[(3, 4)], ground=[0])
     assert isinstance(
         jp.choose_solver(large, jp.allostery(large, drop, [], [(5, 6)], response=0.1)), jp.Dense

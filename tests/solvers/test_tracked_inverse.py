@@ -220,13 +220,6 @@ def test_chosen_where_it_serves():
     assert isinstance(jp.choose_solver(*many, scaled), jp.Dense)
 
 
-def test_outside_of_training_it_factors():
-    one, task = random_constraints(0)
-    assert_close(
-        jp.respond(one, task, solver=jp.TrackedInverse()).drive, jp.respond(one, task).drive, relative=1e-12
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "name"), [({"refresh": 0}, "refresh"), ({"tolerance": 0.0}, "tolerance")]
 )
