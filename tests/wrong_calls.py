@@ -371,7 +371,7 @@ CALLS = {
     "bounds of text": call(jp.bounds, "low"),
     "bounds of nothing": call(jp.bounds),
     "update_noise of text": call(jp.update_noise, "small"),
-    "desynchronous of text": call(jp.desynchronous, "half"),
+    "participation of text": call(jp.participation, "half"),
     "precondition of a network": call(jp.precondition, NETWORK),
     "precondition of another size": train(optimizer=optax.chain(jp.precondition(np.ones(3)), optax.sgd(1.0))),
     "AdaptiveStep of text": call(jp.AdaptiveStep, "fast"),

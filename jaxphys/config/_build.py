@@ -262,8 +262,8 @@ def _descent(config: RunConfig, network: AbstractNetwork) -> Descent:
     chain.append(makers[optimizer.kind]())
     if optimizer.noise:
         chain.append(transforms.update_noise(optimizer.noise))
-    if optimizer.synchronous != 1:
-        chain.append(transforms.desynchronous(optimizer.synchronous))
+    if optimizer.participation != 1:
+        chain.append(transforms.participation(optimizer.participation))
     return Descent(optax.chain(*chain), AdaptiveStep(optimizer.rate) if optimizer.adaptive else None)
 
 
@@ -303,7 +303,7 @@ def _check_beside(config: RunConfig, integrator: str, others: tuple[str, ...]) -
     """Refuse keys that mean nothing beside an integrator that is no optimizer's."""
     require(config.batch_size is None, "batch_size", f"be left out beside {integrator}", "it is set")
     defaults = schema.Optimizer()
-    for name in ("kind", "adaptive", "noise", "synchronous", *others):
+    for name in ("kind", "adaptive", "noise", "participation", *others):
         value, default = getattr(config.optimizer, name), getattr(defaults, name)
         require(value == default, f"optimizer.{name}", f"be {default} beside {integrator}", f"it is {value}")
 

@@ -247,7 +247,7 @@ class Optimizer:
     )
     upper: float | None = _key(None, "largest k allowed")
     noise: float = _key(0.0, "standard deviation of Gaussian noise in every update")
-    synchronous: float = _key(1.0, "fraction of edges that take part in each step, drawn at random")
+    participation: float = _key(1.0, "fraction of edges that take part in each step, drawn at random")
 
 
 @dataclass(frozen=True)

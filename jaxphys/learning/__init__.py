@@ -12,7 +12,7 @@ from jaxphys.learning.rules import (
     ExactGradient,
 )
 from jaxphys.learning.task import Task
-from jaxphys.learning.transforms import bounds, desynchronous, precondition, update_noise
+from jaxphys.learning.transforms import bounds, participation, precondition, update_noise
 
 __all__ = [
     "AbstractCost",
@@ -32,7 +32,7 @@ __all__ = [
     "check_pair",
     "classification",
     "concerns",
-    "desynchronous",
+    "participation",
     "precondition",
     "random_linear",
     "regression",

@@ -4,7 +4,7 @@ They go behind any optimizer in `optax.chain`. Those that draw random numbers ta
 realization's key of the current step as the extra argument `key`, which `train` supplies.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -55,7 +55,10 @@ class Bounds(eqx.Module):
 
 
 def check_ordered(lower: float | None, upper: float | None) -> None:
-    """Raise `InputError` unless the bounds are numbers, the lower one below the upper one."""
+    """Raise `InputError` unless the bounds are numbers, the lower one below the upper one.
+
+    Either may be None (open), a number, or an array with an entry for each realization.
+    """
     for name, bound in (("lower", lower), ("upper", upper)):
         if bound is not None and np.ndim(bound) == 0:
             check_number(name, bound)
@@ -163,10 +166,18 @@ def bounds(lower: float | None = None, upper: float | None = None) -> optax.Grad
     return optax.GradientTransformation(lambda params: mark, update)
 
 
-def precondition(metric: np.ndarray) -> optax.GradientTransformation:
-    """Multiply `∂C/∂k` entry by entry, `(M,)`: steepest descent in another metric.
+def precondition(metric: Float[np.ndarray, " M"]) -> optax.GradientTransformation:
+    """Multiply `∂C/∂k` entry by entry by `metric`, `(M,)`: steepest descent in another metric.
 
-    With `network.frobenius_metric` a node network follows paper A's eq. 13. Put it first in a chain.
+    With `network.frobenius_metric` a node network follows Stern et al. (2023), eq. 13. Put it first in a
+    chain. Raises `InputError` unless the entries are real numbers.
+
+    >>> import jax.numpy as jnp, jaxphys as jp, optax
+    >>> network = jp.NodeNetwork([2.0, 0.5, 2.0])
+    >>> chain = optax.chain(jp.precondition(network.frobenius_metric), optax.sgd(1.0))
+    >>> updates, _ = chain.update(jnp.ones(3), chain.init(network.k), network.k)
+    >>> updates.tolist()
+    [-1.0, -0.5, -1.0]
     """
     to_array("metric", metric, float)
 
@@ -177,9 +188,17 @@ def precondition(metric: np.ndarray) -> optax.GradientTransformation:
 
 
 def update_noise(standard_deviation: float) -> optax.GradientTransformationExtraArgs:
-    """Add Gaussian noise N(0, σ²), drawn afresh for every edge and step (paper A, appendix E).
+    """Add Gaussian noise N(0, σ²) to each update, drawn afresh for every edge and step.
 
-    Behind `optax.sgd(α)` the paper's noise is `update_noise(5e-3 * α)`.
+    In the units of k: behind `optax.sgd(α)` the noise of Stern et al. (2023), appendix E, is
+    `update_noise(5e-3 * α)`. Its draws come from the key of the realization and step. Raises `InputError` on
+    a standard deviation below 0.
+
+    >>> import jax, jax.numpy as jnp, jaxphys as jp, optax
+    >>> noise = jp.update_noise(0.1)
+    >>> updates, _ = noise.update(jnp.zeros(10_000), optax.EmptyState(), key=jax.random.key(0))
+    >>> round(float(updates.std()), 2)
+    0.1
     """
     check_number("standard_deviation", standard_deviation)
     require(standard_deviation >= 0, "standard_deviation", "be at least 0", f"it is {standard_deviation}")
@@ -190,8 +209,18 @@ def update_noise(standard_deviation: float) -> optax.GradientTransformationExtra
     return _random_transformation(1, noisy)
 
 
-def desynchronous(fraction: float) -> optax.GradientTransformationExtraArgs:
-    """Let each edge take part in a step with probability `fraction` (paper A, appendix E uses 0.1)."""
+def participation(fraction: float) -> optax.GradientTransformationExtraArgs:
+    """Let each edge take part in a step with probability `fraction`, drawn afresh for every edge and step.
+
+    The updates of the others are zero; those that take part are not scaled up. Stern et al. (2023), appendix
+    E, train with 0.1. Raises `InputError` unless `fraction` lies above 0 and up to 1.
+
+    >>> import jax, jax.numpy as jnp, jaxphys as jp, optax
+    >>> half = jp.participation(0.5)
+    >>> updates, _ = half.update(jnp.ones(10_000), optax.EmptyState(), key=jax.random.key(0))
+    >>> round(float(updates.mean()), 1)
+    0.5
+    """
     check_number("fraction", fraction)
     require(0 < fraction <= 1, "fraction", "lie above 0 and up to 1", f"it is {fraction}")
 
@@ -201,7 +230,9 @@ def desynchronous(fraction: float) -> optax.GradientTransformationExtraArgs:
     return _random_transformation(2, masked)
 
 
-def _random_transformation(stream: int, change: Any) -> optax.GradientTransformationExtraArgs:
+def _random_transformation(
+    stream: int, change: Callable[[Array, Key[Array, ""]], Array]
+) -> optax.GradientTransformationExtraArgs:
     """A stateless transformation that draws from the extra argument `key`, each kind from its own stream."""
 
     def update(updates: Any, state: Any, params: Any = None, *, key: Any = None, **_: Any) -> tuple[Any, Any]:

@@ -101,7 +101,7 @@ class Descent(AbstractIntegrator):
     **Attributes**
 
     - `optimizer`: any optax transformation that does with gradient, state, `k` and a random `key`; plain
-      descent, `optax.sgd(1.0)`, if None. `jp.update_noise`, `jp.desynchronous` and `jp.bounds` chain behind
+      descent, `optax.sgd(1.0)`, if None. `jp.update_noise`, `jp.participation` and `jp.bounds` chain behind
       it.
     - `adaptive`: an `AdaptiveStep`, for full batches; None for fixed steps.
     - `rate`: multiplies the estimate before the optimizer sees it. A list `[Descent(rate=r) for r in rates]`

@@ -277,7 +277,7 @@ def test_a_number_that_names_another_node_is_not_guessed_at(tmp_path):
         ({"optimizer": {"rate": 0.0}}, "`optimizer.rate`"),
         ({"integrator": FLOW, "optimizer": {"kind": "adam"}}, "`optimizer.kind` must be sgd"),
         ({"integrator": FLOW, "optimizer": {"noise": 0.1}}, "`optimizer.noise` must be 0.0"),
-        ({"integrator": FLOW, "optimizer": {"synchronous": 0.1}}, "`optimizer.synchronous` must be 1.0"),
+        ({"integrator": FLOW, "optimizer": {"participation": 0.1}}, "`optimizer.participation` must be 1.0"),
         ({"integrator": FLOW, "batch_size": 1}, "`batch_size` must be left out"),
         ({"integrator": {**FLOW, "relative_tolerance": 0.0}}, "`relative_tolerance` must be positive"),
         ({"integrator": STEPS, "optimizer": {"rate": 0.5}}, "`optimizer.rate` must be 1.0"),

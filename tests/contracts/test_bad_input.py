@@ -415,9 +415,9 @@ def test_adaptive_steps(argument, value):
         ("lower", jp.bounds, {"lower": 1.0, "upper": 1.0}),
         ("standard_deviation", jp.update_noise, {"standard_deviation": -1.0}),
         ("standard_deviation", jp.update_noise, {"standard_deviation": NAN}),
-        ("fraction", jp.desynchronous, {"fraction": 0.0}),
-        ("fraction", jp.desynchronous, {"fraction": 1.5}),
-        ("fraction", jp.desynchronous, {"fraction": NAN}),
+        ("fraction", jp.participation, {"fraction": 0.0}),
+        ("fraction", jp.participation, {"fraction": 1.5}),
+        ("fraction", jp.participation, {"fraction": NAN}),
     ],
 )
 def test_transformations(argument, transformation, arguments):
@@ -428,7 +428,7 @@ def test_transformations_out_of_place():
     updates = jnp.ones(3)
     bounds = jp.bounds(0.1)
     assert_refused("params", bounds.update, updates, bounds.init(updates))
-    for random in (jp.update_noise(1.0), jp.desynchronous(0.5)):
+    for random in (jp.update_noise(1.0), jp.participation(0.5)):
         assert_refused("key", random.update, updates, random.init(updates))
 
 

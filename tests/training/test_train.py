@@ -944,7 +944,7 @@ def test_bounds_in_the_wrong_place_are_found(small, chain):
 def test_bounds_in_the_right_place_hold(small):
     """Also within what wraps a whole chain, and where edges that stand still come behind."""
     chain = optax.chain(optax.sgd(5.0), jp.bounds(0.9, 2.5))
-    for optimizer in (chain, optax.apply_if_finite(chain, 3), optax.chain(chain, jp.desynchronous(0.5))):
+    for optimizer in (chain, optax.apply_if_finite(chain, 3), optax.chain(chain, jp.participation(0.5))):
         run = jp.train(*small, steps=20, optimizer=optimizer, record=EVERY_STEP)
         assert run.records["k"].min() == np.asarray(0.9, run.records["k"].dtype)
         assert run.records["k"].max() <= np.asarray(2.5, run.records["k"].dtype)
@@ -1059,9 +1059,9 @@ def test_update_noise_is_white(small):
         assert abs((left * right).mean()) < 4 / np.sqrt(left.size)
 
 
-def test_desynchronous_lets_a_fraction_take_part(small):
+def test_participation_lets_a_fraction_take_part(small):
     """The others stand still; which ones is drawn anew."""
-    optimizer = optax.chain(DESCENT, jp.desynchronous(0.3))
+    optimizer = optax.chain(DESCENT, jp.participation(0.3))
     run = jp.train(*small, steps=49, optimizer=optimizer, record=EVERY_STEP)
     moved = np.diff(run.records["k"], axis=1) != 0
     # Edges that no current of this task can reach never move.
@@ -1072,19 +1072,19 @@ def test_desynchronous_lets_a_fraction_take_part(small):
     assert not np.array_equal(moved[:, 0], moved[:, 1])
 
 
-def test_noise_and_desynchronous_draw_from_their_own_streams():
+def test_noise_and_participation_draw_from_their_own_streams():
     """With the same key, who takes part says nothing about the noise."""
     updates, key = jnp.zeros(2000), jax.random.key(0)
     noise, _ = jp.update_noise(1.0).update(updates, optax.EmptyState(), key=key)
-    mask, _ = jp.desynchronous(0.5).update(updates + 1, optax.EmptyState(), key=key)
+    mask, _ = jp.participation(0.5).update(updates + 1, optax.EmptyState(), key=key)
     assert_identical(jp.update_noise(1.0).update(updates, optax.EmptyState(), key=key)[0], noise)
     assert set(np.unique(mask)) == {0.0, 1.0}
     assert abs(np.corrcoef(np.asarray(noise), np.asarray(mask))[0, 1]) < 4 / np.sqrt(2000)
     assert abs(np.corrcoef(np.abs(noise), np.asarray(mask))[0, 1]) < 4 / np.sqrt(2000)
 
 
-def test_desynchronous_scales_nothing():
-    mask, _ = jp.desynchronous(1.0).update(jnp.arange(5.0), optax.EmptyState(), key=jax.random.key(0))
+def test_participation_scales_nothing():
+    mask, _ = jp.participation(1.0).update(jnp.arange(5.0), optax.EmptyState(), key=jax.random.key(0))
     assert_identical(mask, jnp.arange(5.0))
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxphys.learning.transforms import bounds, desynchronous, precondition, update_noise
+from jaxphys.learning.transforms import bounds, participation, precondition, update_noise
 from jaxphys.networks.physics import NodeNetwork
 from jaxphys.papers.claims import Claim, geometric_mean, measured
 from jaxphys.papers.drawing import ACCENTS, KINDS, panels
@@ -255,7 +255,7 @@ def _noisy_descent(kind: str, protocol: str) -> optax.GradientTransformation:
     if protocol == "noisy":
         chain.append(update_noise(_NOISE * rate))
     if protocol == "partial":
-        chain.append(desynchronous(0.1))
+        chain.append(participation(0.1))
     if kind != "node":
         chain.append(bounds(FLOOR))
     return optax.chain(*chain)
