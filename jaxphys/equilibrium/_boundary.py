@@ -1,9 +1,10 @@
 """What is held: boundary conditions of a network."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -102,7 +103,10 @@ class Boundary(eqx.Module):
 def check_boundary(
     network: AbstractNetwork, boundary: Boundary, solver: AbstractSolver | None = None
 ) -> None:
-    """Raise `InputError` unless this is one network, and a boundary of its size and precision."""
+    """Raise `InputError` unless this is one network, and a boundary of its size and precision.
+
+    And, if there is one, unless `solver` is a solver.
+    """
     check_single(network)
     check_kind("boundary", boundary, Boundary, "a `Boundary`")
     check_solver(solver)
@@ -120,14 +124,14 @@ def check_boundary(
     check_precision("boundary", network, rows)
 
 
-def check_solver(solver: Any) -> None:
+def check_solver(solver: AbstractSolver | None) -> None:
     """Raise `InputError` unless this is a solver or None."""
     if solver is not None:
         check_kind("solver", solver, AbstractSolver, "a solver, as `Dense()`")
 
 
-def check_precision(argument: str, network: AbstractNetwork, array: Any) -> None:
-    """Raise `InputError` unless an array is as precise as the network."""
+def check_precision(argument: str, network: AbstractNetwork, array: Array | jax.ShapeDtypeStruct) -> None:
+    """Raise `InputError` unless an array is as precise as the network: both float64, or both float32."""
     require(
         array.dtype == network.k.dtype,
         argument,

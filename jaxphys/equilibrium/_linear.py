@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxphys._checks import InputError, is_concrete, require, to_array
 from jaxphys.equilibrium._boundary import Boundary, check_boundary
@@ -50,10 +50,11 @@ def equilibrate(
     *,
     solver: AbstractSolver | None = None,
 ) -> State:
-    """The state that minimises `E(x; k) - F·x` subject to `C x = d` (paper A, eq. 3; paper B, eqs 2-4).
+    """The state that minimises `E(x; k) - F·x` subject to `C x = d` (Stern et al. (2023), eq. 3).
 
-    One factorisation serves all leading axes of `force` and `values`. Differentiable to any
-    order in `k`, `force` and `values`, through any solver.
+    Guzman et al. (2024), eqs 2-4, have the same for resistor networks with twice the energy. One
+    factorisation serves all leading axes of `force` and `values`. Differentiable to any order in `k`, `force`
+    and `values`, through any solver.
 
     **Arguments**
 
@@ -140,7 +141,7 @@ def _default_solver(
     return SparseLU() if kind.is_laplacian or (kind.is_pairwise and rows.holds_nodes) else Dense()
 
 
-def _are_concrete(*trees: Any) -> bool:
+def _are_concrete(*trees: PyTree) -> bool:
     return all(map(is_concrete, jax.tree.leaves(trees)))
 
 
@@ -209,7 +210,7 @@ def greens_function(
     return (solver or Dense()).inverse(network.hessian(), boundary.constraints)
 
 
-def _numbers(argument: str, values: Any, dtype: Any) -> Array:
+def _numbers(argument: str, values: Any, dtype: np.dtype) -> Array:
     """What was handed in as an array of this precision; numbers and lists will do."""
     if isinstance(values, jax.Array):
         return values

@@ -1,6 +1,6 @@
 """The rows of a boundary, planned on the host: what they read, and which motions they leave free."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +37,7 @@ class ChosenRows(NamedTuple):
         np.add.at(read, self.places[:, 0], self.entries[:, None] * motions[:, self.places[:, 1]].T)
         return read
 
-    def with_motions(self, motions: np.ndarray, dtype: Any) -> AnyConstraints:
+    def with_motions(self, motions: np.ndarray, dtype: np.dtype | type) -> AnyConstraints:
         if self.dense is not None:
             return Constraints(np.concatenate([self.dense, motions]), dtype)
         return SparseConstraints(
@@ -51,6 +51,10 @@ class ChosenRows(NamedTuple):
 def chosen_rows(
     network: AbstractNetwork, held_nodes: np.ndarray, pairs: np.ndarray, ground: np.ndarray
 ) -> ChosenRows:
+    """The rows of held nodes, of drops between `pairs`, `(p, 2)`, and of grounded nodes, in this order.
+
+    Raises `InputError` on a drop between nodes that coincide.
+    """
     size = network.num_coordinates
     if size > _LARGE and network.kind.is_pairwise:
         return _sparse_rows(network, held_nodes, pairs, ground)
@@ -83,7 +87,7 @@ def _sparse_rows(
     return ChosenRows(None, places, entries, count, size, repeat)
 
 
-def _check_apart(drops: Any) -> None:
+def _check_apart(drops: list[np.ndarray]) -> None:
     require(np.isfinite(drops).all(), "held_drops", "join nodes that are apart", "two of them coincide")
 
 
@@ -107,7 +111,10 @@ def _repeats(places: np.ndarray, entries: np.ndarray, count: int, size: int, *, 
 def free_motions(
     network: AbstractNetwork, chosen: ChosenRows, pairs: np.ndarray, held: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal combinations of free motions that no row of C sees, and the nodes that these move."""
+    """`(z, n)` orthonormal rigid motions that no row of C sees, and `(N,)` which nodes these move.
+
+    `held` are the numbers of nodes that are held or grounded.
+    """
     size, d = chosen.size, network.dimension
     if chosen.dense is None and network.kind.is_laplacian:
         # Pieces of the graph, drops counted, of which nothing is held; several are refused without rows.
@@ -129,6 +136,7 @@ def free_motions(
 def check_free_modes(
     network: AbstractNetwork, chosen: ChosenRows, free: np.ndarray, floating: np.ndarray, policy: str
 ) -> None:
+    """Raise `InputError` on free motions that `policy` forbids, several floating pieces, or floppy modes."""
     if len(free) and network.kind.is_pairwise and network.topology.components().max() > 0:
         node = int(np.flatnonzero(floating)[0])
         raise InputError(

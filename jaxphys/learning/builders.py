@@ -18,7 +18,7 @@ Terminal = Node | tuple[Node, Node]
 
 
 def random_linear(network: AbstractNetwork, num_tasks: int, key: Key[Array, ""]) -> Task:
-    """Random linear constraints `Aᵣ·xᵣ + Bᵣ = 0` under random forces (paper A, eq. A1).
+    """Random linear constraints `Aᵣ·xᵣ + Bᵣ = 0` under random forces (Stern et al. (2023), eq. A1).
 
     Every component of `Fᵣ`, `Aᵣ` and `Bᵣ` is drawn from N(0, 1); nothing is held, so the network
     needs a positive definite Hessian. Sample r is task r. Costs are summed.
@@ -52,13 +52,13 @@ def allostery(
     source_directions: np.ndarray | None = None,
     target_directions: np.ndarray | None = None,
 ) -> Task:
-    """A response at each target to an input at its source (paper A, appendix A; paper B, fig. 6).
+    """A response at each target to an input at its source.
 
-    A terminal is a node or a pair of nodes. Where the boundary holds nothing that can be driven
-    (`boundary.num_held == 0`), sources take forces or currents: into the node, or into one
-    node of a pair and out of the other. Otherwise every held row is a source in turn, in order,
-    and `sources` must be empty. Task r pairs source r with target r; a single source serves
-    all targets at once. Costs are summed over tasks.
+    Stern et al. (2023), appendix A; Guzman et al. (2024), fig. 6. A terminal is a node or a pair of nodes.
+    Where the boundary holds nothing that can be driven (`boundary.num_held == 0`), sources take forces or
+    currents: into the node, or into one node of a pair and out of the other. Otherwise every held row is a
+    source in turn, in order, and `sources` must be empty. Task r pairs source r with target r; a single
+    source serves all targets at once. Costs are summed over tasks.
 
     **Arguments**
 
@@ -117,7 +117,9 @@ def regression(
     matrix: Any,
     inputs: Any,
 ) -> Task:
-    """Outputs linear in the inputs, `y = matrix @ u` (paper A, eq. A2; paper B, eqs 1 and 22).
+    """Outputs linear in the inputs, `y = matrix @ u`.
+
+    Stern et al. (2023), eq. A2; Guzman et al. (2024), eqs 1 and 22.
 
     **Arguments**
 
@@ -164,7 +166,7 @@ def classification(
     labels: Any,
     cost: AbstractCost | None = None,
 ) -> Task:
-    """Classes told by the largest output (paper A, fig. 7c; paper B, fig. 5b).
+    """Classes told by the largest output (Stern et al. (2023), fig. 7c; Guzman et al. (2024), fig. 5b).
 
     **Arguments**
 
@@ -237,7 +239,9 @@ def terminal_rows(
     return np.array(rows).reshape(-1, network.num_coordinates)
 
 
-def _check_terminals(network: Any, boundary: Any, sources: Any, targets: Any) -> None:
+def _check_terminals(
+    network: AbstractNetwork, boundary: Boundary, sources: Sequence[Terminal], targets: Sequence[Terminal]
+) -> None:
     """What builders of tasks are handed before all else."""
     check_boundary(network, boundary)
     for name, terminals in (("sources", sources), ("targets", targets)):

@@ -22,7 +22,11 @@ class AbstractCost(eqx.Module):
 
 
 class SquaredError(AbstractCost):
-    """`½ Σ_o w_o (y_o - t_o)²`: with `reduction="mean"` the MSE of paper A's eq. 4 and paper B's eq. 6."""
+    """`½ Σ_o w_o (y_o - t_o)²`, for outputs y, targets t and weights w.
+
+    With `reduction="mean"` the mean squared error of Stern et al. (2023), eq. 4, and Guzman et al. (2024),
+    eq. 6.
+    """
 
     def __call__(
         self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
@@ -54,7 +58,7 @@ class CrossEntropy(AbstractCost):
 
 
 class CosineDistance(AbstractCost):
-    """`1 - cos(y, t) = ½ |ŷ - t̂|²`, the angle between outputs and targets (paper B, eq. 23).
+    """`1 - cos(y, t) = ½ |ŷ - t̂|²`, the angle between outputs and targets (Guzman et al. (2024), eq. 23).
 
     NaN where outputs or targets are all zero, which point nowhere; 0 where no output has weight.
     """

@@ -6,17 +6,18 @@ Every concern is a function of one realization, in NumPy; `_CONCERNS` lists them
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from jaxphys._checks import require
 from jaxphys.learning.costs import SquaredError
 from jaxphys.learning.response import check_pair
+from jaxphys.learning.task import Task
+from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.networks.topology import component_labels
 
 
-def concerns(network: Any, task: Any) -> list[str]:
+def concerns(network: AbstractNetwork, task: Task) -> list[str]:
     """Sentences on what cannot be, or can hardly be, learned; empty if nothing is wrong.
 
     For a network and its task, or ensembles of both. Where costs are squared errors the sentences give the
@@ -189,7 +190,7 @@ class _Case:
         return distinct, weights, wanted, where[..., 0], where[..., 1]
 
 
-def _cases(network: Any, task: Any) -> Iterator[_Case]:
+def _cases(network: AbstractNetwork, task: Task) -> Iterator[_Case]:
     """Every realization by itself."""
     names = ("force", "values", "inputs", "readout", "targets")
     arrays = {name: np.asarray(getattr(task, name), dtype=float) for name in names}
@@ -205,11 +206,11 @@ def _cases(network: Any, task: Any) -> Iterator[_Case]:
     count = len(arrays["targets"])
     if "edges" in arrays:
         arrays["edges"] = np.broadcast_to(arrays["edges"], (count, *arrays["edges"].shape[-2:]))
-    facts = {"is_squared": isinstance(task.cost, SquaredError), "is_dependent": task.dependent}
-    facts["epsilon"] = float(np.finfo(task.targets.dtype).eps)
+    is_squared, epsilon = isinstance(task.cost, SquaredError), float(np.finfo(task.targets.dtype).eps)
     for number in range(count):
         one = {name: array[number] for name, array in arrays.items()}
-        yield _Case(number=number, **{"edges": None, "k": np.zeros(0), **one}, **facts)
+        edges, k = one.pop("edges", None), one.pop("k", np.zeros(0))
+        yield _Case(number, epsilon, edges, k, is_squared=is_squared, is_dependent=task.dependent, **one)
 
 
 def _matched(products: np.ndarray, squares: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ factorisation, and every learning rule and cost Hessian is built on it.
 """
 
 import dataclasses
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -69,7 +68,7 @@ class Response(eqx.Module):
 
 
 def check_pair(
-    network: Any, task: Any, *, ensembles: bool = False, solver: AbstractSolver | None = None
+    network: AbstractNetwork, task: Task, *, ensembles: bool = False, solver: AbstractSolver | None = None
 ) -> None:
     """Raise `InputError` unless these are a network and a task of its size and precision.
 
@@ -211,7 +210,7 @@ def accuracy(
 def _check_classes(task: Task) -> None:
     """Refuse what does not name one of several classes for every sample."""
 
-    def check(condition: Any, but: str) -> None:
+    def check(condition: object, but: str) -> None:
         require(condition, "task", "have a largest target among two or more in each sample", but)
 
     check(task.targets.shape[-1] > 1, "it has one output")

@@ -11,11 +11,12 @@ which loses no digits at small η.
 """
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxphys._checks import check_kind, check_number, is_concrete, require
@@ -45,7 +46,12 @@ class Estimate(eqx.Module):
 
 
 class AbstractRule(eqx.Module):
-    """A rule `rule(network, task) -> Estimate`; a subclass says which contrasts it measures."""
+    """A learning rule, `rule(network, task) -> Estimate`: a local estimate of `∂C/∂k`.
+
+    A subclass says which contrasts it measures (`contrasts`): which forces on the outputs, `(R, o)`, clamp
+    each sample. Differences of energies, sums over samples, cost and status follow. Rules are pytrees: their
+    numbers may be traced and stacked, `(R,)` for one of each realization.
+    """
 
     @abstractmethod
     def contrasts(
@@ -131,7 +137,11 @@ def _energy_differences(
 
 
 class ExactGradient(AbstractRule):
-    """`∂C/∂kᵢ = x_Fᵀ Qᵢ G F^O` with `F^O = -∇ₓC`: the limit of small nudges (paper A, eqs 10 and 16)."""
+    """The gradient itself, `∂C/∂kᵢ = x_Fᵀ Qᵢ G F^O` with `F^O = -∇ₓC`: the limit of small nudges.
+
+    Stern et al. (2023), eqs 10 and 16. It needs no clamped state: the free states and one adjoint state for
+    each output are in `Response`.
+    """
 
     def contrasts(self, response: Response, task: Task) -> tuple[list[Contrast], Int[Array, ""]]:
         return [Contrast(-task.cost_gradients(response.outputs))], jnp.asarray(Status.OK, jnp.int32)
@@ -186,7 +196,7 @@ class ExactGradient(AbstractRule):
 
 
 class EquilibriumPropagation(AbstractRule):
-    """Nudge the outputs down the cost gradient (paper A, eqs 5-11).
+    """Nudge the outputs down the cost gradient (Stern et al. (2023), eqs 5-11).
 
     **Attributes**
 
@@ -227,7 +237,7 @@ class EquilibriumPropagation(AbstractRule):
 
 
 class CoupledLearning(AbstractRule):
-    """Hold the outputs at `y_F + η (t - y_F)` (paper B, appendix D).
+    """Hold the outputs at `y_F + η (t - y_F)` (Guzman et al. (2024), appendix D).
 
     As η → 0 this is equilibrium propagation with the error `t - y` replaced by
     `G_TT⁻¹ (t - y)`, `G_TT` the outputs' block of the Green's function: aligned with the cost
@@ -256,9 +266,10 @@ def _holding_forces(response: Response, task: Task) -> tuple[Float[Array, "R o"]
     And whether they can be trusted.
     """
     coupling, errors = response.coupling, task.targets - response.outputs
+    most = _largest_pivot_error(coupling.dtype)
     if task.weights is None and not task.dependent:
-        factor, loss = _factored(coupling)
-        return jax.scipy.linalg.cho_solve((factor, True), errors.T).T, loss <= _allowed(coupling.dtype)
+        factor, pivot_error = _factored(coupling)
+        return jax.scipy.linalg.cho_solve((factor, True), errors.T).T, pivot_error <= most
     wanted = jnp.ones_like(errors, dtype=bool) if task.weights is None else task.weights > 0
     # Samples that stand for many (`Task.condensed`) may be nothing but what rounding left of them.
     epsilon, sizes = float(jnp.finfo(errors.dtype).eps), jnp.abs(task.targets) + jnp.abs(response.outputs)
@@ -267,8 +278,8 @@ def _holding_forces(response: Response, task: Task) -> tuple[Float[Array, "R o"]
     def hold(error: Array, rounding: Array, wanted: Array) -> tuple[Array, Array]:
         held = task.independent_outputs(wanted, coupling) if task.dependent else wanted
         block = jnp.where(held[:, None] & held, coupling, jnp.eye(len(held), dtype=coupling.dtype))
-        factor, loss = _factored(block)
-        accurate = loss <= _allowed(coupling.dtype)
+        factor, pivot_error = _factored(block)
+        accurate = pivot_error <= most
         forces = jax.scipy.linalg.cho_solve((factor, True), jnp.where(held, error, 0))
         if task.dependent:
             # What follows from held outputs is where it is wanted already, or cannot be held there.
@@ -282,7 +293,7 @@ def _holding_forces(response: Response, task: Task) -> tuple[Float[Array, "R o"]
 
 
 def _factored(coupling: Float[Array, "o o"]) -> tuple[Float[Array, "o o"], Float[Array, ""]]:
-    """Cholesky factor of `G_TT`, and what share of itself a pivot may have lost to rounding, at worst.
+    """Cholesky factor of `G_TT`, and the relative error of its worst pivot by rounding.
 
     How far it is from symmetric tells how well it is known.
     """
@@ -293,22 +304,23 @@ def _factored(coupling: Float[Array, "o o"]) -> tuple[Float[Array, "o o"], Float
     return factor, jnp.max(known / jax.lax.stop_gradient(jnp.diagonal(factor)) ** 2)
 
 
-def _allowed(dtype: Any) -> float:
-    """The share that may be lost, as in a state at rest (`equilibrium.judged`)."""
+def _largest_pivot_error(dtype: np.dtype) -> float:
+    """The relative error of a pivot that is accepted, as in a state at rest (`equilibrium.judged`)."""
     return float(jnp.finfo(dtype).eps) ** 0.4
 
 
 def _implicit_forces(
     response: Response, task: Task, nudge: Nudge
 ) -> tuple[Float[Array, "R o"], Int[Array, ""]]:
-    """Output forces `a = -C'(y_C)` at the clamped outputs `y_C = y_F + η A G Aᵀ a` (paper A, eq. 7).
+    """Output forces `a = -C'(y_C)` at the clamped outputs `y_C = y_F + η A G Aᵀ a`.
 
-    And their status: Newton's method finds where forces balance, be it a minimum or not.
+    Stern et al. (2023), eq. 7. And their status: Newton's method finds where forces balance, be it a minimum
+    or not.
     """
     coupling = response.coupling
     identity = jnp.eye(coupling.shape[0], dtype=coupling.dtype)
 
-    def newton(_: Any, outputs: Array) -> Array:
+    def newton(_: int | Array, outputs: Array) -> Array:
         gaps = outputs - response.outputs + nudge * task.cost_gradients(outputs) @ coupling
         slopes = identity + nudge * coupling @ task.cost_curvatures(outputs)
         return outputs - jnp.linalg.solve(slopes, gaps[..., None])[..., 0]

@@ -28,7 +28,8 @@ class Task(eqx.Module):
     - `inputs`: `(R, s)`. `readout`: `(o, n)`. `targets`: `(R, o)`.
     - `weights`: `(R, o)`, or None for all ones. Zero: this output does not belong to this sample.
     - `cost`: what one sample costs, `SquaredError()` by default.
-    - `reduction`: `"sum"` (gradients of `Σ_r C_r`, as paper A's rules) or `"mean"` (as both papers' costs).
+    - `reduction`: `"sum"` (gradients of `Σ_r C_r`, as the rules of Stern et al. (2023)) or `"mean"` (as the
+      costs there).
     - `dependent`: whether outputs follow from one another whatever the network (the three drops around a
       triangle, or a node read twice). Found from the readout and what is held.
 
@@ -174,7 +175,7 @@ class Task(eqx.Module):
         return jax.vmap(self.cost)(outputs, self.targets, weights)
 
     def cost_gradients(self, outputs: Float[Array, "R o"]) -> Float[Array, "R o"]:
-        """`∂C_r/∂y_r` for every sample; the output force on outputs is minus that (paper A, eq. 5)."""
+        """`∂C_r/∂y_r` for every sample; minus that is the output force (Stern et al. (2023), eq. 5)."""
         weights = jnp.ones_like(self.targets) if self.weights is None else self.weights
         return jax.vmap(jax.grad(self.cost))(outputs, self.targets, weights)
 
@@ -207,7 +208,7 @@ def _are_dependent(readout: Array, boundary: Boundary) -> bool:
     return bool(pivots.min() <= _dependence(readout.dtype))
 
 
-def _dependence(dtype: Any) -> float:
+def _dependence(dtype: np.dtype) -> float:
     """Squared sine of the angle below which an output counts as following from others."""
     return float(np.finfo(dtype).eps) ** 0.8
 

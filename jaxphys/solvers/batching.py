@@ -1,20 +1,23 @@
 """Planned solvers, and kernels that know their batch: along the last axis, or as graphs side by side."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_batching import custom_vmap
 from jax.experimental.layout import Layout, with_layout_constraint
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from jaxphys._checks import is_concrete, require
 from jaxphys.solvers.bordered import AbstractSolver, NetworkLike, TaskLike
 
+Carry = TypeVar("Carry")
+Tree = TypeVar("Tree")
 Planned = TypeVar("Planned", bound="AbstractPlannedSolver")
 
 
@@ -68,7 +71,9 @@ def to_last_axis(is_batched: bool, array: Array) -> Array:
     return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
 
 
-def batched(solver: AbstractPlannedSolver, kernel: Callable[..., Any], arguments: tuple[Array, ...]) -> Any:
+def batched(
+    solver: AbstractPlannedSolver, kernel: Callable[..., PyTree[Array]], arguments: tuple[Array, ...]
+) -> PyTree[Array]:
     """Call `kernel(solver, *arguments)` so that `vmap` becomes axes that the kernel knows.
 
     A kernel takes and returns arrays `(G, …, B)`: G graphs, each with its own numbers, and B realizations on
@@ -84,7 +89,7 @@ def batched(solver: AbstractPlannedSolver, kernel: Callable[..., Any], arguments
     )
 
     @custom_vmap
-    def call(solver: AbstractPlannedSolver, arguments: tuple[Array, ...]) -> Any:
+    def call(solver: AbstractPlannedSolver, arguments: tuple[Array, ...]) -> PyTree[Array]:
         if solver.is_shared:
             results = kernel(solver, *(argument[None, ..., None] for argument in arguments))
             return jax.tree.map(lambda result: result[0, ..., 0], results)
@@ -97,8 +102,11 @@ def batched(solver: AbstractPlannedSolver, kernel: Callable[..., Any], arguments
 
     @call.def_vmap
     def call_all(
-        axis_size: int, batched: Any, solver: AbstractPlannedSolver, arguments: tuple[Array, ...]
-    ) -> Any:
+        axis_size: int,
+        batched: Sequence[PyTree[bool]],
+        solver: AbstractPlannedSolver,
+        arguments: tuple[Array, ...],
+    ) -> tuple[PyTree[Array], PyTree[bool]]:
         if solver.is_shared:
             results = _chunked(partial(kernel, solver), solver.chunk, axis_size, batched[1], arguments)
             return results, jax.tree.map(lambda _: True, results)
@@ -113,13 +121,17 @@ def batched(solver: AbstractPlannedSolver, kernel: Callable[..., Any], arguments
     return call(solver, arguments)
 
 
-def _nothing(shape: tuple[int, ...], dtype: Any) -> Array:
+def _nothing(shape: tuple[int, ...], dtype: np.dtype) -> Array:
     return jnp.full(shape, jnp.nan if jnp.issubdtype(dtype, jnp.floating) else 0, dtype)
 
 
 def _chunked(
-    kernel: Callable[..., Any], most: int, count: int, batched: tuple[bool, ...], arguments: tuple[Array, ...]
-) -> Any:
+    kernel: Callable[..., PyTree[Array]],
+    most: int,
+    count: int,
+    batched: tuple[bool, ...],
+    arguments: tuple[Array, ...],
+) -> PyTree[Array]:
     """Run a kernel on chunks of realizations, filled up with the first one so that rows are whole vectors."""
     width = min(most, 1 << (count - 1).bit_length())
     chunks = -(-count // width)
@@ -131,7 +143,7 @@ def _chunked(
 
     varying = [filled_up(array) for each, array in zip(batched, lifted, strict=True) if each]
 
-    def one(varying: list[Array]) -> Any:
+    def one(varying: list[Array]) -> PyTree[Array]:
         rest = iter(varying)
         results = kernel(
             *(next(rest) if each else array for each, array in zip(batched, lifted, strict=True))
@@ -147,7 +159,7 @@ def _chunked(
     return jax.tree.map(lambda result: jnp.moveaxis(result[0, ..., :count], -1, 0), results)
 
 
-def row_major(tree: Any) -> Any:
+def row_major(tree: Tree) -> Tree:
     """The same arrays laid out in memory in the order of their axes.
 
     Without this XLA keeps the layout from before a transposition, and copies at every step.
@@ -159,7 +171,7 @@ def row_major(tree: Any) -> Any:
     return jax.tree.map(lay_out, tree)
 
 
-def last_in_memory(batched: Any, tree: Any) -> Any:
+def last_in_memory(batched: PyTree[bool], tree: Tree) -> Tree:
     """Ensembles with realizations on the first axis, laid out so that these are contiguous in memory.
 
     Steps keep realizations on the last axis; without this XLA may copy back and forth at every step.
@@ -184,7 +196,7 @@ def vmapped_last_in_memory(array: Array) -> Array:
 
 
 @vmapped_last_in_memory.def_vmap
-def _all_last_in_memory(axis_size: int, batched: Any, array: Array) -> tuple[Array, bool]:
+def _all_last_in_memory(axis_size: int, batched: Sequence[bool], array: Array) -> tuple[Array, bool]:
     return last_in_memory(True, array), True
 
 
@@ -193,7 +205,13 @@ def gather_rows(array: Array, index: Int[Array, "..."]) -> Array:
     return array.at[index].get(mode="promise_in_bounds")
 
 
-def loop(body: Callable[..., Any], carry: Any, levels: Any, *, reverse: bool = False) -> Any:
+def loop(
+    body: Callable[..., tuple[Carry, PyTree[Array]]],
+    carry: Carry,
+    levels: PyTree[Array],
+    *,
+    reverse: bool = False,
+) -> tuple[Carry, PyTree[Array]]:
     """`lax.scan`, written out where there is one level."""
     if jax.tree.leaves(levels)[0].shape[0] > 1:
         return jax.lax.scan(body, carry, levels, reverse=reverse)

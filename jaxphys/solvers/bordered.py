@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxphys._checks import described, require
 from jaxphys.solvers.constraints import AnyConstraints
@@ -185,13 +185,13 @@ class AbstractSolver(eqx.Module):
         """Whether x comes out to rounding however ill-conditioned the system is."""
 
     @abstractmethod
-    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> PyTree[Array]:
         """Whatever `solve` needs of H, as a pytree of arrays."""
 
     @abstractmethod
     def solve(
         self,
-        factors: Any,
+        factors: PyTree[Array],
         hessian: Float[Array, "n n"],
         constraints: AnyConstraints,
         force: Float[Array, "n m"],
@@ -200,11 +200,11 @@ class AbstractSolver(eqx.Module):
         """`(x, λ)` for every column of right-hand sides; NaN or anything where H is not positive definite."""
 
     @abstractmethod
-    def is_definite(self, factors: Any) -> Bool[Array, ""]:
+    def is_definite(self, factors: PyTree[Array]) -> Bool[Array, ""]:
         """Whether H is positive definite where C leaves it free."""
 
     def pivot_error_bound(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
+        self, factors: PyTree[Array], hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         """Relative error of the worst pivot by rounding; zero if the solver `is_relative`.
 
@@ -295,7 +295,7 @@ def solve_bordered(
         x, reaction = solution[:n], solution[n:]
         return jnp.concatenate([hessian @ x + rows.T @ reaction, rows @ x])
 
-    def solve(_: Any, right_side: Array) -> Array:
+    def solve(_: object, right_side: Array) -> Array:
         return jnp.concatenate(solver.solve(factors, constant, constraints, right_side[:n], right_side[n:]))
 
     # Force and values travel as one array: the transpose rule wants all right-hand sides linear, or none.

@@ -1,6 +1,6 @@
 """What is held, as numbers: the rows of `C x = d`, and what depends on them alone."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -35,7 +35,7 @@ class Constraints(eqx.Module):
     basis: Float[Array, "n m"]
     lift: Float[Array, "n c"]
 
-    def __init__(self, rows: np.ndarray, dtype: Any):
+    def __init__(self, rows: np.ndarray, dtype: np.dtype | type):
         count, size = rows.shape
         selected = np.flatnonzero(np.any(rows != 0, axis=0))
         if len(selected) == count:

@@ -1,12 +1,10 @@
 """Dense factorisations of bordered systems: Cholesky, the default, and LU, the reference."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxphys.solvers.bordered import AbstractSolver, solve_bordered
 from jaxphys.solvers.constraints import AnyConstraints, Constraints
@@ -22,7 +20,7 @@ class BorderedLU(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> PyTree[Array]:
         rows = _stiffness_scale(hessian) * constraints.rows
         zeros = jnp.zeros((rows.shape[0], rows.shape[0]), hessian.dtype)
         bordered = jnp.block([[hessian, rows.T], [rows, zeros]])
@@ -30,7 +28,7 @@ class BorderedLU(AbstractSolver):
 
     def solve(
         self,
-        factors: Any,
+        factors: PyTree[Array],
         hessian: Float[Array, "n n"],
         constraints: AnyConstraints,
         force: Float[Array, "n m"],
@@ -40,11 +38,11 @@ class BorderedLU(AbstractSolver):
         solution = jax.scipy.linalg.lu_solve(factors[0], jnp.concatenate([force, scale * values]))
         return solution[: force.shape[0]], scale * solution[force.shape[0] :]
 
-    def is_definite(self, factors: Any) -> Bool[Array, ""]:
+    def is_definite(self, factors: PyTree[Array]) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors[1]))
 
     def pivot_error_bound(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
+        self, factors: PyTree[Array], hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         return _pivot_error_bound(factors[1], _terms(hessian, constraints))
 
@@ -63,14 +61,14 @@ class Dense(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> PyTree[Array]:
         if _is_pinned(constraints):
             return _cholesky(_pinned(hessian, constraints, _stiffness_scale(hessian)))
         return _reduced_cholesky(hessian, constraints)
 
     def solve(
         self,
-        factors: Any,
+        factors: PyTree[Array],
         hessian: Float[Array, "n n"],
         constraints: AnyConstraints,
         force: Float[Array, "n m"],
@@ -88,11 +86,11 @@ class Dense(AbstractSolver):
             x = held + basis @ jax.scipy.linalg.cho_solve((factors, True), basis.T @ right_side)
         return x, lift.T @ (force - hessian @ x)
 
-    def is_definite(self, factors: Any) -> Bool[Array, ""]:
+    def is_definite(self, factors: PyTree[Array]) -> Bool[Array, ""]:
         return jnp.all(jnp.isfinite(factors))
 
     def pivot_error_bound(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
+        self, factors: PyTree[Array], hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         # Springs that pin outweigh whatever cancels where they act.
         is_pinned = _is_pinned(constraints)

@@ -7,16 +7,19 @@ that digits which rounding took from the diagonal of H come back.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxphys._checks import InputError
 from jaxphys.solvers.block_plan import grounded_coordinates
 from jaxphys.solvers.bordered import AbstractSolver, Bonds, Solution
 from jaxphys.solvers.constraints import AnyConstraints
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_array
 
 _EPSILON = float(np.finfo(float).eps)
 # Columns that solve the unknowns for right-hand sides, and what pivots may have lost to rounding.
@@ -54,7 +57,7 @@ class SparseLU(AbstractSolver):
 
     def solve(
         self,
-        factors: Any,
+        factors: PyTree[Array],
         hessian: Float[Array, "n n"],
         constraints: AnyConstraints,
         force: Float[Array, "n m"],
@@ -62,7 +65,7 @@ class SparseLU(AbstractSolver):
     ) -> NoReturn:
         _refuse()
 
-    def is_definite(self, factors: Any) -> NoReturn:
+    def is_definite(self, factors: PyTree[Array]) -> NoReturn:
         _refuse()
 
     def rest(
@@ -359,7 +362,7 @@ def _factored(system: _System, rows: _Rows) -> tuple[_Inverse | None, float]:
     return factors.solve, _EPSILON * float(np.max(terms / pivots))
 
 
-def _matrix(system: _System, rows: _Rows) -> Any:
+def _matrix(system: _System, rows: _Rows) -> "csc_array":
     """H of the unknowns, in columns; what joins coordinates of one unknown is left out."""
     from scipy.sparse import coo_array
 
@@ -385,7 +388,7 @@ def _matrix(system: _System, rows: _Rows) -> Any:
 _MANY, _FEW_STEPS = 4000, 120
 
 
-def _by_gradients(matrix: Any) -> _Inverse | None:
+def _by_gradients(matrix: "csc_array") -> _Inverse | None:
     """Conjugate gradients, if they settle in few steps, as on graphs whose nodes are all close."""
     from scipy.sparse import dia_array
     from scipy.sparse.linalg import cg

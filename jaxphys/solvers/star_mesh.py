@@ -7,6 +7,7 @@ stored diagonal from which they would have to cancel. Relative accuracy then doe
 apart the conductances lie (the idea of Grassmann, Taksar and Heyman for Markov chains).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -257,7 +258,7 @@ def _shared_moment(strains: Float[Array, "M m"], moment: Float[Array, "m o"]) ->
 
 
 @_shared_moment.defjvp
-def _shared_moment_jvp(primals: Any, tangents: Any) -> Any:
+def _shared_moment_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     return jax.jvp(_moment, primals, tangents)
 
 
@@ -267,7 +268,9 @@ def _moment_by_realization(strains: Array, moment: Array) -> Array:
 
 
 @_moment_by_realization.def_vmap
-def _moment_of_all(axis_size: int, batched: Any, strains: Array, moment: Array) -> tuple[Array, bool]:
+def _moment_of_all(
+    axis_size: int, batched: Sequence[bool], strains: Array, moment: Array
+) -> tuple[Array, bool]:
     strains, moment = (to_last_axis(*pair) for pair in zip(batched, (strains, moment), strict=True))
     count, outputs = moment.shape[:2]
     pulls = jnp.sum(strains[:, :, None] * moment, axis=1)
@@ -379,7 +382,9 @@ def _eliminate(zero_node: int, mesh: Array, level: Stage) -> tuple[Array, Array]
     return mesh.at[level.targets].add(joined, mode="promise_in_bounds"), inverse
 
 
-def _eliminate_with_forces(zero_node: int, carry: Any, level: Stage) -> tuple[Any, Array]:
+def _eliminate_with_forces(
+    zero_node: int, carry: tuple[Array, Array], level: Stage
+) -> tuple[tuple[Array, Array], Array]:
     """The same; and a pivot's current is what enters there and what earlier pivots passed on to it.
 
     What is kept is the current over the pivot's conductance.

@@ -9,12 +9,13 @@ and costs `O(m n²)` where a factorisation costs `O(n³)`. The same holds of a b
 block of its inverse that answers forces. Arrays here carry realizations along their last axis.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxphys._checks import require
 from jaxphys.solvers.bordered import AbstractSolver, NetworkLike, TaskLike, check_planned_for
@@ -31,9 +32,9 @@ _FEW = 2
 class TrackedInverse(AbstractSolver):
     """Follow the inverse through training instead of factoring at every step; for node networks.
 
-    For optimizers that scale the gradient in the Frobenius metric (eq. 13 of paper A: `precondition` with
-    `frobenius_metric`, then plain descent at any rate), few terminals, and boundaries that hold nothing but
-    nodes. Outside of `train`, and for every exact solution, it is `Dense`.
+    For optimizers that scale the gradient in the Frobenius metric (Stern et al. (2023), eq. 13:
+    `precondition` with `frobenius_metric`, then plain descent at any rate), few terminals, and boundaries
+    that hold nothing but nodes. Outside of `train`, and for every exact solution, it is `Dense`.
 
     Three guards keep it exact, each for a realization by itself:
 
@@ -87,12 +88,12 @@ class TrackedInverse(AbstractSolver):
     def is_relative(self) -> bool:
         return False
 
-    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Any:
+    def factor(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> PyTree[Array]:
         return Dense().factor(hessian, constraints)
 
     def solve(
         self,
-        factors: Any,
+        factors: PyTree[Array],
         hessian: Float[Array, "n n"],
         constraints: AnyConstraints,
         force: Float[Array, "n m"],
@@ -100,18 +101,18 @@ class TrackedInverse(AbstractSolver):
     ) -> tuple[Float[Array, "n m"], Float[Array, "c m"]]:
         return Dense().solve(factors, hessian, constraints, force, values)
 
-    def is_definite(self, factors: Any) -> Bool[Array, ""]:
+    def is_definite(self, factors: PyTree[Array]) -> Bool[Array, ""]:
         return Dense().is_definite(factors)
 
     def pivot_error_bound(
-        self, factors: Any, hessian: Float[Array, "n n"], constraints: AnyConstraints
+        self, factors: PyTree[Array], hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
         return Dense().pivot_error_bound(factors, hessian, constraints)
 
     def inverse(self, hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[Array, "n n"]:
         return Dense().inverse(hessian, constraints)
 
-    def allowed(self, dtype: Any) -> float:
+    def allowed(self, dtype: np.dtype | type) -> float:
         """The tolerance of the guard in a dtype."""
         return float(jnp.finfo(dtype).eps) ** 0.6 if self.tolerance is None else self.tolerance
 
@@ -157,7 +158,7 @@ def _solved(turned: Float[Array, "m m B"], change: Float[Array, "m m B"]) -> Flo
     size = turned.shape[0]
     table = jnp.concatenate([turned + jnp.eye(size, dtype=turned.dtype)[..., None], change], axis=1)
 
-    def eliminate(pivot: Any, table: Array) -> Array:
+    def eliminate(pivot: int | Array, table: Array) -> Array:
         row = table[pivot] / table[pivot, pivot]
         cleared = table - table[:, pivot][:, None] * row
         return cleared.at[pivot].set(row)
