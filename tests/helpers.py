@@ -126,14 +126,14 @@ def central_differences(function, point, step):
 
 def interrupt_call(monkeypatch, number):
     """Ctrl-C in place of the n-th call of the compiled program; returns a list with an entry for each."""
-    walk, calls = sys.modules["jaxphys.training.host_loop"]._BlockLoop, []
-    go_on = walk.go_on
+    rounds, calls = sys.modules["jaxphys.training.rounds"].Round, []
+    advance = rounds.advance
 
-    def interrupted(self):
+    def interrupted(self, most_steps):
         calls.append(None)
         if len(calls) == number:
             raise KeyboardInterrupt
-        go_on(self)
+        advance(self, most_steps)
 
-    monkeypatch.setattr(walk, "go_on", interrupted)
+    monkeypatch.setattr(rounds, "advance", interrupted)
     return calls

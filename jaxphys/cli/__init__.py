@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jaxphys._checks import InputError
 from jaxphys.cli import bench, completion, examples, export, inspect, reproduce, train, verify
@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            told: set[str] = set()
-            warnings.showwarning = partial(_show_warning, told)
+            shown: set[str] = set()
+            warnings.showwarning = partial(_show_warning, shown)
             return parsed.run(parsed)
     except InputError as error:
         print(f"jaxphys: {error}", file=sys.stderr)
@@ -50,15 +50,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage is told like any wrong input: one line, exit status 2."""
+    """Reports wrong usage as any wrong input: one line, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _show_warning(told: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
+def _show_warning(shown: set[str], message: Warning | str, *_: object, **__: object) -> None:
     """One line, once, without the place in the code, which is ours."""
-    if str(message) in told:
+    if str(message) in shown:
         return
-    told.add(str(message))
+    shown.add(str(message))
     print(f"jaxphys: warning: {message}", file=sys.stderr)

@@ -6,10 +6,10 @@ import sys
 from typing import Any
 
 from jaxphys._checks import InputError
-from jaxphys.cli.common import output
+from jaxphys.cli.common import Commands, output
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Let the command line know it."""
     bench = commands.add_parser(
         "bench",

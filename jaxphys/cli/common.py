@@ -5,6 +5,10 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What a command adds its parser to."""
 
 # Exit status after SIGTERM: all is saved, and the same command with --resume goes on ("try again later" of
 # sysexits.h).

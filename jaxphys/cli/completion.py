@@ -1,12 +1,12 @@
 """Let the shell complete commands."""
 
 import argparse
-from typing import Any
 
 from jaxphys._checks import InputError
+from jaxphys.cli.common import Commands
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Let the command line know it."""
     completion = commands.add_parser(
         "completion",

@@ -2,13 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from jaxphys._checks import InputError
-from jaxphys.cli.common import output
+from jaxphys.cli.common import Commands, output
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Let the command line know it."""
     examples = commands.add_parser(
         "examples",

@@ -3,13 +3,12 @@
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 from jaxphys._checks import InputError
-from jaxphys.cli.common import add_meaning, output, say
+from jaxphys.cli.common import Commands, add_meaning, output, say
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Let the command line know it."""
     inspect = commands.add_parser(
         "inspect",

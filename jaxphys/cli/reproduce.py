@@ -3,12 +3,11 @@
 import argparse
 import os
 import sys
-from typing import Any
 
-from jaxphys.cli.common import output, say
+from jaxphys.cli.common import Commands, output, say
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Let the command line know it."""
     again = commands.add_parser(
         "reproduce",

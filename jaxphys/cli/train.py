@@ -7,15 +7,22 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, TextIO
 
 from jaxphys._checks import InputError
-from jaxphys.cli.common import PREEMPTED, output
+from jaxphys.cli.common import PREEMPTED, Commands, output
+
+if TYPE_CHECKING:
+    # Runs are imported when one is trained.
+    from jaxphys.runs.batch import RunEvent, RunOptions
+    from jaxphys.runs.run import Summary
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Let the command line know it."""
     train = commands.add_parser(
         "train",
@@ -65,8 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
     import jax
 
     from jaxphys.config import dump_config, parse_config, parse_sweep, read_table
-    from jaxphys.training.devices import LocalFailure, ProcessLost, start_processes
-    from jaxphys.training.host_loop import Stopped
+    from jaxphys.training.devices import start_processes
 
     table, source = read_table(parsed.config, parsed.set), str(parsed.config)
     sweep = parse_sweep(table, source) if "sweep" in table else None
@@ -82,47 +88,54 @@ def run(parsed: argparse.Namespace) -> int:
     asked = (parsed.coordinator, parsed.processes, parsed.process)
     if parsed.distributed or any(each is not None for each in asked):
         start_processes(*asked)
-    from jaxphys.io.files import jsonable
     from jaxphys.runs.run import train_into
     from jaxphys.runs.sweep import sweep_into
 
     if jax.process_index() == 0:
         _warn_of_idle_gpu()
-    train = (
-        partial(train_into, parsed.out, config) if sweep is None else partial(sweep_into, parsed.out, sweep)
-    )
+    if sweep is None:
+        return _run_into(parsed, partial(train_into, parsed.out, config))
+    return _run_into(parsed, partial(sweep_into, parsed.out, sweep))
+
+
+def _run_into(parsed: argparse.Namespace, train: "Callable[[RunOptions], Summary]") -> int:
+    """Train into the output folder; say what happens, and how to go on after an interruption."""
+    import jax
+
+    from jaxphys.runs.batch import RunOptions
+    from jaxphys.training.devices import LocalFailure, ProcessLost
+    from jaxphys.training.host_loop import Stopped
+
     is_first = jax.process_index() == 0
-    begun = f"jaxphys train {parsed.config} --out {parsed.out} --resume"
-    with _Interruption() as interruption:
+    again = f"jaxphys train {parsed.config} --out {parsed.out} --resume"
+    with _Interruption() as interruption, _Console(sys.stderr if parsed.json else sys.stdout) as console:
+        options = RunOptions(parsed.resume, parsed.force, str(parsed.config), interruption.flag, console.show)
         try:
-            summary = train(
-                resume=parsed.resume,
-                force=parsed.force,
-                progress=True,
-                stop=interruption.asked,
-                tell=partial(print, flush=True, file=sys.stderr if parsed.json else sys.stdout),
-                source=source,
-            )
+            summary = train(options)
         except Stopped:
+            console.close()
             if is_first:
-                print(f"\nStopped; everything is saved. Go on with: {begun}", file=sys.stderr)
+                print(f"\nStopped; everything is saved. Go on with: {again}", file=sys.stderr)
             return interruption.status
         except KeyboardInterrupt:
+            console.close()
             if is_first:
-                print(f"\nInterrupted; go on with: {begun}", file=sys.stderr)
+                print(f"\nInterrupted; go on with: {again}", file=sys.stderr)
             return 130
         except LocalFailure as error:
             print(f"jaxphys: {error}", file=sys.stderr, flush=True)
             os._exit(2)
         except ProcessLost:
             print(
-                "\nAnother process is gone; everything here is saved. Go on, all together, with: " + begun,
+                "\nAnother process is gone; everything here is saved. Go on, all together, with: " + again,
                 file=sys.stderr,
                 flush=True,
             )
             # A process that leaves in good order waits for all others.
             os._exit(PREEMPTED)
     if parsed.json and is_first:
+        from jaxphys.io.files import jsonable
+
         print(json.dumps(jsonable(summary.facts), indent=1, allow_nan=False))
     else:
         for line in summary.lines:
@@ -162,29 +175,58 @@ def _warn_of_idle_gpu() -> None:
         )
 
 
+class _Console:
+    """Shows the events of a run: a line for each batch, and a bar."""
+
+    def __init__(self, file: TextIO) -> None:
+        from jaxphys.training.events import ProgressBar
+
+        self._file, self._bar = file, ProgressBar(is_shown=True)
+
+    def __enter__(self) -> "_Console":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def show(self, event: "RunEvent") -> None:
+        """Take note of an event."""
+        from jaxphys.runs.batch import Announced
+        from jaxphys.training.events import Finished
+
+        match event:
+            case Announced(line):
+                print(line, flush=True, file=self._file)
+            case Finished():
+                self.close()
+            case _:
+                self._bar.show(event)
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
+
+
 class _Interruption:
     """Ctrl-C and SIGTERM ask a run to stop when it has saved; a second one stops it at once."""
 
     def __init__(self) -> None:
-        self.status = 0
-
-    def asked(self) -> bool:
-        """Whether it should stop."""
-        return self.status != 0
+        self.flag, self.status = threading.Event(), 0
 
     def __enter__(self) -> "_Interruption":
-        # Only the main thread may listen; others go on as they are.
+        # Only the main thread may handle signals; others go on as they are.
         is_main = threading.current_thread() is threading.main_thread()
         names = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-        self.before = {name: signal.signal(name, self._hear) for name in names}
+        self._before = {name: signal.signal(name, self._handle) for name in names}
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        for name, handler in self.before.items():
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self._before.items():
             signal.signal(name, handler)
 
-    def _hear(self, number: int, _: Any) -> None:
-        if self.asked():
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.flag.is_set():
             raise KeyboardInterrupt
         self.status = PREEMPTED if number == signal.SIGTERM else 130
+        self.flag.set()
         print("\nSaving; once more stops at once.", file=sys.stderr, flush=True)

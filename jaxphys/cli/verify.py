@@ -2,12 +2,11 @@
 
 import argparse
 import json
-from typing import Any
 
-from jaxphys.cli.common import output, say
+from jaxphys.cli.common import Commands, output, say
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Let the command line know it."""
     verify = commands.add_parser(
         "verify",

@@ -80,11 +80,11 @@ def parse_sweep(table: Mapping[str, Any], source: str = "config") -> Sweep:
         one = copy.deepcopy(base)
         for key, value in values.items():
             set_key(one, key, value, f"{source}: key `sweep`")
-        points.append(Point(values, parse_config(one, f"{source} at {told(values)}")))
+        points.append(Point(values, parse_config(one, f"{source} at {listed(values)}")))
     return Sweep(tuple(points), {**base, "sweep": {name: swept[name] for name in _TABLES if name in swept}})
 
 
-def told(values: Mapping[str, Any]) -> str:
+def listed(values: Mapping[str, Any]) -> str:
     """The values of a point in a line."""
     return ", ".join(f"{key} = {shown(value)}" for key, value in values.items())
 
@@ -118,8 +118,8 @@ def _check_keys(grid: Mapping[str, list[Any]], side_by_side: Mapping[str, list[A
         raise InputError(f"{source}: key `{key}` must be in [sweep.grid] or [sweep.list], but is in both")
     lengths = {key: len(values) for key, values in side_by_side.items()}
     if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"`{key}` has {length}" for key, length in lengths.items())
-        raise InputError(f"{source}: lists of [sweep.list] must be equally long, but {listed}")
+        found = ", ".join(f"`{key}` has {length}" for key, length in lengths.items())
+        raise InputError(f"{source}: lists of [sweep.list] must be equally long, but {found}")
     number = max(lengths.values(), default=1)
     for values in grid.values():
         number *= len(values)

@@ -8,7 +8,9 @@ import dataclasses
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +28,20 @@ from jaxphys.io.runs import last_step
 from jaxphys.reports.pictures import mean_and_deviation, quantiles
 from jaxphys.reports.run_page import FILES, write_report
 from jaxphys.runs import batch as block_folder
-from jaxphys.runs.batch import join_blocks, raise_on_all_processes, remove_blocks, train_batch
+from jaxphys.runs.batch import (
+    RunEvent,
+    RunOptions,
+    join_blocks,
+    raise_on_all_processes,
+    remove_blocks,
+    train_batch,
+)
 from jaxphys.training._train import default_spacing
 from jaxphys.training.devices import shut_down
+from jaxphys.training.events import Finished, Interrupted, Started
+from jaxphys.training.host_loop import Stopped
+
+_DEFAULTS = RunOptions()
 
 # What runs and sweeps write besides their reports, and folders that they fill; `--force` removes all of it,
 # and no more.
@@ -55,60 +68,67 @@ class Summary(NamedTuple):
     facts: dict[str, Any] | None = None
 
 
-def train_into(
-    folder: Path,
-    config: RunConfig,
-    *,
-    resume: bool = False,
-    force: bool = False,
-    progress: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[str], None] = lambda line: None,
-    source: str = "config",
-) -> Summary:
+def train_into(folder: Path, config: RunConfig, options: RunOptions = _DEFAULTS) -> Summary:
     """Train what `config` says; write `run.nc`, `network.json`, `figures/` and `report.html` into `folder`.
 
-    **Arguments**
-
-    - `resume`: go on with the run that the folder holds, also to more steps than it began with; `force`:
-      replace it.
-    - `progress`: show a bar. `stop`: asked about once a second; `host_loop.Stopped` is raised when all is
-      saved. `tell`: is told in a line what is going to be trained. `source`: what refusals call the config.
-
     In a program of many processes each calls it with the same arguments and a folder that all can see. Raises
-    `InputError` before anything is written if the config or the folder cannot be used.
+    `InputError` before anything is written if the config or the folder cannot be used, and `Stopped` when all
+    is saved after `options.stop` was set.
     """
     begin = time.perf_counter()
     is_first = jax.process_index() == 0
-    config, finished = raise_on_all_processes(lambda: _settled(folder, config, resume=resume, force=force))
-    if finished:
+    config, is_finished = raise_on_all_processes(lambda: _settled(folder, config, options))
+    if is_finished:
         return _summary(folder) if is_first else Summary([], True)
-    outcome = train_batch(
-        folder,
-        Batch([config]),
-        block=config.block,
-        begin=lambda size: start_folder(
-            folder, _text(dataclasses.replace(config, block=size), **provenance()), keep=resume
-        ),
-        resume=resume,
-        progress=progress,
-        stop=stop,
-        tell=tell,
-        source=source,
-        joined=folder / "run.nc",
+
+    def start(size: int) -> None:
+        text = _text(dataclasses.replace(config, block=size), **provenance())
+        start_folder(folder, text, keep=options.resume)
+
+    events = train_batch(
+        folder, Batch([config]), block=config.block, options=options, joined=folder / "run.nc"
     )
+    outcome = followed(events, options, start)
     shut_down()
     if not is_first:
         return Summary([], True)
-    setup = time.perf_counter() - begin - outcome.first - outcome.rest
+    setup = time.perf_counter() - begin - sum(outcome.seconds)
     begin = time.perf_counter()
     _finish(folder, outcome.blocks)
     report = time.perf_counter() - begin
-    seconds = {"set_up": setup, "compile": outcome.first, "training": outcome.rest, "report": report}
+    compiling, training = outcome.seconds
+    seconds = {"set_up": setup, "compile": compiling, "training": training, "report": report}
     return _summary(folder, seconds, outcome.solver)
 
 
-def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
+def followed(
+    events: Generator[RunEvent, None, None], options: RunOptions, start: Callable[[int], None]
+) -> Finished:
+    """The last of a batch's events, which the first process reports; it also starts the folder.
+
+    `start` is handed the size of blocks. Raises `Stopped` where training was asked to stop.
+    """
+    is_first = jax.process_index() == 0
+    with closing(events):
+        for event in events:
+            if is_first:
+                options.report(event)
+            match event:
+                case Started(plan):
+                    # Nobody writes before the folder is there.
+                    raise_on_all_processes(partial(start, plan.size) if is_first else _nothing)
+                case Interrupted():
+                    raise Stopped
+                case Finished():
+                    return event
+    raise AssertionError("events of a batch end in one of these")
+
+
+def _nothing() -> None:
+    """What other processes do while the first one makes a folder."""
+
+
+def check_folder(folder: Path, options: RunOptions) -> bool:
     """Whether an output folder holds a run or sweep to go on with; refuses one that cannot be used."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: must be a folder, but it is a file")
@@ -116,9 +136,9 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
     if not os.access(nearest, os.W_OK):
         raise InputError(f"--out {folder}: {nearest} must be writable, but it is not")
     found = _earlier_run(folder)
-    if not found or force:
+    if not found or options.force:
         return False
-    if not resume:
+    if not options.resume:
         raise InputError(
             f"--out {folder}: already holds a run ({found[0].name}); give --resume, --force or another folder"
         )
@@ -165,9 +185,9 @@ def run_facts(config: RunConfig) -> dict[str, Any]:
     return {"seed": config.seed, "config": _text(config)}
 
 
-def _settled(folder: Path, config: RunConfig, *, resume: bool, force: bool) -> tuple[RunConfig, bool]:
+def _settled(folder: Path, config: RunConfig, options: RunOptions) -> tuple[RunConfig, bool]:
     """The config that runs, and whether the folder holds all of it."""
-    if not check_folder(folder, resume=resume, force=force):
+    if not check_folder(folder, options):
         return config, False
     if any((folder / name).exists() for name in ("points", "groups", "sweep.nc")):
         raise refuse_other(folder)

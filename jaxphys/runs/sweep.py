@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import xarray as xr
 
 from jaxphys._checks import InputError
 from jaxphys.config import Batch, RunConfig, Sweep, dump_config, likeness, load_config
-from jaxphys.config.sweep import load_sweep, told
+from jaxphys.config.sweep import listed, load_sweep
 from jaxphys.equilibrium import Status
 from jaxphys.io import provenance, save_run, write_atomically
 from jaxphys.io.files import write_together
@@ -22,11 +22,19 @@ from jaxphys.reports.page import as_uri, png, render
 from jaxphys.reports.pictures import mean_and_deviation, quantiles
 from jaxphys.reports.run_plots import swept
 from jaxphys.reports.style import number_text
-from jaxphys.runs.batch import join_blocks, raise_on_all_processes, remove_blocks, train_batch
+from jaxphys.runs.batch import (
+    Announced,
+    RunOptions,
+    join_blocks,
+    raise_on_all_processes,
+    remove_blocks,
+    train_batch,
+)
 from jaxphys.runs.run import (
     Summary,
     check_folder,
     failures,
+    followed,
     refuse_other,
     run_facts,
     spread,
@@ -34,27 +42,20 @@ from jaxphys.runs.run import (
     write_typical,
 )
 from jaxphys.training.devices import global_max, shut_down
+from jaxphys.training.events import Finished
+
+_DEFAULTS = RunOptions()
 
 # What belongs to a point's own networks; it stays in the run.nc of that point.
 _OF_POINTS = ("edges", "positions", "box")
 # Bytes of the dataset of all points; a larger one holds only what has no further axis.
 _LARGEST = 2 * 2**30
-# Points that are told one by one at the end.
-_TOLD = 20
+# Points that are listed one by one at the end.
+_LISTED = 20
 _MEASURES = ("test_accuracy", "train_accuracy", "test_cost", "train_cost")
 
 
-def sweep_into(
-    folder: Path,
-    sweep: Sweep,
-    *,
-    resume: bool = False,
-    force: bool = False,
-    progress: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[str], None] = lambda line: None,
-    source: str = "config",
-) -> Summary:
+def sweep_into(folder: Path, sweep: Sweep, options: RunOptions = _DEFAULTS) -> Summary:
     """Train all points of a sweep; write `points/`, `sweep.nc`, `figures/` and `report.html` into `folder`.
 
     `points/000/` and so on hold the `config.toml`, `run.nc` and `network.json` of each point, as if it had
@@ -66,38 +67,25 @@ def sweep_into(
     """
     begin = time.perf_counter()
     is_first = jax.process_index() == 0
-    if raise_on_all_processes(lambda: _is_finished(folder, sweep, resume=resume, force=force)):
+    if raise_on_all_processes(lambda: _is_finished(folder, sweep, options)):
         return _summary(folder, sweep) if is_first else Summary([], True)
-    groups = raise_on_all_processes(lambda: _groups(sweep, source))
-    started = resume
-
-    def start() -> None:
-        nonlocal started
-        start_folder(folder, sweep.text(**provenance()), keep=started)
-        started = True
-
+    groups = raise_on_all_processes(lambda: _groups(sweep, options.source))
     if is_first:
-        tell(f"{len(sweep.points)} points in {len(groups)} batch{'es' if len(groups) > 1 else ''}")
+        batches = f"{len(groups)} batch{'es' if len(groups) > 1 else ''}"
+        options.report(Announced(f"{len(sweep.points)} points in {batches}"))
     times = np.zeros(2)
     for number, members in enumerate(groups):
         # One process looks; what another finds while files come and go might differ.
-        is_done = is_first and started and all(_is_whole(_point(folder, point)) for point in members)
+        is_done = is_first and options.resume and all(_is_whole(_point(folder, each)) for each in members)
         group = folder / "groups" / f"{number:03d}"
         if not global_max([is_done])[0]:
-            outcome = _train_group(
-                group,
-                [sweep.points[point].config for point in members],
-                start,
-                resume=started,
-                progress=progress,
-                stop=stop,
-                tell=tell,
-                source=source,
-            )
-            times += outcome[1:]
+            configs = [sweep.points[point].config for point in members]
+            outcome = _train_group(folder, group, configs, sweep, options)
+            times += outcome.seconds
             if is_first:
-                _split(folder, group, members, sweep, outcome[0])
-            started = True
+                _split(folder, group, members, sweep, outcome.blocks)
+            # The folder is begun: what follows goes on with it.
+            options = dataclasses.replace(options, resume=True)
         if is_first:
             _remove_group(group)  # Of a group that was done, too: a process may have died over this.
     global_max([0])
@@ -110,8 +98,8 @@ def sweep_into(
     return _summary(folder, sweep, seconds)
 
 
-def _is_finished(folder: Path, sweep: Sweep, *, resume: bool, force: bool) -> bool:
-    if not check_folder(folder, resume=resume, force=force):
+def _is_finished(folder: Path, sweep: Sweep, options: RunOptions) -> bool:
+    if not check_folder(folder, options):
         return False
     before = load_sweep(folder / "config.toml")
     if before is None or before.text() != sweep.text():
@@ -121,32 +109,32 @@ def _is_finished(folder: Path, sweep: Sweep, *, resume: bool, force: bool) -> bo
 
 def _groups(sweep: Sweep, source: str) -> list[list[int]]:
     """Points that one program can train, by their numbers; each point is checked on the way."""
-    groups: dict[Any, list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for number, point in enumerate(sweep.points):
         try:
             groups.setdefault(likeness(point.config), []).append(number)
         except InputError as error:
-            raise InputError(f"{source} at {told(point.values)}: {error}") from None
+            raise InputError(f"{source} at {listed(point.values)}: {error}") from None
     return list(groups.values())
 
 
 def _train_group(
-    folder: Path, configs: Sequence[RunConfig], start: Callable[[], None], *, resume: bool, **manner: Any
-) -> tuple[int, float, float]:
-    """Train a group of points into a folder of its own; its number of blocks, and seconds."""
-    noted = folder / "config.toml"
+    folder: Path, group: Path, configs: Sequence[RunConfig], sweep: Sweep, options: RunOptions
+) -> Finished:
+    """Train a group of points into a folder of its own."""
+    noted = group / "config.toml"
     # One process looks, as the file may come and go.
-    before = load_config(noted).block if resume and jax.process_index() == 0 and noted.exists() else None
+    is_noted = options.resume and jax.process_index() == 0 and noted.exists()
+    before = load_config(noted).block if is_noted else None
     block = int(global_max([before or configs[0].block or 0])[0]) or None
 
-    def begin(size: int) -> None:
-        start()
-        folder.mkdir(parents=True, exist_ok=True)
+    def start(size: int) -> None:
+        start_folder(folder, sweep.text(**provenance()), keep=options.resume)
+        group.mkdir(parents=True, exist_ok=True)
         text = dump_config(dataclasses.replace(configs[0], block=size))
         write_atomically(noted, lambda to: to.write_text(text, encoding="utf-8"))
 
-    outcome = train_batch(folder, Batch(configs), block=block, begin=begin, resume=resume, **manner)
-    return outcome.blocks, outcome.first, outcome.rest
+    return followed(train_batch(group, Batch(configs), block=block, options=options), options, start)
 
 
 def _point(folder: Path, number: int) -> Path:
@@ -277,14 +265,14 @@ def _summary(folder: Path, sweep: Sweep, seconds: dict[str, float] | None = None
             own |= {name: spread(_own(dataset, name, number)) for name in _MEASURES if name in dataset}
             points.append({"values": values, "final_cost": spread(cost), **own})
     lines = []
-    for point in points[:_TOLD]:
+    for point in points[:_LISTED]:
         low, median, high = (number_text(point["final_cost"][name]) for name in ("low", "median", "high"))
         failed = ", ".join(f"{count} {name}" for name, count in point["failed"].items()) or "none"
         lines.append(
-            f"{told(point['values'])}: median final cost {median} ({low} to {high}), failed: {failed}"
+            f"{listed(point['values'])}: median final cost {median} ({low} to {high}), failed: {failed}"
         )
-    if len(points) > _TOLD:
-        lines.append(f"and {len(points) - _TOLD} more points")
+    if len(points) > _LISTED:
+        lines.append(f"and {len(points) - _LISTED} more points")
     if seconds:
         lines.append(
             f"{seconds['compile']:.1f} s compile and first calls, {seconds['training']:.1f} s training, "

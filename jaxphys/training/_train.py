@@ -7,6 +7,7 @@ block. Nothing leaves the device but the records.
 
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -40,9 +41,11 @@ from jaxphys.training.arguments import (
 )
 from jaxphys.training.checkpoints import Checkpoints, regular, spacing
 from jaxphys.training.devices import default_block, gathered, realization_mesh
-from jaxphys.training.host_loop import BlockResult, TrainingPlan, fitting, train_blocks
+from jaxphys.training.events import BlocksDone, Finished, ProgressBar
+from jaxphys.training.host_loop import Saving, train_blocks
 from jaxphys.training.integrator import AbstractIntegrator
-from jaxphys.training.solver_choice import BlockSolvers, choose_solver
+from jaxphys.training.rounds import BlockResult, TrainingPlan
+from jaxphys.training.solver_choice import choose_solver
 from jaxphys.training.steps import Options, Realizations
 
 Limits = tuple[float | None, float | None] | Literal["automatic"] | None
@@ -236,8 +239,9 @@ def train(
         own_integrator,
         own_bounds(bounds, network, transformation_of(integrator)),
     )
-    checkpoints = None if checkpoint is None else Checkpoints(checkpoint.folder)
-    is_resumed = checkpoint is not None and checkpoint.resume
+    saving = None
+    if checkpoint is not None:
+        saving = Saving(Checkpoints(checkpoint.folder), checkpoint.seconds, checkpoint.resume)
     plan = make_plan(
         network,
         task,
@@ -249,35 +253,33 @@ def train(
         batch_size=sampling.batch_size,
         stop_cost=stop_cost,
         mesh=devices.mesh,
-        after=checkpoints.record_steps() if is_resumed and checkpoints is not None else None,
+        after=saving.checkpoints.record_steps() if saving is not None and saving.is_resumed else None,
     )
-    if solver is None:
-        choice = partial(choose_solver, optimizer=transformation_of(integrator))
-    found: dict[int, BlockResult] = {}
 
     def draw(first: int, last: int) -> Realizations:
         return jax.tree.map(lambda leaf: leaf[first:last] if eqx.is_array(leaf) else leaf, everything)
 
-    def finish(wave: list[int], trained: list[BlockResult]) -> None:
-        found.update(zip(wave, gathered(plan.mesh, trained), strict=False))
-
-    def run(plan: TrainingPlan) -> tuple[float, float]:
-        return train_blocks(
-            plan,
-            range(plan.blocks(realizations)),
-            draw,
-            BlockSolvers(choice if solver is None else solver, alone=plan.blocks(realizations) == 1),
-            finish,
-            checkpoints=checkpoints,
-            checkpoint_seconds=60.0 if checkpoint is None else checkpoint.seconds,
-            resume=is_resumed,
-            progress=record.progress,
-        )
-
-    plan, seconds = fitting(plan, run, adjust=devices.block is None)
+    events = train_blocks(
+        plan,
+        realizations,
+        draw,
+        solver or partial(choose_solver, optimizer=transformation_of(integrator)),
+        saving=saving,
+        adjust=devices.block is None,
+    )
+    found: dict[int, BlockResult] = {}
+    seconds = (0.0, 0.0)
+    with closing(events), ProgressBar(record.progress) as bar:
+        for event in events:
+            bar.show(event)
+            match event:
+                case BlocksDone():
+                    results = gathered(event.plan.mesh, event.results)
+                    found |= zip(event.blocks, results, strict=False)
+                case Finished():
+                    seconds = event.seconds
     whole = jax.tree.map(
-        lambda *parts: np.concatenate(parts)[:realizations],
-        *(found[number] for number in range(plan.blocks(realizations))),
+        lambda *parts: np.concatenate(parts)[:realizations], *(found[number] for number in sorted(found))
     )
     return as_run(network, task, whole, plan.record_steps, seconds)
 

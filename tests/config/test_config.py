@@ -302,8 +302,7 @@ def test_what_cannot_be_built_is_refused(table, saying):
 def test_a_gradient_flow_takes_rate_metric_and_bounds_from_the_optimizer(network):
     tables = {"integrator": FLOW, "optimizer": {"rate": 0.25, "upper": 50.0}, "network": NETWORKS[network]}
     arguments = build(parse_config({"realizations": 1, "steps": 7, **tables})).arguments
-    flow = arguments["integrator"]
-    assert arguments["optimizer"] is None
+    flow = arguments["optimizer"]
     assert (flow.rate, flow.method, arguments["bounds"]) == (0.25, "dopri5", (None, 50.0))
     assert (flow.metric is None) == (network == "flow")
 
@@ -311,8 +310,7 @@ def test_a_gradient_flow_takes_rate_metric_and_bounds_from_the_optimizer(network
 def test_gauss_newton_steps_take_metric_and_bounds_from_the_optimizer():
     tables = {"integrator": {**STEPS, "damping": 0.1}, "optimizer": {"upper": 50.0}, "record": []}
     ensemble = build(parse_config({"realizations": 2, "steps": 7, **tables}))
-    steps = ensemble.arguments["integrator"]
-    assert ensemble.arguments["optimizer"] is None
+    steps = ensemble.arguments["optimizer"]
     assert (steps.damping, ensemble.arguments["bounds"]) == (0.1, (None, 50.0))
     assert set(steps.metric.tolist()) == {0.5, 1.0}
     run = jp.train(ensemble.network, ensemble.task, **ensemble.arguments)

@@ -467,8 +467,11 @@ def test_the_same_seed_gives_the_same_result(small, uninterrupted):
     assert_same_run(restless(small), uninterrupted)
 
 
+LOOP = {"_train_rounds", "_look_up", "advance"}
+
+
 class Interruption:
-    """Ctrl-C at the n-th line that runs of functions in `jaxphys/training/host_loop.py`."""
+    """Ctrl-C at the n-th line that runs of functions in `host_loop.py` and `rounds.py` of the training."""
 
     def __init__(self, functions, line):
         self.functions, self.left = functions, line
@@ -483,7 +486,7 @@ class Interruption:
 
     def call(self, frame, event, argument):
         code = frame.f_code
-        ours = code.co_name in self.functions and code.co_filename.endswith("host_loop.py")
+        ours = code.co_name in self.functions and code.co_filename.endswith(("host_loop.py", "rounds.py"))
         return self.line if ours else None
 
     def line(self, frame, event, argument):
@@ -517,7 +520,7 @@ def test_an_interrupted_run_resumes_to_the_last_bit(small, uninterrupted, tmp_pa
     resumed = 0
     for line in range(first, first + 16):
         path = tmp_path / str(line)
-        with pytest.raises(KeyboardInterrupt), Interruption({"train_blocks", "go_on", "look_up"}, line):
+        with pytest.raises(KeyboardInterrupt), Interruption(LOOP, line):
             restless(small, path, seconds=seconds)
         resumed += path.exists()
         assert_same_run(restless(small, path, resume=path.exists()), uninterrupted)
@@ -548,7 +551,7 @@ def test_blocks_change_nothing(small, uninterrupted):
 def test_blocks_that_were_done_are_not_trained_again(small, tmp_path):
     """Of four blocks one is at its end, one on its way and two have not begun when Ctrl-C comes."""
     expected = restless(small, block=1)
-    with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 200):
+    with pytest.raises(KeyboardInterrupt), Interruption({"_look_up"}, 110):
         restless(small, tmp_path, block=1, seconds=0.0)
     headers = [Checkpoints(tmp_path).header(number) for number in range(4)]
     records = [0 if header is None else header.place.records for header in headers]
@@ -644,7 +647,7 @@ def test_without_resume_a_run_starts_afresh(small, uninterrupted, tmp_path):
 @pytest.fixture
 def saved(small, tmp_path):
     """The two checkpoints of an interrupted run, the newest first."""
-    with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 60):
+    with pytest.raises(KeyboardInterrupt), Interruption({"_look_up"}, 60):
         restless(small, tmp_path, seconds=0.0)
     files = sorted(tmp_path.iterdir(), reverse=True)
     assert len(files) == 2
@@ -772,7 +775,7 @@ def test_a_run_can_be_made_longer(small, tmp_path, first, then, whole):
 def test_a_run_that_was_interrupted_can_be_made_longer(small, saved, tmp_path):
     """And an interruption of the longer one loses nothing."""
     expected = restless(small, steps=30)
-    with pytest.raises(KeyboardInterrupt), Interruption({"look_up"}, 40):
+    with pytest.raises(KeyboardInterrupt), Interruption({"_look_up"}, 40):
         restless(small, saved[0].parent, seconds=0.0, resume=True, steps=30)
     assert_same_run(restless(small, saved[0].parent, resume=True, steps=30), expected)
 
@@ -825,11 +828,11 @@ def test_what_does_not_fit_into_memory_runs_in_smaller_blocks(small, uninterrupt
     """Found before the first step, and told; refused where blocks are given, or one alone is too large."""
     host_loop = sys.modules["jaxphys.training.host_loop"]
     needed = []
-    check = host_loop._check_room
-    monkeypatch.setattr(host_loop, "_check_room", lambda *asked: (needed.append(asked[0]), check(*asked)))
+    check = host_loop.check_fits
+    monkeypatch.setattr(host_loop, "check_fits", lambda *asked: (needed.append(asked[0]), check(*asked)))
     restless(small)
     whole = max(needed)
-    monkeypatch.setattr(host_loop, "available_memory", lambda: int(0.7 * whole / host_loop._SHARE))
+    monkeypatch.setattr(host_loop, "available_memory", lambda: int(0.7 * whole / host_loop.MEMORY_SHARE))
     with pytest.warns(UserWarning, match="going on with [123]"):
         run = restless(small)
     assert_close(run.cost, uninterrupted.cost, relative=1e-5)
