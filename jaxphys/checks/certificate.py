@@ -34,7 +34,13 @@ from jaxphys.learning import CosineDistance, CrossEntropy, Response, SquaredErro
 from jaxphys.learning.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, ExactGradient
 from jaxphys.learning.transforms import precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
-from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, NodeNetwork, SpringNetwork
+from jaxphys.networks.physics import (
+    AbstractNetwork,
+    FlowNetwork,
+    NodeNetwork,
+    SpringNetwork,
+    check_single,
+)
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.training._train import train
 from jaxphys.training.arguments import Record
@@ -91,7 +97,7 @@ LIBRARY_RULES = Rules()
 def certify(
     *,
     seed: int = 0,
-    networks: Sequence[str] | None = None,
+    networks: Sequence[str | AbstractNetwork] | None = None,
     rules: Rules = LIBRARY_RULES,
     progress: bool = False,
 ) -> list[Check]:
@@ -101,20 +107,31 @@ def certify(
     against `jax.grad` through the reference LU; equilibrium propagation's order in η, one- and two-sided;
     coupled learning against equilibrium propagation with the error `G_TT⁻¹ r`; learning by a tracked inverse
     against factorisations; the cost Hessian, exact and Gauss-Newton, against `jax.hessian`; the spectral laws
-    of conductance and dimension by Monte Carlo. Nearly all of the time is compilation.
+    of conductance and dimension by Monte Carlo; the closed forms of a kind of network against automatic
+    differentiation of its energies, and what its `kind` claims of its Hessian. Nearly all of the time is
+    compilation.
 
     **Arguments**
 
     - `seed`: of the random networks, tasks and forces.
-    - `networks`: which of `NETWORKS`; all by default. `rules`: which rules; the library's by default.
+    - `networks`: which of `NETWORKS`, or networks of your own, of 6 nodes or more, on tasks that are drawn at
+      random; all of `NETWORKS` by default. `rules`: which rules; the library's by default.
     - `progress`: show a bar.
 
-    Raises `InputError` on a name that is not in `NETWORKS`.
+    Raises `InputError` on a name that is not in `NETWORKS`, an ensemble, and a network of fewer nodes.
+
+    >>> import jaxphys as jp
+    >>> jp.checks.certify(networks=[jp.FlowNetwork(jp.square_lattice((2, 2)))])
+    Traceback (most recent call last):
+    jaxphys._checks.InputError: Argument `networks` must have 6 nodes or more, but one has 4.
     """
-    chosen = NETWORKS if networks is None else tuple(networks)
-    for name in chosen:
-        require(name in NETWORKS, "networks", f"name some of {', '.join(NETWORKS)}", f"it names {name!r}")
-    kinds = [[s for s in systems(seed) if s.network_name == name] for name in chosen]
+    kinds = []
+    for chosen in NETWORKS if networks is None else networks:
+        if isinstance(chosen, AbstractNetwork):
+            kinds.append(own_systems(chosen, seed))
+            continue
+        require(chosen in NETWORKS, "networks", f"name some of {', '.join(NETWORKS)}", f"it names {chosen!r}")
+        kinds.append([system for system in systems(seed) if system.network_name == chosen])
 
     def of_one_kind(kind: list[System]) -> list[Check]:
         # Boundary after boundary: some share their compiled programs.
@@ -136,9 +153,9 @@ def certify_system(
 
     **Arguments**
 
-    - `system`: one of `systems`. `groups`: which checks, by names of `GROUPS`. By default `"learning"`,
-      `"conservation"` and `"hessian"`, and where free modes are projected out also `"spectral"` and, for flow
-      networks, `"costs"`.
+    - `system`: one of `systems` or `own_systems`. `groups`: which checks, by names of `GROUPS`. By default
+      `"learning"`, `"conservation"` and `"hessian"`, and where free modes are projected out also `"forms"`,
+      `"spectral"` and, for flow networks, `"costs"`.
     - `rules`: what is certified. `seed`: of random forces and targets.
 
     Raises `InputError` on a name that is not in `GROUPS`.
@@ -146,7 +163,7 @@ def certify_system(
     if groups is None:
         is_projected = system.boundary_name == "forces, projected"
         groups = ("learning", "conservation", "hessian")
-        groups += ("spectral",) if is_projected else ()
+        groups += ("forms", "spectral") if is_projected else ()
         groups += ("costs",) if is_projected and system.network_name == "flow" else ()
     for name in groups:
         require(name in GROUPS, "groups", f"name some of {', '.join(GROUPS)}", f"it names {name!r}")
@@ -196,11 +213,27 @@ def systems(seed: int = 0) -> Iterator[System]:
             yield System(name, boundary_name, network, _task(network, boundary, draw))
 
 
+def own_systems(network: AbstractNetwork, seed: int = 0) -> list[System]:
+    """One network of any kind under every kind of boundary, with tasks as those of `systems`.
+
+    Raises `InputError` on an ensemble or fewer than 6 nodes.
+    """
+    check_single(network, "networks")
+    nodes = network.num_nodes
+    require(nodes >= 6, "networks", "have 6 nodes or more", f"one has {nodes}")
+    draw = np.random.default_rng(seed)
+    return [
+        System(network.kind.name, name, network, _task(network, boundary, draw))
+        for name, boundary in boundaries(network).items()
+    ]
+
+
 def boundaries(network: AbstractNetwork) -> dict[str, Boundary]:
     """Free modes projected, grounded, held nodes, held drops, and all at once.
 
-    Free motions that a boundary leaves (rotations about one grounded node) are projected out.
-    Where numbers of rows agree, one compiled program serves several boundaries.
+    Drops are left out where a kind of several coordinates does not say how one is read. Free motions that a
+    boundary leaves (rotations about one grounded node) are projected out. Where numbers of rows agree, one
+    compiled program serves several boundaries.
     """
     held: dict[str, dict[str, Any]] = {
         "forces, projected": {},
@@ -209,7 +242,27 @@ def boundaries(network: AbstractNetwork) -> dict[str, Boundary]:
         "held drops": {"held_drops": [(3, 4), (1, 5)], "ground": [0]},
         "mixture": {"held_nodes": [3], "held_drops": [(4, 5)], "ground": [0]},
     }
-    return {name: Boundary(network, free_modes="project", **kinds) for name, kinds in held.items()}
+    if network.dimension > 1 and type(network).drop_row is AbstractNetwork.drop_row:
+        held = {name: kinds for name, kinds in held.items() if "held_drops" not in kinds}
+    return {
+        name: Boundary(network, free_modes="project", **_straining(network, kinds))
+        for name, kinds in held.items()
+    }
+
+
+def _straining(network: AbstractNetwork, held: dict[str, Any]) -> dict[str, Any]:
+    """The same nodes or drops, and as many more as it takes that no rigid motion meets all that is held."""
+    nodes, pairs = held.get("held_nodes"), held.get("held_drops", [])
+    if nodes is None and not pairs:
+        return held
+    motions, ground = network.rigid_motions(), held["ground"]
+    for other in range(6, network.num_nodes):
+        single = network.node_rows([*(nodes or []), *ground])
+        rows = np.concatenate([single, *(network.drop_row(*pair)[None] for pair in pairs)])
+        if np.linalg.matrix_rank(rows @ motions.T) < len(rows):
+            break
+        nodes, pairs = (nodes, [*pairs, (1, other)]) if nodes is None else ([*nodes, other], pairs)
+    return held | ({} if nodes is None else {"held_nodes": nodes}) | ({"held_drops": pairs} if pairs else {})
 
 
 def _task(network: AbstractNetwork, boundary: Boundary, draw: np.random.Generator, **settings: Any) -> Task:
@@ -492,6 +545,63 @@ def _measure_hessians(network: AbstractNetwork, task: Task) -> tuple[Array, ...]
     )
 
 
+def _form_checks(system: System, rules: Rules, seed: int) -> list[Check]:
+    """Closed forms of the network against derivatives of its energies, and what its kind claims of H."""
+    network, generator = system.network, np.random.default_rng(seed)
+    n, dtype = network.num_coordinates, network.k.dtype
+    x, y, moment, g = (
+        jnp.asarray(generator.standard_normal(shape), dtype) for shape in ((3, n), (2, n), (3, 2), (n, n))
+    )
+    motions = jnp.asarray(network.rigid_motions(), dtype)
+    forms, still = _measure_forms(network, x, y, moment, g, motions)
+    measured = {
+        f"{name} against derivatives of the energies": _relative(found, wanted)
+        for name, (found, wanted) in forms.items()
+    }
+    measured["rigid motions: no edge pulls"] = float(still)
+    measured["Hessian as its kind says"] = _claimed(network)
+    names = (system.network_name, system.boundary_name, "Dense")
+    return [Check(name, *names, found, 0.0, 1e-10) for name, found in measured.items()]
+
+
+@eqx.filter_jit
+def _measure_forms(
+    network: AbstractNetwork, x: Array, y: Array, moment: Array, g: Array, motions: Array
+) -> tuple[dict[str, tuple[Array, Array]], Array]:
+    """Each form of the network beside what follows from its energies, and how far its rigid motions pull."""
+    base = AbstractNetwork
+    forms = {
+        "Hessian": (network.hessian(), base.hessian(network)),
+        "edge form": (network.edge_form(x, x), base.edge_form(network, x, x)),
+        "edge moment": (network.edge_moment(x, y, moment), base.edge_moment(network, x, y, moment)),
+        "edge norms": (network.edge_norms(x), base.edge_norms(network, x)),
+        "Hessian coupling": (
+            network.hessian_coupling(x, y, moment, g),
+            base.hessian_coupling(network, x, y, moment, g),
+        ),
+    }
+    pulls = base.edge_forces(network, motions)
+    return forms, jnp.max(jnp.abs(pulls), initial=0.0) / jnp.max(jnp.abs(base.edge_forces(network, x)))
+
+
+def _claimed(network: AbstractNetwork) -> float:
+    """How far H is from what `kind.structure` says it is; 0 where it says nothing."""
+    hessian, edges = np.asarray(network.hessian()), np.asarray(network.topology.edges)
+    if network.kind.is_matrix:
+        return _relative(network.k, jnp.asarray(hessian[edges[:, 0], edges[:, 1]]))
+    if network.kind.is_laplacian:
+        return _relative(FlowNetwork(network.topology, network.k).hessian(), network.hessian())
+    if not network.kind.is_pairwise:
+        return 0.0
+    directions = np.asarray(network.strain_directions())
+    blocks = np.einsum("m,mqd,mqe->mde", np.asarray(network.k), directions, directions)
+    expected = np.zeros((network.num_nodes, network.num_nodes, *blocks.shape[1:]))
+    for sign, a, b in ((1, 0, 0), (1, 1, 1), (-1, 0, 1), (-1, 1, 0)):
+        np.add.at(expected, (edges[:, a], edges[:, b]), sign * blocks)
+    expected = expected.transpose(0, 2, 1, 3).reshape(hessian.shape)
+    return _relative(jnp.asarray(hessian), jnp.asarray(expected))
+
+
 def _cost_checks(system: System, rules: Rules, seed: int) -> list[Check]:
     """Gradient and Hessian of every kind of cost, without weights."""
     checks = []
@@ -578,6 +688,7 @@ GROUPS: dict[str, Callable[[System, Rules, int], list[Check]]] = {
     "learning": _learning_checks,
     "conservation": _conservation_checks,
     "hessian": _hessian_checks,
+    "forms": _form_checks,
     "spectral": _spectral_checks,
     "costs": _cost_checks,
 }
