@@ -98,6 +98,7 @@ def certify(
     *,
     seed: int = 0,
     networks: Sequence[str | AbstractNetwork] | None = None,
+    groups: Sequence[str] | None = None,
     rules: Rules = LIBRARY_RULES,
     progress: bool = False,
 ) -> list[Check]:
@@ -115,7 +116,8 @@ def certify(
 
     - `seed`: of the random networks, tasks and forces.
     - `networks`: which of `NETWORKS`, or networks of your own, of 6 nodes or more, on tasks that are drawn at
-      random; all of `NETWORKS` by default. `rules`: which rules; the library's by default.
+      random; all of `NETWORKS` by default. `groups`: which checks, as `certify_system` takes them.
+    - `rules`: which rules; the library's by default.
     - `progress`: show a bar.
 
     Raises `InputError` on a name that is not in `NETWORKS`, an ensemble, and a network of fewer nodes.
@@ -127,7 +129,7 @@ def certify(
     """
     kinds = []
     for chosen in NETWORKS if networks is None else networks:
-        if isinstance(chosen, AbstractNetwork):
+        if not isinstance(chosen, str):
             kinds.append(own_systems(chosen, seed))
             continue
         require(chosen in NETWORKS, "networks", f"name some of {', '.join(NETWORKS)}", f"it names {chosen!r}")
@@ -135,7 +137,11 @@ def certify(
 
     def of_one_kind(kind: list[System]) -> list[Check]:
         # Boundary after boundary: some share their compiled programs.
-        return [check for system in kind for check in certify_system(system, rules=rules, seed=seed)]
+        return [
+            check
+            for system in kind
+            for check in certify_system(system, groups=groups, rules=rules, seed=seed)
+        ]
 
     checks: list[Check] = []
     # Most of the time goes into compilation, which lets other threads run.
