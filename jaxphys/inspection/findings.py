@@ -212,10 +212,11 @@ def _readings(
     )
     if pattern is not None:
         fields["relative_conductance"] = ("edge", np.asarray(relative_conductance(network)))
-        if network.topology.positions is not None:
-            fields["positions"] = (("node", "axis"), np.asarray(network.topology.positions))
-        if network.topology.box is not None:
-            fields["box"] = ("axis", np.asarray(network.topology.box))
+    topology = network.topology
+    if topology.positions is not None:
+        fields["positions"] = (("node", "axis"), np.asarray(topology.positions))
+    if topology.box is not None:
+        fields["box"] = ("axis", np.asarray(topology.box))
     if network.kind.is_laplacian:
         found = sectors(network.topology, x, _PERSISTENCE * float(np.ptp(x)))
         drops = np.asarray(network.topology.differences(jnp.asarray(x)))

@@ -397,7 +397,13 @@ def _built(draft: _Draft, network_class: type[AbstractNetwork], k: np.ndarray) -
     missing = [name for name in kind.parts if name not in parts and _is_needed(network_class, name)]
     if missing:
         raise InputError(f"it must give `{missing[0]}` of a {kind.name}, but it has none.")
-    return network_class.from_parts(topology, jnp.asarray(k), **parts)
+    try:
+        return network_class.from_parts(topology, jnp.asarray(k), **parts)
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A text where the class takes an array, say.
+        raise InputError(f"it makes no {kind.name}: {str(error).splitlines()[0]}.") from error
 
 
 def _checked_part(part: Any, name: str, num_edges: int) -> Any:
@@ -753,10 +759,10 @@ def _listed_parts(graph: Mapping[str, Any], links: Sequence[Mapping[str, Any]]) 
     found: dict[str, Any] = {}
     network_class = network_classes().get(str(graph.get("kind")))
     for name in () if network_class is None else network_class.kind.parts:
-        if name in graph:
-            found[name] = graph[name]
-        elif any(name in link for link in links):
+        if any(name in link for link in links):
             found[name] = [link.get(name) for link in links]
+        elif name in graph:
+            found[name] = graph[name]
     return found
 
 

@@ -459,7 +459,9 @@ def _draw_bars(findings: Findings, values: np.ndarray) -> Figure:
             **_disc(color),
         )
     axes.margins(y=0.18)
-    axes.set(xlabel="node", ylabel="response to a unit force at A\n(units of 1/W)")
+    axes.set(
+        xlabel="node", ylabel=f"response to a unit force at A\n(units of 1/{findings.network.kind.symbol})"
+    )
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     plain_axes(axes, grid="y")
     return figure
@@ -468,8 +470,9 @@ def _draw_bars(findings: Findings, values: np.ndarray) -> Figure:
 def _response(findings: Findings, drawing: Drawing | None) -> Picture:
     values, node_b = np.asarray(findings.fields["response"].values), findings.terminals[1]
     kind, dimension = findings.network.kind, len(values) // findings.network.num_nodes
-    if drawing is None:
-        figure, how = _draw_bars(findings, values), "The state of every node"
+    if drawing is None or dimension not in (1, len(drawing.projection)):
+        sizes = values if dimension == 1 else np.linalg.norm(values.reshape(-1, dimension), axis=1)
+        figure, how = _draw_bars(findings, sizes), f"The {kind.coordinate} of every node"
     elif dimension == 1:
         figure = _draw_walls(findings, drawing, values)
         how = f"The {kind.coordinate} of every node, measured from the mean of all,"

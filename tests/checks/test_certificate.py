@@ -1,10 +1,15 @@
 """The certificate passes, and fails when something is broken."""
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import assert_refused
+from own_kinds import Hinges, of_six, of_three
 
+import jaxphys as jp
 from jaxphys.checks.certificate import (
     NETWORKS,
     Check,
@@ -12,6 +17,7 @@ from jaxphys.checks.certificate import (
     certify,
     certify_system,
     checks_table,
+    own_systems,
     systems,
 )
 from jaxphys.learning.rules import Contrast, CoupledLearning, EquilibriumPropagation, ExactGradient
@@ -121,3 +127,36 @@ def test_nan_fails():
 def test_names_are_checked():
     assert_refused("networks", certify, networks=["tree"])
     assert_refused("groups", certify_system, next(systems()), groups=["luck"])
+
+
+def test_a_network_of_your_own_is_certified():
+    """Three nodes at an edge, and two rigid motions: more is held than these can meet."""
+    network = of_six()
+    system = own_systems(network)[2]
+    assert system.boundary_name == "held nodes"
+    checks = certify_system(system, groups=["forms", "conservation"])
+    assert [check for check in checks if not check.passed] == []
+    assert {check.network for check in checks} == {"row of hinges"}
+
+
+def test_a_form_or_a_claim_that_is_wrong_fails():
+    class Careless(Hinges):
+        kind = dataclasses.replace(Hinges.kind, tag="test careless", structure="laplacian")
+
+        def edge_moment(self, x, y, moment):
+            return 1.001 * super().edge_moment(x, y, moment)
+
+        def rigid_motions(self):
+            return np.eye(1, self.num_nodes)
+
+    checks = certify(networks=[of_six(Careless, (0, 2, 5))], groups=["forms"])
+    assert {check.name for check in checks if not check.passed} == {
+        "edge moment against derivatives of the energies",
+        "rigid motions: no edge pulls",
+        "Hessian as its kind says",
+    }
+
+
+def test_networks_of_your_own_are_checked():
+    assert_refused("networks", certify, networks=[of_three(Hinges)], saying="6 nodes or more, but one has 5")
+    assert_refused("networks", certify, networks=[jp.stack([of_six(), of_six()])], saying="be one network")

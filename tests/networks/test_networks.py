@@ -1,14 +1,12 @@
 """Closed forms of every network against automatic differentiation of its energy."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_close, assert_identical, ulps
-from jaxtyping import Array, Float, Int
+from own_kinds import WORDS, Hinges, Products, of_three
 
 import jaxphys as jp
 
@@ -42,43 +40,6 @@ def vector_springs():
 
 def node():
     return jp.NodeNetwork(jnp.ones(10))
-
-
-WORDS = {"strength": "k", "strengths": "k", "coordinate": "deflection", "force": "load"}
-
-
-class Hinges(jp.AbstractStrainNetwork):
-    """Bends of three nodes in a row: `eᵢ = ½ (x_a - 2 x_b + x_c)²`, by its strain."""
-
-    kind = jp.NetworkKind(tag="test hinges", name="hinges", strain="bend", parts=("middle",), **WORDS)
-    dimension: ClassVar[int] = 1
-    topology: jp.Topology
-    k: Float[Array, " M"]
-    middle: Int[Array, " M"]
-
-    def strains(self, x):
-        a, c = self.topology.edges.T
-        return (x[..., a] - 2 * x[..., self.middle] + x[..., c])[..., None]
-
-
-class Products(jp.AbstractNetwork):
-    """By nothing but its energy, which may be negative: `eᵢ = x_a (x_b - x_c)`, both coordinates alike."""
-
-    kind = jp.NetworkKind(tag="test products", name="products", positive_k=False, parts=("middle",), **WORDS)
-    dimension: ClassVar[int] = 2
-    topology: jp.Topology
-    k: Float[Array, " M"]
-    middle: Int[Array, " M"]
-
-    def edge_energies(self, x):
-        x = x.reshape(*x.shape[:-1], self.num_nodes, 2)
-        a, c = self.topology.edges.T
-        return jnp.sum(x[..., a, :] * (x[..., self.middle, :] - x[..., c, :]), axis=-1)
-
-
-def of_three(build):
-    """Rows of three on a chain of five nodes, and one across."""
-    return build(jp.from_edges([(0, 2), (1, 3), (2, 4), (0, 4)]), jnp.ones(4), jnp.array([1, 2, 3, 2]))
 
 
 NETWORKS = {
