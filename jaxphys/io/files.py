@@ -52,8 +52,13 @@ _HEXADECIMAL = re.compile(
 )
 
 
-def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Call `write` on a temporary neighbour of `path`, then move it there: whole file or none."""
+def write_atomically(path: Path | str, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all.
+
+    `write` is handed a temporary path in the same folder, which then replaces `path`; where it raises, the
+    temporary file is removed and `path` is as it was. Raises `OSError` that names a file, where the disk is
+    full, say.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     # What another process left there, be it a link that would lead the writer elsewhere.
@@ -99,7 +104,10 @@ def write_together(folder: Path, contents: Mapping[str, bytes], *, stale: Iterab
 
 
 def is_unfinished(folder: Path, seal: str) -> bool:
-    """Whether `write_together` began to write into a folder what ends with `seal`, and was killed."""
+    """Whether a folder holds part of what `write_together` was to write, which was killed.
+
+    `seal` is the file that it writes last.
+    """
     return (folder / _WAITING).is_dir() and not (folder / seal).exists()
 
 
@@ -269,7 +277,7 @@ def _encoding(content: bytes, older: bool) -> str:
     return "utf-8-sig"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value from a file in a message: short, on one line, without terminal codes."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
@@ -278,7 +286,7 @@ def shown(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def to_number(value: Any) -> float:
+def to_number(value: object) -> float:
     """A finite number from a cell of text or a JSON value; NaN if it is none.
 
     Text may be written as Fortran does (`1.5D-3`) or, with its exponent, in hexadecimal (`0x1.8p+1`).
@@ -306,15 +314,21 @@ def _from_text(text: str) -> float:
     return math.nan
 
 
-def no_number(value: Any, where: str, must: str = "a finite number") -> InputError:
-    """What to raise about a value that is no number, or none that fits."""
+def no_number(value: object, where: str, must: str = "a finite number") -> InputError:
+    """The error to raise about a value that is no number, or none that fits.
+
+    **Arguments**
+
+    - `value`: from a cell of text, JSON or an array. `where`: what it is and where, "`k` of line 3".
+    - `must`: what it must be. A decimal comma gets its cure.
+    """
     hint = ""
     if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", value[:60]):
         hint = "; write it with a decimal point"
     return InputError(f"{where} must be {must}, but it is {shown(value)}{hint}.")
 
 
-def to_label(value: Any, where: str) -> str:
+def to_label(value: object, where: str) -> str:
     """The name of a node from a file: text or an integer, of at most `LONGEST_LABEL` printable characters.
 
     Integers may be written as 1.0, as tables with gaps do. Tuples, which name the nodes of lattices in
@@ -337,12 +351,21 @@ def to_label(value: Any, where: str) -> str:
     return label
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def check_names(found: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Refuse a name that is nearly one of the known names: ignored in silence, it would change the result."""
+    """Refuse a name that is nearly one of the known names: to ignore it would change the result unnoticed.
+
+    **Arguments**
+
+    - `found`: names in a file, of which the first thousand are compared. `known`: those with a meaning.
+    - `what`: what names are of, in the message: "column", "array".
+
+    Raises `InputError` on a name that differs from a known one by case, signs or a few letters, unless the
+    file has that one, too.
+    """
     found, known = dict.fromkeys(found), list(known)
     letters = {plain(name): name for name in known}
     # Comparing takes long, and nobody names more.
@@ -358,7 +381,7 @@ def check_names(found: Iterable[str], known: Iterable[str], what: str) -> None:
 
 
 def check_different(names: Iterable[str], what: str) -> None:
-    """Refuse a name that stands twice in a file."""
+    """Raise `InputError` where a name stands twice; `what` says what names are of, "labels"."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -480,7 +503,7 @@ def read_archive(
     arrays = {}
     for member, name in zip(members, names, strict=True):
         try:
-            # Opened even if unwanted: a damaged name is told from another one by its second copy alone.
+            # Opened even if unwanted: only the second copy of a name shows whether the first one is damaged.
             with archive.open(member) as file:
                 # Not more than the archive promised, whatever comes out.
                 packed = file.read(member.file_size) if name in wanted or others else b""
@@ -495,7 +518,11 @@ def read_archive(
 
 
 def to_array(content: bytes, what: str) -> np.ndarray:
-    """The array in the bytes of an `.npy` file: numbers or text, nothing pickled. Raises `InputError`."""
+    """The array in the bytes of an `.npy` file, numbers or text, of the shape and dtype that it declares.
+
+    Nothing is unpickled, and what the header declares is held against the number of bytes before an array of
+    that size is made. Raises `InputError` that begins with `what`, which says what the array is.
+    """
     file = io.BytesIO(content)
     try:
         with warnings.catch_warnings():
@@ -524,7 +551,10 @@ def to_array(content: bytes, what: str) -> np.ndarray:
 
 
 def to_numbers(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
-    """An array of finite numbers in double precision with so many axes; raises `InputError`."""
+    """The same array in double precision, with so many `dimensions`.
+
+    Raises `InputError` that begins with `what` on text, another number of axes, and NaN or infinity.
+    """
     if array.dtype.kind not in "fiu" or array.ndim != dimensions:
         raise InputError(
             f"{what} must hold numbers along {dimensions} axes, "
@@ -540,7 +570,11 @@ def to_numbers(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
 
 
 def to_indices(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
-    """An array of numbers of nodes, counted from 0, with so many axes; raises `InputError`."""
+    """The same array as 64-bit integers that number nodes from 0, with so many `dimensions`.
+
+    Floating-point numbers will do where they are whole. Raises `InputError` that begins with `what` on other
+    numbers, another number of axes, and nodes beyond `MOST_NODES`.
+    """
     is_whole = array.dtype.kind == "f" and bool((np.abs(array) < _MOST_EXACT).all())
     if is_whole and bool((array == np.round(array)).all()):
         array = array.astype(np.int64)
@@ -555,7 +589,11 @@ def to_indices(array: np.ndarray, what: str, dimensions: int) -> np.ndarray:
 
 
 def to_labels(array: np.ndarray | None, count: int, what: str = "array `labels`") -> tuple[str, ...]:
-    """Names of nodes from an array of text or integers; their numbers where there is none."""
+    """Names of `count` nodes from an array of text or integers, `(count,)`; their numbers where it is None.
+
+    Raises `InputError` that begins with `what` on another shape, on what `to_label` refuses, and on names
+    that stand twice.
+    """
     if array is None:
         return tuple(str(i) for i in range(count))
     if array.dtype.kind not in "Uiuf" or array.shape != (count,):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jaxphys._checks import InputError, require
 from jaxphys.io.circuits import NETLISTS, read_netlist_network
@@ -210,7 +211,16 @@ def read_network(
 def checked(
     path: Path | str, kind: str | None, values: str | None, unweighted: bool, matrix: str | None = None
 ) -> Said:
-    """What a caller says of a file, if it can be said; nothing of it where the file says all by itself."""
+    """What a caller says of a file, checked against what can be said of files of its suffix.
+
+    **Arguments**
+
+    - `path`: of the file, for its suffix and for messages. `matrix`: what a square of numbers is, one of
+      `MEANINGS`. The others are those of `read_network`.
+
+    Raises `InputError` on a kind, meaning or quantity that there is not, and on what is said of a file that
+    leaves no choice (a run, a netlist).
+    """
     is_known = kind is None or kind in network_classes()
     require(is_known, "kind", "be flow, spring or node", f"it is {shown(kind)}")
     check_said(values)
@@ -218,8 +228,8 @@ def checked(
     meanings = f"be one of {', '.join(MEANINGS)}"
     require(matrix in (None, *MEANINGS), "matrix", meanings, f"it is {shown(matrix)}")
     suffix = Path(path).suffix.lower()
-    told = suffix in (".nc", *NETLISTS)
-    require(values is None or not told, "values", "be left out for a run or a netlist", "it is set")
+    is_complete = suffix in (".nc", *NETLISTS)
+    require(values is None or not is_complete, "values", "be left out for a run or a netlist", "it is set")
     squares = suffix in (".csv", ".tsv", ".npy", ".npz")
     require(matrix is None or squares, "matrix", "come with a square of numbers", f"the file is {suffix}")
     return Said(kind, values, unweighted, matrix, f"File {shown_path(path)}")
@@ -231,12 +241,19 @@ def is_edge_list(header: Sequence[str]) -> bool:
 
 
 def network_from_table(table: Table, said: Said) -> NetworkFile:
-    """The network in an edge list; raises `InputError` without the name of the file."""
+    """The network in an edge list: a table with a row for each edge, the names of its ends among its columns.
+
+    `said` is what the caller says of it (`checked`). Raises `InputError` without the name of the file, but
+    with the line.
+    """
     return _network(_from_table(table, said), said)
 
 
 def network_from_arrays(arrays: dict[str, np.ndarray], said: Said) -> NetworkFile:
-    """The network in the arrays of an archive; raises `InputError` without the name of the file."""
+    """The network in the arrays of an archive, by their names: `edges` and one value for each, or `matrix`.
+
+    `said` is what the caller says of it (`checked`). Raises `InputError` without the name of the file.
+    """
     if "matrix" not in arrays:
         return _network(_from_arrays(arrays, said), said)
     if {"edges", "edge_index"} & set(arrays):
@@ -311,14 +328,14 @@ class _Draft:
     edges: np.ndarray
     places: Callable[[int], str]
     called: tuple[str, Strength] | None
-    values: np.ndarray | Sequence[Any]
-    kind: Any = None
-    parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    values: np.ndarray | Sequence[object]
+    kind: object = None
+    parts: Mapping[str, object] = dataclasses.field(default_factory=dict)
     positions: np.ndarray | None = None
     box: np.ndarray | None = None
     parallel: bool | None = None
     directed: bool = False
-    units: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    units: Mapping[str, Sequence[object]] = dataclasses.field(default_factory=dict)
 
     @property
     def quantity(self) -> str | None:
@@ -406,7 +423,7 @@ def _built(draft: _Draft, network_class: type[AbstractNetwork], k: np.ndarray) -
         raise InputError(f"it makes no {kind.name}: {str(error).splitlines()[0]}.") from error
 
 
-def _checked_part(part: Any, name: str, num_edges: int) -> Any:
+def _checked_part(part: object, name: str, num_edges: int) -> str | int | float | Array:
     """A text or number as it stands, or an array of numbers with a row for every edge."""
     if isinstance(part, str):
         return to_label(part, f"its `{name}`")
@@ -445,7 +462,7 @@ def _check_duplicates(draft: _Draft, labels: Sequence[str], cure: str) -> None:
 
 
 def _check_parallel(draft: _Draft, labels: Sequence[str], k: np.ndarray, said: Said) -> None:
-    """Edges side by side add up; those that may be one edge, told from both of its ends, are asked about.
+    """Edges side by side add up; those that may be one edge, listed from both of its ends, are asked about.
 
     Tables of matrices list every edge twice, in both directions and with equal values: added up they would be
     a network of twice the conductances. Where the file says that it has parallel edges, it means them.
@@ -672,8 +689,11 @@ def headless(first: Sequence[str]) -> str:
 
 
 def _strengths(
-    edges: Sequence[Mapping[str, Any]], place: Callable[[int], str], said: Said, of_graph: Mapping[str, Any]
-) -> tuple[tuple[str, Strength] | None, list[Any], dict[str, Sequence[Any]]]:
+    edges: Sequence[Mapping[str, object]],
+    place: Callable[[int], str],
+    said: Said,
+    of_graph: Mapping[str, object],
+) -> tuple[tuple[str, Strength] | None, list[object], dict[str, Sequence[object]]]:
     """Under which name edges have their strengths, these, and their units; all edges have them, or none."""
     names = dict.fromkeys(itertools.chain.from_iterable(edges))
     units = units_of(names, lambda name: [edge.get(name) for edge in edges], of_graph, len(edges))
@@ -754,9 +774,9 @@ def _from_json(text: str, said: Said) -> _Draft:
     )
 
 
-def _listed_parts(graph: Mapping[str, Any], links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _listed_parts(graph: Mapping[str, object], links: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """What a network of the kind that a graph names is made of: facts of the graph, and of its edges."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     network_class = network_classes().get(str(graph.get("kind")))
     for name in () if network_class is None else network_class.kind.parts:
         if any(name in link for link in links):
@@ -775,7 +795,7 @@ def _not_a_number(name: str) -> float:
     raise InputError(f"it holds {name}, which is no JSON and no number.")
 
 
-def _typed(value: Any, wanted: type, what: str) -> Any:
+def _typed(value: object, wanted: type, what: str) -> Any:
     if not isinstance(value, wanted):
         kinds: dict[type, str] = {dict: "a JSON object", list: "a JSON list", bool: "true or false"}
         raise InputError(f"{what} must be {kinds[wanted]}, but it is {shown(value)}.")
@@ -814,7 +834,7 @@ def _positions(nodes: Sequence[dict[str, Any]], labels: Sequence[str]) -> np.nda
     return np.array(places) if places else None
 
 
-def _box(box: Any) -> np.ndarray | None:
+def _box(box: object) -> np.ndarray | None:
     if box is None:
         return None
     sides = [to_number(side) for side in box] if isinstance(box, list) and len(box) <= 3 else [math.nan]
@@ -926,7 +946,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
     )
 
 
-def _kind_in_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[str | None, dict[str, Any]]:
+def _kind_in_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[str | None, dict[str, object]]:
     """The tag of the kind of network that an archive names, and what such a network is made of."""
     if "kind" not in arrays:
         return None, {}
@@ -957,7 +977,7 @@ def _ends_in_arrays(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return edges
 
 
-def _one_each(array: np.ndarray, name: str, count: int) -> list[Any]:
+def _one_each(array: np.ndarray, name: str, count: int) -> list[object]:
     """Units of all edges, from an array of one unit or as many as edges."""
     if not is_unit_name(name) and (array.dtype.kind != "U" or array.size not in (1, count)):
         return []

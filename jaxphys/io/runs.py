@@ -159,7 +159,7 @@ def dataset_network(dataset: xr.Dataset, realization: int) -> AbstractNetwork | 
     return network_class.from_parts(topology, jnp.asarray(np.asarray(own("k"))[real], float), **parts)
 
 
-def _class_named(name: Any) -> type[AbstractNetwork] | None:
+def _class_named(name: object) -> type[AbstractNetwork] | None:
     return {each.__name__: each for each in network_classes().values()}.get(str(name))
 
 
@@ -175,7 +175,7 @@ def save_run(dataset: xr.Dataset | Run, path: Path | str) -> None:
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path | str) -> None:
-    """Write any dataset as `save_run` does."""
+    """Write any dataset as `save_run` does: netCDF (HDF5) with checksums, compressed, whole or not at all."""
     content = netcdf(dataset)
     write_atomically(path, lambda to: to.write_bytes(content))
 
@@ -339,7 +339,11 @@ def _axis(scale: Any) -> str:
 
 
 def sampled_run(path: Path | str, most: int) -> xr.Dataset:
-    """A run in memory; of a large one `most` realizations, evenly chosen, and the number of all."""
+    """A run in memory, as `run_dataset`; of a large one at most `most` realizations, evenly chosen.
+
+    Then the attribute `realizations` is the number of all. `path` names a file of our own, which is not
+    checked as `load_run` does.
+    """
     with xr.open_dataset(path, engine="h5netcdf") as run:
         realizations = run.sizes["realization"]
         if realizations <= most:

@@ -288,7 +288,10 @@ _DIRECTIVES: dict[str, Callable[[_Card, _Definition, _Netlist], None]] = {
 
 
 def to_node(text: str, line: int) -> str:
-    """The name of a node; ground has one name."""
+    """The name of a node of a netlist; `gnd` and `gnd!`, in either case, are `GROUND`.
+
+    Raises `InputError` with the `line` on what is no name (`to_label`).
+    """
     return to_label(GROUND if text.lower() in ("gnd", "gnd!") else text, f"node in line {line}")
 
 

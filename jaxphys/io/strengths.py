@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxphys._checks import InputError
 from jaxphys.io.files import plain, shown, to_number
@@ -337,25 +337,34 @@ def is_unit_name(name: str) -> bool:
     return _unit_stem(name) is not None
 
 
-def may_be_unit(value: Any) -> bool:
+def may_be_unit(value: object) -> bool:
     """Whether a value of an edge may be a unit of its strength: `kOhm`, or nothing."""
     return value is None or (isinstance(value, str) and (not value.strip() or _hinted([value]) is not None))
 
 
-def _are_units(texts: Sequence[Any]) -> bool:
+def _are_units(texts: Sequence[object]) -> bool:
     """Whether all texts are units of strengths, whatever their name; S alone may be anything."""
     return all(map(may_be_unit, texts)) and any(
-        isinstance(_of_unit(text.strip(), ""), Strength) for text in dict.fromkeys(texts) if text
+        isinstance(_of_unit(text, ""), Strength) for text in dict.fromkeys(map(_as_text, texts)) if text
     )
 
 
 def units_of(
     names: Iterable[str],
-    of_edges: Callable[[str], Sequence[Any]],
-    of_graph: Mapping[str, Any],
+    of_edges: Callable[[str], Sequence[object]],
+    of_graph: Mapping[str, object],
     count: int,
-) -> dict[str, Sequence[Any]]:
-    """What a file says of units, by name, for each of its edges; those of other columns are left out."""
+) -> dict[str, Sequence[object]]:
+    """Units that a file gives beside the values of its edges, by the names under which it gives them.
+
+    **Arguments**
+
+    - `names`: of all that edges have. `of_edges`: a name → what each edge has of it, `count` values.
+    - `of_graph`: what the graph as a whole has, by name; its units are those of every edge.
+
+    Returns a unit for each edge by name, as text; a column that is the unit of another one is left out where
+    that is no strength.
+    """
     names = list(names)
     given = {name: of_edges(name) for name in names if not is_strength(name)}
     found = {name: texts for name, texts in given.items() if is_unit_name(name) or _are_units(texts)}
@@ -376,7 +385,7 @@ def units_of(
 
 
 def in_units(
-    called: tuple[str, Strength], units: Mapping[str, Sequence[Any]], said: Said
+    called: tuple[str, Strength], units: Mapping[str, Sequence[object]], said: Said
 ) -> tuple[tuple[str, Strength], list[Strength] | None]:
     """What strengths are, in the units that a file gives them edge by edge; None where it gives none.
 
@@ -392,8 +401,8 @@ def in_units(
         given = " and ".join(map(shown, itertools.islice(fitting, 2)))
         raise InputError(f"it must give the unit of {shown(name)} once, but {given} both do; take one out.")
     for column, texts in fitting.items():
-        known: dict[Any, Strength] = {}
-        for text in dict.fromkeys(map(_hashable, texts)):
+        known: dict[str | None, Strength] = {}
+        for text in dict.fromkeys(map(_as_text, texts)):
             found = _with_unit(strength.quantity, text, text) if text else None
             if not isinstance(found, Strength):
                 why = f"{found}".removeprefix("whose unit ") if found else f"{shown(text)} is no unit"
@@ -409,16 +418,16 @@ def in_units(
             known[text] = found
         if len({found.quantity for found in known.values()}) > 1:
             raise InputError(f"{shown(column)} must hold units of one quantity, but it mixes several.")
-        return (name, next(iter(known.values()))), [known[_hashable(text)] for text in texts]
+        return (name, next(iter(known.values()))), [known[_as_text(text)] for text in texts]
     return called, None
 
 
-def _hashable(value: Any) -> Any:
+def _as_text(value: object) -> str | None:
     """A unit as it stands in a file; what is no text can be none."""
     return value.strip() if isinstance(value, str) else None
 
 
-def _concerns(column: str, texts: Sequence[Any], name: str, strength: Strength) -> bool:
+def _concerns(column: str, texts: Sequence[object], name: str, strength: Strength) -> bool:
     """Whether units in a column are those of strengths: by its name, or because nothing else has them."""
     stem = _unit_stem(column) or ""
     own = ("", plain(name), strength.quantity, "strength", "strengths", "k")
@@ -427,7 +436,7 @@ def _concerns(column: str, texts: Sequence[Any], name: str, strength: Strength) 
     return stem not in _QUANTITY_OF and _hinted(texts) is not None
 
 
-def _hinted(texts: Iterable[Any]) -> str | None:
+def _hinted(texts: Iterable[object]) -> str | None:
     """The quantity that units in a file belong to; None where they are not of strengths."""
     first = next((text for text in texts if isinstance(text, str) and text.strip()), None)
     return None if first is None else _quantity_in(first.strip()[:_LONGEST_NAME])
@@ -558,7 +567,7 @@ class Unknown:
     def __bool__(self) -> bool:
         return bool(self._numeric)
 
-    def look(self, values: Mapping[str, Any]) -> None:
+    def look(self, values: Mapping[str, object]) -> None:
         """See the values of one more edge."""
         for name in list(self._numeric):
             value = values.get(name)
@@ -577,7 +586,7 @@ class Unknown:
             elif read_name(name) is None:
                 del self._numeric[name]
 
-    def check(self, units: Mapping[str, Sequence[Any]] | None = None) -> None:
+    def check(self, units: Mapping[str, Sequence[object]] | None = None) -> None:
         """Raise `InputError` where numbers were found: they may be the strengths.
 
         Ones may be too, where something else in the file has units of strengths.
@@ -614,7 +623,7 @@ class Unknown:
         return f"{rename}, {_told(name, 'MEANING')} with one of these three as MEANING"
 
 
-def _flat(value: Any) -> Iterable[Any]:
+def _flat(value: object) -> Iterable[object]:
     """What JSON lists or objects hold, of which one may be a strength."""
     if isinstance(value, dict):
         return value.values()

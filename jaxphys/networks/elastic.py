@@ -238,7 +238,7 @@ def _atoms_of_pdb(path: Path, content: bytes) -> Iterator[tuple[int, _Atom]]:
                 model = -1
             case "TER":
                 ended.add(record[21])
-            # Where the element is told, calcium in the wrong columns gives itself away.
+            # Where the element is given, calcium in the wrong columns gives itself away.
             case "ATOM" | "HETATM" if record[12:16] == " CA " and record[76:78].strip().upper() != "CA":
                 name, chain, number = record[17:20], record[21], record[22:27]
                 in_chain: bool | None = kind == "ATOM" or name == "MSE" or (chain, number) in modified
@@ -262,7 +262,7 @@ def _atoms_of_mmcif(path: Path, content: bytes) -> Iterator[tuple[int, _Atom]]:
     columns = _atom_site(path, content)
     size = len(columns["label_atom_id"])
 
-    def column(*names: str) -> list[Any]:
+    def column(*names: str) -> list[str | None]:
         """The first of these that the file has; what it leaves open is None."""
         found = next((columns[name] for name in names if name in columns), [None] * size)
         return [value if isinstance(value, str) else None for value in found]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxphys._checks import InputError, check_count, check_indices, check_key, require
 from jaxphys.networks.generators import host_generator
@@ -127,7 +127,10 @@ def jammed_packings(
     boundary: str = "periodic",
     num_nodes: int | None = None,
 ) -> list[Packing]:
-    """One `jammed_packing` for each key, relaxed one after the other by one compiled program."""
+    """Jammed packings, one for each of R keys, relaxed one after the other by one compiled program.
+
+    Arguments, units and errors are those of `jammed_packing`; a key gives the same packing there.
+    """
     require(dimension in (2, 3), "dimension", "be 2 or 3", f"it is {dimension}")
     require(num_particles >= 8, "num_particles", "be at least 8", f"it is {num_particles}")
     require(boundary in ("periodic", "open"), "boundary", 'be "periodic" or "open"', f"it is {boundary!r}")
@@ -165,9 +168,14 @@ def _side(diameters: np.ndarray, density: float, dimension: int) -> float:
     return float((_BALL[dimension] * np.sum(diameters**dimension) / density) ** (1 / dimension))
 
 
+# Of no shape, traced or not.
+_Scalar = Array | np.ndarray | np.floating | float
+
+
 class _Relaxed(NamedTuple):
     """Positions, the box's side, and whether lists of neighbours were long enough."""
 
+    # Arrays of JAX while they are computed, of NumPy afterwards.
     positions: Any
     side: Any
     listed: Any
@@ -189,8 +197,8 @@ class _Motion(NamedTuple):
 def _relaxed(
     starts: Float[Array, "R n d"],
     diameters: Float[Array, " n"],
-    side: Any,
-    pressure: Any,
+    side: _Scalar,
+    pressure: _Scalar,
     breathes: bool,
 ) -> _Relaxed:
     def both(start: Array) -> _Relaxed:
@@ -211,9 +219,9 @@ def _relax(
     start: Float[Array, "n d"],
     *,
     diameters: Float[Array, " n"],
-    side: Any,
-    pressure: Any,
-    breathes: Any,
+    side: _Scalar,
+    pressure: _Scalar,
+    breathes: Bool[Array, ""],
 ) -> _Relaxed:
     """Minimise the energy (with `breathes` the enthalpy, over the box too) by FIRE on neighbour lists.
 
@@ -225,16 +233,8 @@ def _relax(
     length = min(_LISTED[dimension], size - 1)
 
     def listed(x: Array) -> tuple[Array, Array, Array]:
-        """The nearest others of each particle, whether they count, and whether they are all."""
         box = side * jnp.exp(unit * x[-1])
-        places = _places(x, start.shape)
-        bonds = _nearest(places[:, None] - places[None], side) * box / side
-        gaps = jnp.linalg.norm(bonds, axis=-1)
-        gaps = gaps - (diameters[:, None] + diameters[None]) / 2
-        gaps = jnp.where(jnp.eye(size, dtype=bool), jnp.inf, gaps)
-        nearest, others = jax.lax.top_k(-gaps, length)
-        # The last of a full list must lie beyond what matters, unless there are no others.
-        return others, nearest > -_SKIN, (-nearest[:, -1] > _SKIN) | (length == size - 1)
+        return _neighbours(_places(x, start.shape), diameters, side, box, length)
 
     def forces(x: Array, others: Array, near: Array) -> tuple[Array, Array]:
         """Minus the gradient of the energy, and the mean contact force."""
@@ -292,6 +292,19 @@ def _relax(
     return _Relaxed(places - side * stretch * jnp.floor(places / (side * stretch)), side * stretch, complete)
 
 
+def _neighbours(
+    places: Float[Array, "n d"], diameters: Float[Array, " n"], side: _Scalar, box: _Scalar, length: int
+) -> tuple[Array, Array, Array]:
+    """The nearest others of each particle, whether they count, and whether they are all."""
+    bonds = _nearest(places[:, None] - places[None], side) * box / side
+    gaps = jnp.linalg.norm(bonds, axis=-1)
+    gaps = gaps - (diameters[:, None] + diameters[None]) / 2
+    gaps = jnp.where(jnp.eye(len(places), dtype=bool), jnp.inf, gaps)
+    nearest, others = jax.lax.top_k(-gaps, length)
+    # The last of a full list must lie beyond what matters, unless there are no others.
+    return others, nearest > -_SKIN, (-nearest[:, -1] > _SKIN) | (length == len(places) - 1)
+
+
 def _fire(motion: _Motion, forces: Callable[[Array], tuple[Array, Array]]) -> tuple[_Motion, Array]:
     """One step of FIRE: velocities turn towards forces, and stop dead where they point uphill."""
     x, velocity, force, step, mixing, downhill, taken = motion
@@ -309,7 +322,7 @@ def _fire(motion: _Motion, forces: Callable[[Array], tuple[Array, Array]]) -> tu
     return _Motion(x, velocity, force, step, mixing, downhill, taken + 1), contact_force
 
 
-def _tolerance(contact_force: Any, side: Any) -> Any:
+def _tolerance(contact_force: _Scalar, side: _Scalar) -> _Scalar:
     """Up to which net force over the mean contact force particles count as balanced."""
     return _BALANCED + _ROUNDINGS * float(np.finfo(float).eps) * side / contact_force
 
@@ -318,7 +331,7 @@ def _places(x: Array, shape: tuple[int, ...]) -> Array:
     return x[:-1].reshape(shape)
 
 
-def _nearest(differences: Array, side: Any) -> Array:
+def _nearest(differences: Array, side: _Scalar) -> Array:
     """Nearest images in a periodic box."""
     return differences - side * jnp.round(differences / side)
 
@@ -378,7 +391,7 @@ class _Rest(NamedTuple):
     pressure: float
 
 
-def _at_rest(positions: np.ndarray, side: Any, contacts: np.ndarray, diameters: np.ndarray) -> _Rest:
+def _at_rest(positions: np.ndarray, side: _Scalar, contacts: np.ndarray, diameters: np.ndarray) -> _Rest:
     """How well particles balance where they are."""
     bonds = positions[contacts[:, 0]] - positions[contacts[:, 1]]
     bonds = bonds - side * np.round(bonds / side)

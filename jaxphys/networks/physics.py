@@ -188,7 +188,7 @@ class AbstractNetwork(eqx.Module):
         return jnp.sqrt(jnp.sum(squares, axis=0))
 
     def hessian(self) -> Float[Array, "n n"]:
-        """The physical Hessian `H = ∂²E/∂x∂x = Σᵢ kᵢ Qᵢ` (paper A, eqs 12 and 14).
+        """The physical Hessian `H = ∂²E/∂x∂x = Σᵢ kᵢ Qᵢ` (Stern et al. 2023, eqs 12 and 14).
 
         Raises `InputError` where that is more than dense algebra can take.
         """
@@ -202,7 +202,7 @@ class AbstractNetwork(eqx.Module):
         moment: Float[Array, "s o"],
         g: Float[Array, "n n"],
     ) -> Float[Array, "M M"]:
-        """`T_ij = Σ_ab moment_ab xₐᵀ Qᵢ G Qⱼ y_b`: two edges acting in turn (paper A, eq. B4)."""
+        """`T_ij = Σ_ab moment_ab xₐᵀ Qᵢ G Qⱼ y_b`: two edges acting in turn (Stern et al. 2023, eq. B4)."""
         left = jnp.einsum("amn,nl->aml", self.edge_forces(x), g)
         right = jnp.einsum("ab,bml->aml", moment, self.edge_forces(y))
         return jnp.einsum("ail,ajl->ij", left, right)
@@ -251,7 +251,7 @@ class AbstractNetwork(eqx.Module):
         return {name: getattr(self, name) for name in self.kind.parts}
 
     @classmethod
-    def from_parts(cls, topology: Topology, k: Any, **parts: Any) -> "AbstractNetwork":
+    def from_parts(cls, topology: Topology, k: Float[Array, " M"], **parts: Any) -> "AbstractNetwork":
         """The network that was taken apart into `topology`, `k` and `parts()`, as files do.
 
         By default the class is called with these by name, so that a plain equinox module needs no method of
@@ -314,7 +314,10 @@ class AbstractNetwork(eqx.Module):
 
 
 def check_single(network: AbstractNetwork, argument: str = "network") -> None:
-    """Require a network, and one, not an ensemble of `stack`."""
+    """Require one network: no other object, and no ensemble of `jaxphys.stack`.
+
+    Raises `InputError` about `argument`.
+    """
     check_kind(argument, network, AbstractNetwork, "a network")
     require(
         network.k.ndim == 1,
@@ -387,11 +390,11 @@ class AbstractStrainNetwork(AbstractNetwork):
 
 
 class AbstractDifferenceNetwork(AbstractStrainNetwork):
-    """A network whose edges feel differences between their two ends, `eᵢ = ½ |strainᵢ|²` (paper A, eq. 14).
+    """A network whose edges feel differences between their two ends, `eᵢ = ½ |strainᵢ|²`.
 
-    A subclass says what a strain is, and of which components of the difference (`strain_directions`); its
-    `kind.structure` is `"pairwise"` or `"laplacian"`. The Hessian is then as sparse as the graph, which
-    planned solvers use.
+    Stern et al. (2023), eq. 14. A subclass says what a strain is, and of which components of the difference
+    (`strain_directions`); its `kind.structure` is `"pairwise"` or `"laplacian"`. The Hessian is then as
+    sparse as the graph, which planned solvers use.
     """
 
     @abstractmethod
@@ -421,7 +424,7 @@ class AbstractDifferenceNetwork(AbstractStrainNetwork):
 class FlowNetwork(AbstractDifferenceNetwork):
     """A resistor or flow network: `x` are voltages or pressures, `k` conductances.
 
-    `E = ½ Σᵢ kᵢ (Δx)ᵢ²`, half the dissipated power (paper B uses the power itself, so its
+    `E = ½ Σᵢ kᵢ (Δx)ᵢ²`, half the dissipated power (Guzman et al. 2024 use the power itself, so their
     Hessian is twice ours). `F` are currents into the nodes.
 
     **Arguments**
@@ -518,7 +521,7 @@ class SpringNetwork(AbstractDifferenceNetwork):
     - `topology`: a graph with positions; bonds through a periodic box take the nearest image.
     - `k`: `(M,)` spring constants, or one number for all.
     - `law`: `"central"`: unstretched central-force springs, the strain is the extension along
-      the bond, `nᵢ·(x_s - x_t)`. `"vector"`: paper A's eq. 14 read literally, the strain is
+      the bond, `nᵢ·(x_s - x_t)`. `"vector"`: eq. 14 of Stern et al. (2023) read literally, the strain is
       the whole difference vector, so that `H` is the graph Laplacian times the identity.
 
     Raises `InputError` on missing or coincident positions, or a spring constant that is not
@@ -624,7 +627,7 @@ class SpringNetwork(AbstractDifferenceNetwork):
 
 
 class NodeNetwork(AbstractNetwork):
-    """A fully connected linear network with Hessian `H = W`, any symmetric matrix (paper A, eq. 12).
+    """A fully connected linear network: its Hessian is any symmetric matrix W (Stern et al. 2023, eq. 12).
 
     `k` holds the `N (N + 1) / 2` independent entries of `W`: upper triangle with diagonal,
     row by row. `E = ½ Σ_ab W_ab x_a x_b` over ordered pairs, so an off-diagonal entry of `k`
@@ -684,7 +687,7 @@ class NodeNetwork(AbstractNetwork):
         return NodeNetwork(w[np.triu_indices(w.shape[0])], names=names)
 
     @classmethod
-    def from_parts(cls, topology: Topology, k: Any, **parts: Any) -> "NodeNetwork":
+    def from_parts(cls, topology: Topology, k: Float[Array, " M"], **parts: Any) -> "NodeNetwork":
         return cls(k, names=topology.names)
 
     @property
@@ -770,7 +773,7 @@ class NodeNetwork(AbstractNetwork):
         return _pair_metric(self.num_nodes, self.k.dtype)
 
 
-def _pair_metric(num_nodes: int, dtype: Any) -> Float[Array, " M"]:
+def _pair_metric(num_nodes: int, dtype: np.dtype) -> Float[Array, " M"]:
     """½ on the diagonal and 1 off it: a diagonal entry counts once, an off-diagonal one twice."""
     rows, columns = np.triu_indices(num_nodes)
     return jnp.asarray(np.where(rows == columns, 0.5, 1.0), dtype)
@@ -785,7 +788,9 @@ def _pair_moment(
 
 
 @_pair_moment.defjvp
-def _pair_moment_jvp(primals: Any, tangents: Any) -> Any:
+def _pair_moment_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
     return jax.jvp(_dense_pair_moment, primals, tangents)
 
 
@@ -804,7 +809,7 @@ _FEW = 8
 
 
 @_pair_moment_by_realization.def_vmap
-def _pair_moment_of_all(axis_size: int, batched: Any, *arrays: Array) -> tuple[Array, bool]:
+def _pair_moment_of_all(axis_size: int, batched: Sequence[bool], *arrays: Array) -> tuple[Array, bool]:
     if arrays[2].shape[-2] > _FEW:
         together = jax.vmap(_dense_pair_moment, [0 if each else None for each in batched])
         return together(*arrays), True

@@ -58,7 +58,10 @@ class Topology(eqx.Module):
         return self.edges[..., 0] != self.edges[..., 1]
 
     def differences(self, x: Float[Array, "... N"]) -> Float[Array, "... M"]:
-        """`Δx`: value at the source minus value at the target of every edge (paper A, eq. 14)."""
+        """`Δx`: value at the source minus value at the target of every edge.
+
+        Shape `(..., M)` for values of the nodes, `(..., N)` (Stern et al. 2023, eq. 14). Zero for padding.
+        """
         return x[..., self.edges[:, 0]] - x[..., self.edges[:, 1]]
 
     def bond_vectors(self) -> Float[Array, "M d"]:
@@ -102,7 +105,7 @@ class Topology(eqx.Module):
         raises `InputError` without positions.
         """
         require(self.positions is not None, "topology", "have positions", "it has none")
-        # Ranks are told in double precision, whatever the positions are stored in.
+        # Ranks are decided in double precision, whatever the positions are stored in.
         bonds = self.host_bonds(np.asarray(self.edges))
         lengths = np.linalg.norm(bonds, axis=1, keepdims=True)
         directions = bonds / np.where(lengths > 0, lengths, 1)
@@ -191,7 +194,7 @@ def node_numbers(
 
 
 def component_labels(edges: np.ndarray, num_nodes: int) -> np.ndarray:
-    """Number of the connected component of every node, `(N,)`."""
+    """Number of the connected component of every node, `(N,)`, from 0 on, for edges `(M, 2)` of N nodes."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -200,7 +203,13 @@ def component_labels(edges: np.ndarray, num_nodes: int) -> np.ndarray:
 
 
 def floppy_modes(edges: np.ndarray, directions: np.ndarray, positions: np.ndarray, periodic: bool) -> int:
-    """`N d - rank(B) - (rigid motions)` for bonds along unit `directions`, `(M, d)`."""
+    """Zero modes of central-force springs beside rigid motions: `N d - rank(B) - (rigid motions)`.
+
+    **Arguments**
+
+    - `edges`: `(M, 2)`, along unit `directions`, `(M, d)`, in double precision for ranks to be sure.
+    - `positions`: `(N, d)`; in a `periodic` box rotations are no rigid motions.
+    """
     num_edges, dimension = directions.shape
     compatibility = np.zeros((num_edges, len(positions), dimension))
     compatibility[np.arange(num_edges), edges[:, 0]] += directions
@@ -231,7 +240,10 @@ def rigid_motions(positions: np.ndarray, *, rotations: bool) -> np.ndarray:
 def nearest_image(
     displacement: Float[Array, "... d"], box: Float[Array, " d"] | None
 ) -> Float[Array, "... d"]:
-    """The shortest of a displacement's periodic images (itself where there is no box)."""
+    """The shortest of a displacement's periodic images, component by component; itself where `box` is None.
+
+    Displacements `(..., d)` in a box of sides `(d,)`, of any floating dtype.
+    """
     return displacement if box is None else displacement - box * jnp.round(displacement / box)
 
 
@@ -305,7 +317,10 @@ def from_edges(
 
 
 def checked_names(names: Sequence[str] | None, num_nodes: int) -> tuple[str, ...] | None:
-    """Names as `Topology.names` holds them; raises `InputError` unless they are N different texts."""
+    """Names as `Topology.names` holds them: None where there are none or they are but the nodes' numbers.
+
+    Raises `InputError` unless they are `num_nodes` different texts.
+    """
     if names is None:
         return None
     names = tuple(names)
@@ -329,7 +344,7 @@ def from_networkx(graph: "networkx.Graph", *, position: str = "pos") -> Topology
     `FlowNetwork.from_networkx` or `SpringNetwork.from_networkx` take them over.
 
     Raises `InputError` on a directed graph that joins nodes in both directions, a graph without edges,
-    self-loops, positions of some nodes only, or nodes that cannot be told apart as text.
+    self-loops, positions of some nodes only, or nodes whose names are equal as text.
 
     >>> import jaxphys as jp, networkx as nx
     >>> jp.from_networkx(nx.path_graph(4)).num_edges
