@@ -131,7 +131,10 @@ def check_solver(solver: AbstractSolver | None) -> None:
 
 
 def check_precision(argument: str, network: AbstractNetwork, array: Array | jax.ShapeDtypeStruct) -> None:
-    """Raise `InputError` unless an array is as precise as the network: both float64, or both float32."""
+    """Raise `InputError` unless an array is as precise as the network: both float64, or both float32.
+
+    The sentence names `argument`.
+    """
     require(
         array.dtype == network.k.dtype,
         argument,

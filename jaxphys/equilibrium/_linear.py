@@ -69,7 +69,7 @@ def equilibrate(
     `residual` exceeds 1e4 units in the last place, or if one step of iterative refinement would move `x` by
     more than ε^0.4 of its size, 5e-7 in float64 and 2e-3 in float32, or a pivot may have lost more than that
     to rounding: the system is then ill-conditioned. With `OK` the error of `x` is at most twice
-    that; that of a reaction is told by `State.reaction_error`.
+    that; that of a reaction is `State.reaction_error`.
 
     >>> import jax.numpy as jnp, jaxphys as jp
     >>> divider = jp.FlowNetwork(jp.from_edges([(0, 1), (1, 2)]), k=[1.0, 3.0])

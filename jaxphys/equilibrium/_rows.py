@@ -136,7 +136,10 @@ def free_motions(
 def check_free_modes(
     network: AbstractNetwork, chosen: ChosenRows, free: np.ndarray, floating: np.ndarray, policy: str
 ) -> None:
-    """Raise `InputError` on free motions that `policy` forbids, several floating pieces, or floppy modes."""
+    """Raise `InputError` on free motions that `policy` forbids, several floating pieces, or floppy modes.
+
+    `free` and `floating` are what `free_motions` found; `policy` is the boundary's `free_modes`.
+    """
     if len(free) and network.kind.is_pairwise and network.topology.components().max() > 0:
         node = int(np.flatnonzero(floating)[0])
         raise InputError(

@@ -166,7 +166,7 @@ def classification(
     labels: Any,
     cost: AbstractCost | None = None,
 ) -> Task:
-    """Classes told by the largest output (Stern et al. (2023), fig. 7c; Guzman et al. (2024), fig. 5b).
+    """Classes shown by the largest output (Stern et al. (2023), fig. 7c; Guzman et al. (2024), fig. 5b).
 
     **Arguments**
 

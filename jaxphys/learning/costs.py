@@ -67,7 +67,7 @@ class CosineDistance(AbstractCost):
         self, outputs: Float[Array, " o"], targets: Float[Array, " o"], weights: Float[Array, " o"]
     ) -> Float[Array, ""]:
         # A sample without weight is taken as any other, and its value left out: derivatives of 0/0 are NaN
-        # even where nobody wants them.
+        # even where they are not used.
         counts = jnp.any(weights > 0)
         weights, outputs, targets = (jnp.where(counts, each, 1) for each in (weights, outputs, targets))
         norms = jnp.sqrt(jnp.sum(weights * outputs**2)) * jnp.sqrt(jnp.sum(weights * targets**2))

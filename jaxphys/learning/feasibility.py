@@ -1,4 +1,4 @@
-"""What can be told of a task before it is learned: targets that no network can reach, and what that costs.
+"""What can be said of a task before it is learned: targets that no network can reach, and what that costs.
 
 Every concern is a function of one realization, in NumPy; `_CONCERNS` lists them with their headings.
 """
@@ -52,13 +52,13 @@ def concerns(network: AbstractNetwork, task: Task) -> list[str]:
     )
     found: dict[str, list[str]] = {}
     cases = list(_cases(network, task))
-    # The square of a target may be beyond all numbers; it is told as infinite then.
+    # The square of a target may be beyond all numbers; it is then reported as infinite.
     with np.errstate(over="ignore", invalid="ignore"):
         for case in cases:
             for heading, examine in _CONCERNS:
-                told = examine(case)
-                if told is not None:
-                    found.setdefault(heading, []).append(told)
+                sentence = examine(case)
+                if sentence is not None:
+                    found.setdefault(heading, []).append(sentence)
     return [
         f"{heading} in {len(found[heading])} of {len(cases)} realizations: {found[heading][0]}"
         for heading, _ in _CONCERNS
@@ -405,15 +405,15 @@ def _against_reciprocity(case: _Case) -> str | None:
     if not found:
         return None
     bound, back, forth, least = max(found, key=lambda each: each[0])
-    told = []
+    parts = []
     if abs(back - forth) > 1e-6 * max(abs(back), abs(forth)):
-        told.append(f"a response of {back:.3g} one way and {forth:.3g} the other, which are equal")
+        parts.append(f"a response of {back:.3g} one way and {forth:.3g} the other, which are equal")
     elif _against_currents(case) or _above_the_source(case):
         return None
     if least < 0:
-        told.append(f"one of {least:.3g} to a force (or to several) where it acts, which is positive")
+        parts.append(f"one of {least:.3g} to a force (or to several) where it acts, which is positive")
     return (
-        f"realization {case.number} wants {' and '.join(told)} in every network, so that the cost stays "
+        f"realization {case.number} wants {' and '.join(parts)} in every network, so that the cost stays "
         f"above {bound:.3g}; read it elsewhere than where it is driven, or hold the inputs as values."
     )
 
@@ -443,7 +443,7 @@ def _by_terms(case: _Case) -> _Reciprocity | None:
         own, given = np.diagonal(wanted), np.diagonal(weights)
         values = np.where(given > 0, own, 0)
         bound += 0.5 * np.sum(given * np.minimum(values, 0) ** 2)
-    return _told(case, bound, 0.0, np.where(reduced > 0, wanted, 0), float(values.min()))
+    return _beyond_rounding(case, bound, 0.0, np.where(reduced > 0, wanted, 0), float(values.min()))
 
 
 def _by_moments(case: _Case) -> _Reciprocity | None:
@@ -469,7 +469,7 @@ def _by_moments(case: _Case) -> _Reciprocity | None:
     moments, rest = inputs.T @ inputs, np.setdiff1d(np.arange(len(strengths)), chosen)
     own = moments[np.ix_(chosen, chosen)]
     if rest.size:
-        # Responses to terminals that nobody reads are free.
+        # Responses to terminals that are not read are free.
         cross = moments[np.ix_(chosen, rest)]
         own = own - cross @ np.linalg.pinv(moments[np.ix_(rest, rest)], hermitian=True) @ cross.T
     size = sizes[read][0]
@@ -482,11 +482,15 @@ def _by_moments(case: _Case) -> _Reciprocity | None:
     bound = 0.25 * np.sum(reduced * (wanted - wanted.T) ** 2)
     values = np.linalg.eigvalsh((wanted * mu + wanted.T * mu[:, None]) / total)
     bound += 0.5 * mu.min() * np.sum(np.minimum(values, 0) ** 2)
-    return _told(case, bound, beyond, basis @ np.where(reduced > 0, wanted, 0) @ basis.T, float(values.min()))
+    return _beyond_rounding(
+        case, bound, beyond, basis @ np.where(reduced > 0, wanted, 0) @ basis.T, float(values.min())
+    )
 
 
-def _told(case: _Case, bound: float, beyond: float, wanted: np.ndarray, least: float) -> _Reciprocity | None:
-    """A bound worth telling: one that rounding of the targets does not make."""
+def _beyond_rounding(
+    case: _Case, bound: float, beyond: float, wanted: np.ndarray, least: float
+) -> _Reciprocity | None:
+    """A bound that is more than rounding of the targets makes."""
     if not bound > 1e-10 * _half(case.weights, case.targets):
         return None
     i, j = np.unravel_index(np.argmax(np.abs(wanted - wanted.T)), wanted.shape)
@@ -541,7 +545,7 @@ def _beside_ground(case: _Case) -> str | None:
 
 def _half(weights: np.ndarray, gaps: np.ndarray) -> float:
     """`½ Σ w g²` of what counts."""
-    with np.errstate(over="ignore"):  # A cost that no number holds is infinite, and told as such.
+    with np.errstate(over="ignore"):  # A cost that no number holds is infinite, and reported as such.
         return float(0.5 * np.sum(weights * np.where(weights > 0, gaps, 0) ** 2))
 
 

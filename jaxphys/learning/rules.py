@@ -36,7 +36,7 @@ class Estimate(eqx.Module):
     - `gradient`: `(M,)` estimate of `∂C/∂k`, to be handed to an optax transformation.
     - `cost`: the learning cost of the free state.
     - `residual`, `status`: of the solution, as in `State`. They speak of the states; what that leaves of
-      small entries of a gradient is told by `ExactGradient.error_bound`.
+      small entries of a gradient is bounded by `ExactGradient.error_bound`.
     """
 
     gradient: Float[Array, " M"]

@@ -37,7 +37,7 @@ class Bounds(eqx.Module):
         """`k` projected onto the interval; entries that lay outside `before` go no further out.
 
         Entries within are what they were, bit for bit. (Padding has k = 0, and a network may start below a
-        floor that nobody chose: neither is lifted.)
+        default floor: neither is lifted.)
         """
         if self.lower is not None:
             k = jnp.maximum(k, jnp.minimum(self.lower, before))
@@ -74,7 +74,7 @@ class Bounded(eqx.Module):
     upper: float | None = eqx.field(static=True)
 
 
-# What `bounds` hands on, while somebody looks whether that is also what its chain hands on.
+# What `bounds` hands on, while `bounds_of` checks that its chain hands on the same.
 _handed_on: ContextVar[list[Array] | None] = ContextVar("handed_on", default=None)
 
 

@@ -67,7 +67,7 @@ class AbstractPlannedSolver(AbstractSolver):
 
 
 def to_last_axis(is_batched: bool, array: Array) -> Array:
-    """Realizations from the first axis to the last; one entry serves all where there are none."""
+    """The array with its realizations, on the first axis where `is_batched`, on the last; else `(..., 1)`."""
     return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
 
 
@@ -93,7 +93,8 @@ def batched(
         if solver.is_shared:
             results = kernel(solver, *(argument[None, ..., None] for argument in arguments))
             return jax.tree.map(lambda result: result[0, ..., 0], results)
-        # Which of the graphs? Shapes for whoever asks before `vmap` does, and no numbers.
+        # One graph of several, unknown which: shapes, for what traces this before `vmap`, and NaN for
+        # numbers.
         all_graphs = [
             jnp.broadcast_to(array, (solver.graphs, *array.shape))[..., None] for array in arguments
         ]
@@ -201,7 +202,10 @@ def _all_last_in_memory(axis_size: int, batched: Sequence[bool], array: Array) -
 
 
 def gather_rows(array: Array, index: Int[Array, "..."]) -> Array:
-    """Rows of an array by indices that are known to be in range: none is checked."""
+    """Rows of an array, `(..., *row)` for an index of shape `(...)`, by indices known to be in range.
+
+    None is checked, which saves a comparison for each.
+    """
     return array.at[index].get(mode="promise_in_bounds")
 
 
@@ -212,7 +216,7 @@ def loop(
     *,
     reverse: bool = False,
 ) -> tuple[Carry, PyTree[Array]]:
-    """`lax.scan`, written out where there is one level."""
+    """`lax.scan` of `body(carry, level)` over the first axis of `levels`, written out where that is 1."""
     if jax.tree.leaves(levels)[0].shape[0] > 1:
         return jax.lax.scan(body, carry, levels, reverse=reverse)
     carry, result = body(carry, jax.tree.map(lambda array: array[0], levels))

@@ -36,7 +36,10 @@ class Level(eqx.Module):
 
 
 def level_of(stage: Stage, pairs: int, nodes: int, d: int) -> Level:
-    """A stage of the plan, for nodes of d coordinates."""
+    """The tables of a stage for nodes of d coordinates, `pairs` and `nodes` in all.
+
+    Block b of the pairs and then the nodes keeps its entry (i, j) in row `d² b + d i + j`.
+    """
     host = jax.tree.map(np.asarray, stage)
     pivots, slots, around = host.pivots, host.slots, host.neighbours
     count, m = pivots.shape
@@ -104,7 +107,10 @@ def kinds_of_rows(
     rows: Float[np.ndarray, "G c n"],
     directions: Float[np.ndarray, "G M q d"],
 ) -> tuple[Int[np.ndarray, "G h"], Float[np.ndarray, "G z n"]]:
-    """Coordinates that the first rows hold, and the free motions that the others project out."""
+    """Coordinates that the first rows hold, and the free motions that the others project out.
+
+    Raises `InputError` where there are rows of another kind, drops among them.
+    """
     count, total, _ = rows.shape
     single = ((rows != 0).sum(axis=2) == 1) & (rows.max(axis=2, initial=0) == 1)
     h = int(single[0].sum())
@@ -129,7 +135,11 @@ def grounded_coordinates(motions: np.ndarray) -> np.ndarray:
 
 
 def core_nodes_of(graphs: list[np.ndarray], num_nodes: int, fixed: list[list[int]]) -> list[list[int]]:
-    """The nodes that go last and mostly touch all others, to be factored densely; as many in every graph."""
+    """The nodes of each graph that go last and mostly touch all others, to be factored densely.
+
+    As many in every graph: the most that one has, where the others have as many nodes. `fixed` are not
+    eliminated.
+    """
     orders, sizes = [], []
     for edges, gone in zip(graphs, fixed, strict=True):
         order = elimination_order(edges, num_nodes, gone)
@@ -145,7 +155,10 @@ def core_nodes_of(graphs: list[np.ndarray], num_nodes: int, fixed: list[list[int
 def core_entries(
     cores: np.ndarray, slot: dict[tuple[int, int], int], pairs: int, zero: int, d: int
 ) -> np.ndarray:
-    """Where the entries of the core's matrix are kept, `(G, c d, c d)`."""
+    """Rows where the entries of the core's matrix are kept, `(G, c d, c d)`, for `cores` of shape `(G, c)`.
+
+    `slot` numbers the pairs of nodes that are ever joined; entries of others are at `zero`.
+    """
     count, c = cores.shape
     where = np.zeros((count, c, d, c, d), int)
     i, j = np.indices((d, d))
@@ -159,7 +172,11 @@ def core_entries(
 
 
 def core_inlets(plan: Elimination, cores: np.ndarray, zero: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """What pivots pass on to coordinates of the core, and by which entries: `(e d, G, c d)` each."""
+    """By which entries, and from which coordinates, pivots pass on to coordinates of the core.
+
+    Shapes `(e d, G, c d)`, for at most e pivots joined to one node of the core; filled up with what is
+    `zero`.
+    """
     incoming: dict[int, list[tuple[int, int]]] = {node: [] for node in cores.ravel().tolist()}
     for stage in plan.stages:
         neighbours, slots, pivots = (
@@ -182,7 +199,7 @@ def core_inlets(plan: Elimination, cores: np.ndarray, zero: int, d: int) -> tupl
 
 
 def by_turn(plan: Elimination, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of nodes, the one first that is eliminated first; kept nodes come last, by number."""
+    """Pairs of nodes, `(p,)` each, the one eliminated first in front; kept nodes come last, by number."""
     pivots = np.concatenate([np.asarray(stage.pivots).ravel() for stage in plan.stages] or [np.zeros(0, int)])
     pivots = pivots[pivots < plan.num_nodes]
     turn = plan.num_nodes + np.arange(plan.num_nodes)

@@ -24,8 +24,8 @@ _LOOP_ROWS, _LOOP_NUMBERS = 4e3, 2e3
 
 MOST_PRODUCTS = 20_000_000
 """Products of one elimination beyond which there is no plan for it: some four gigabytes and two minutes."""
-# From so many on, about five seconds, whoever waits for a plan is told.
-_TOLD_PRODUCTS = 1_000_000
+# From so many on, about five seconds, a warning says how long planning takes.
+_WARNED_PRODUCTS = 1_000_000
 
 
 class TooMuchFill(InputError):
@@ -152,7 +152,10 @@ def plan_elimination(
     late: Sequence[Collection[int]],
     loop: float | None = None,
 ) -> Elimination:
-    """Plan the elimination of all nodes but `kept`, `late` after all others; see `draft_elimination`."""
+    """Plan the elimination of all nodes but `kept`, `late` after all others, in tables just large enough.
+
+    Arguments and errors are those of `draft_elimination`.
+    """
     return draft_elimination(graphs, num_nodes, kept, late, loop).planned()
 
 
@@ -175,7 +178,7 @@ def draft_elimination(
 
     Raises `TooMuchFill` as soon as there are more of them, and warns of a plan that takes long.
     """
-    products, told = 0, False
+    products, is_warned = 0, False
     levels: dict[int, _Star] = {}
     late_levels: dict[int, _Star] = {}
     kept_pairs: list[tuple[int, int]] = []
@@ -183,8 +186,8 @@ def draft_elimination(
         offset = number * num_nodes
         order, remaining = _order(edges, num_nodes, set(kept[number]), set(late[number]), most - products)
         products += sum(len(near) * (len(near) - 1) // 2 for _, near in order)
-        if products > _TOLD_PRODUCTS and not told:
-            told = True
+        if products > _WARNED_PRODUCTS and not is_warned:
+            is_warned = True
             _tell(products * len(graphs) / (number + 1))
         depth = [0] * num_nodes
         for node, around in order:
@@ -223,7 +226,11 @@ def _pair(a: int, b: int) -> tuple[int, int]:
 
 
 def elimination_order(edges: np.ndarray, num_nodes: int, kept: Collection[int]) -> _Star:
-    """Nodes in the order of elimination, each with its neighbours at the time."""
+    """Nodes in the order of elimination, each with its neighbours at the time.
+
+    All but `kept`, cheapest fill first. `edges`: `(M, 2)`; one from a node to itself counts for nothing.
+    Raises `TooMuchFill` beyond `MOST_PRODUCTS`.
+    """
     return _order(edges, num_nodes, set(kept), set())[0]
 
 
@@ -233,7 +240,7 @@ def _order(
     """Pivots with their neighbours at the time, cheapest fill first; and pairs of kept nodes left joined.
 
     In every round all nodes of (nearly) least fill that do not touch go at once, which keeps levels few.
-    Neighbours are kept twice, as sets to walk through and as bits of whole numbers to count what two nodes
+    Neighbours are kept twice, as sets to iterate over and as bits of whole numbers to count what two nodes
     have in common: an edge less in the fill for each neighbour of both.
     """
     around: list[set[int]] = [set() for _ in range(num_nodes)]

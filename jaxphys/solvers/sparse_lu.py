@@ -91,7 +91,7 @@ class SparseLU(AbstractSolver):
         """Whether springs on these edges resist every motion that the rows leave free.
 
         Told by the pivots of equal springs: motions that are resisted a hundred roundings weakly are not
-        told from free ones.
+        distinguished from free ones.
         """
         rows = _Rows(constraints, directions.shape[-1])
         parts = np.ones(len(edges)), np.asarray(directions), np.asarray(edges)

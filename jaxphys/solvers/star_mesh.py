@@ -148,7 +148,7 @@ class StarMesh(AbstractPlannedSolver):
         k, edges, rows = bonds.k, bonds.edges, constraints.rows
         arguments = (k, edges, rows, force, values, readout)
         x, strains, outputs, sound, planned = batched(self, _respond_kernel, arguments)
-        # Currents that are left over at nodes which nothing holds; compiled away where nobody asks.
+        # Currents that are left over at nodes which nothing holds; compiled away where it is not used.
         currents = k[:, None] * strains
         balance = jnp.zeros_like(x).at[edges[:, 0]].add(currents).at[edges[:, 1]].add(-currents) - force
         balance = balance - rows.T @ (constraints.lift.T @ balance)
@@ -160,7 +160,7 @@ class StarMesh(AbstractPlannedSolver):
         # lost.
         limits, is_edge = jnp.finfo(k.dtype), edges[:, 0] != edges[:, 1]
         smallest, largest = 100 * float(limits.tiny) ** 0.5, 0.01 * float(limits.max) ** 0.5
-        # What is not positive, NaN too, is told by `definite`.
+        # Conductances that are not positive, or NaN, are marked by `definite`.
         fits = jnp.all(~(k > 0) | ((k > smallest) & (k < largest)) | ~is_edge)
         return Reply(x, outputs, strains, residual, jnp.zeros((), x.dtype), sound, planned & fits)
 
@@ -334,7 +334,7 @@ def _respond_kernel(
 def _is_planned(
     solver: StarMesh, edges: Int[Array, "G M 2 #B"], rows: Float[Array, "G c n #B"]
 ) -> Bool[Array, "G _"]:
-    """Whether these are the edges and held nodes of the plan."""
+    """Whether these are the edges and held nodes that were planned for."""
     first = solver.num_nodes * jnp.arange(solver.graphs, dtype=edges.dtype)[:, None]
     ends = jnp.moveaxis(solver.ends - first, 0, -1)[..., None]
     same = jnp.all(edges == ends, axis=(1, 2))

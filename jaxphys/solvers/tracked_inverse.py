@@ -120,7 +120,11 @@ class TrackedInverse(AbstractSolver):
 def follow(
     inverse: Float[Array, "n n B"], columns: Float[Array, "m n B"], change: Float[Array, "m m B"]
 ) -> tuple[Float[Array, "m n B"], Float[Array, "m n B"], Float[Array, "m n B"], Bool[Array, " B"]]:
-    """New columns after `δH = Xᵀ C X`; Y and S Y, of which the new inverse is made; was the step small?"""
+    """New columns after `δH = Xᵀ C X`; Y and S Y, which `followed` takes; and whether the step was small.
+
+    `inverse` is G, `columns` the m states X, `change` is C, for B realizations. A step is small while
+    `|C K| ≤ ½` in units where K has 1 on its diagonal; NaN counts as large.
+    """
     pushed = jnp.stack([jnp.sum(inverse * column[:, None], axis=0) for column in columns])
     stiffness = _products(columns, pushed)
     turned = jnp.sum(change[:, :, None] * stiffness[None], axis=1)
@@ -135,14 +139,17 @@ def follow(
 def followed(
     inverse: Float[Array, "n n B"], pushed: Float[Array, "m n B"], pulled: Float[Array, "m n B"]
 ) -> Float[Array, "n n B"]:
-    """`G - Yᵀ S Y` from what `follow` returned."""
+    """The inverse after a step, `G - Yᵀ S Y`, from Y (`pushed`) and S Y (`pulled`) of `follow`."""
     return inverse - sum(y[:, None] * z[None] for y, z in zip(pushed, pulled, strict=True))
 
 
 def row_error(
     row: Float[Array, "n B"], columns: Float[Array, "m n B"], force: Float[Array, "m B"]
 ) -> Float[Array, " B"]:
-    """How far one row of `H x = F` is off, the worst of m columns, over the terms that cancel in it."""
+    """Backward error of one row of `H x = F`: how far it is off, over the terms that cancel in it.
+
+    `row` is that of H, `force` its entry of F for each of the m columns; the worst column counts.
+    """
     terms = row * columns
     size = jnp.sum(jnp.abs(terms), axis=1) + jnp.abs(force)
     gap = jnp.abs(jnp.sum(terms, axis=1) - force)

@@ -1,8 +1,9 @@
-"""Training node networks with a `TrackedInverse`: the memory that walks along, and what it answers.
+"""Training node networks with a `TrackedInverse`: what is carried from step to step, and what it answers.
 
 Between two steps the memory holds the inverse and the terminals' states. A step asks `propose` (what would
-the network answer after this update?), which renews the inverse where it is no good, and `commit` (it was
-accepted). `vmap` becomes the last axis of every array; see `solvers/tracked_inverse.py` for the equations.
+the network answer after this update?), which computes the inverse anew where it is stale, and `commit` (it
+was accepted). `vmap` becomes the last axis of every array; see `solvers/tracked_inverse.py` for the
+equations.
 """
 
 from collections.abc import Callable
@@ -47,7 +48,7 @@ class Proposal(eqx.Module):
 
 
 def unsolved(network: AbstractNetwork, task: Task) -> Memory:
-    """The memory before anything is solved."""
+    """The memory of one realization before anything is solved: zeros, and stale."""
     n, terminals, outputs = network.num_coordinates, len(task.force), len(task.readout)
     zeros = jnp.zeros((n, n), network.k.dtype)
     columns = jnp.zeros((terminals + outputs, n), network.k.dtype)
@@ -67,9 +68,9 @@ def propose(
 ) -> tuple[Memory, Proposal, Response]:
     """The response of `after`, whose `k` differs from that of `before` by `updates`.
 
-    These should be a multiple of `gradient` in the Frobenius metric; otherwise, or where the memory is
-    no good, the network is solved anew. `index` counts steps. Also returns the memory, made good again.
-    Whoever is not `active` rests: nothing is solved for it, and its answer means nothing.
+    These should be a multiple of `gradient` in the Frobenius metric; otherwise, or where the memory is stale,
+    the network is solved anew. `index` counts steps. Also returns the memory, with a fresh inverse where it
+    was stale. Nothing is solved for realizations that are not `active`, and their answers mean nothing.
     """
     scale, fits = _together(partial(_multiple, solver), updates, gradient, before, index)
     terminals = memory.moment.shape[0] - memory.moment.shape[1]
@@ -87,7 +88,10 @@ def propose(
 def commit(
     memory: Memory, proposal: Proposal, moment: Float[Array, "m o"], accepted: Bool[Array, ""]
 ) -> Memory:
-    """The memory after a step that was accepted, or the old one."""
+    """The memory after a step that was accepted, or the old one.
+
+    `moment`: `(m, o)`, by which the gradient of the accepted step pairs columns with outputs.
+    """
     pulled = jnp.where(accepted, proposal.pulled, 0)
     return Memory(
         _inverse_after(memory.inverse, proposal.pushed, pulled),
@@ -186,7 +190,7 @@ def _answer(
     # A held coordinate takes whatever force it needs.
     rows = last(batched[4].boundary.constraints.rows, task.boundary.rows)
     error = jnp.where(jnp.any(rows[:, number] != 0, axis=0), 0, error)
-    # Nothing is known before the first step, and of those who rest nobody wants to know.
+    # Nothing is known before the first step; realizations at rest need no answer.
     sound = fits & small & (error <= solver.allowed(error.dtype)) & (index >= 0) | ~active
     axes = _axes(batched[3:5])
 

@@ -255,7 +255,7 @@ def test_plans_that_take_too_much_are_refused_or_told(monkeypatch):
     stacked = np.stack([edges, edges[:, ::-1]])
     with pytest.raises(jp.InputError, match="products"):
         draft_mesh(stacked, rows, most_each=4059)
-    monkeypatch.setattr(elimination, "_TOLD_PRODUCTS", 4000)
+    monkeypatch.setattr(elimination, "_WARNED_PRODUCTS", 4000)
     with pytest.warns(UserWarning, match=r"8.1e\+03 products takes about 0 s"):
         draft_mesh(stacked, rows)
 
