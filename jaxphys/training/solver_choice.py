@@ -204,7 +204,7 @@ class BlockSolvers:
         drafts = self._drafts(arguments)
         needed = self.needed
         assert needed is not None
-        if self.room is None or (_sizes(needed) > _sizes(self.room)).any():
+        if self.room is None or (room_sizes(needed) > room_sizes(self.room)).any():
             # Blocks to come differ: with room to spare, and more each time, few of them compile anew.
             if needed.side_by_side and not self.all_foreseen:
                 needed = needed._replace(elimination=needed.elimination.with_spare(self.growth))
@@ -242,8 +242,11 @@ class BlockSolvers:
 _MOST_LEVELS = 500
 
 
-def _sizes(room: MeshRoom) -> np.ndarray:
-    """A room as numbers, of which the larger ones are room for both; as many for every room."""
+def room_sizes(room: MeshRoom) -> np.ndarray:
+    """The sizes of a room as a vector, of one length for all rooms.
+
+    A room of the element-wise maxima of two such vectors has room for both.
+    """
     levels = [
         np.pad(part, ((0, _MOST_LEVELS - len(part)), (0, 0))).ravel()
         for part in (room.elimination.quiet, room.elimination.late)
@@ -255,7 +258,7 @@ def _sizes(room: MeshRoom) -> np.ndarray:
 
 def _agreed(room: MeshRoom) -> MeshRoom:
     """Room enough on all processes."""
-    pairs, parallel, terminals, side_by_side, *levels = global_max(_sizes(room)).astype(int).tolist()
+    pairs, parallel, terminals, side_by_side, *levels = global_max(room_sizes(room)).astype(int).tolist()
     quiet, late = (part[part.any(axis=1)] for part in np.array(levels).reshape(2, _MOST_LEVELS, 4))
     few = None if terminals == np.iinfo(np.int32).max else terminals
     return MeshRoom(Room(pairs, quiet, late), parallel, few, bool(side_by_side))

@@ -18,7 +18,7 @@ from processes import ROOT, end, environment, start, start_two
 import jaxphys as jp
 from jaxphys.solvers.star_mesh import MeshRoom, StarMesh, draft_mesh
 from jaxphys.training import devices
-from jaxphys.training.solver_choice import BlockSolvers, _mesh_arguments, _sizes
+from jaxphys.training.solver_choice import BlockSolvers, room_sizes
 
 # Processes of their own, each in double precision.
 pytestmark = pytest.mark.float64
@@ -298,10 +298,10 @@ def test_plans_of_foreseen_blocks_are_made_to_measure():
         solvers = BlockSolvers(jp.StarMesh.for_task, alone=False)
         solvers.foresee(blocks, all_of_them=all_of_them)
         solvers(blocks[:1])
-        return _sizes(solvers.room)
+        return room_sizes(solvers.room)
 
-    drafts = [draft_mesh(*_mesh_arguments(*block)) for block in blocks]
-    exact = _sizes(functools.reduce(MeshRoom.joined, (draft.room for draft in drafts)))
+    drafts = [draft_mesh(*StarMesh.plan_arguments(*block)) for block in blocks]
+    exact = room_sizes(functools.reduce(MeshRoom.joined, (draft.room for draft in drafts)))
     assert_identical(room(True), exact)
     assert (room(False) >= exact).all()
     # Of the widths of a level, which multiply its work, nothing is spare.
