@@ -106,11 +106,11 @@ class Task(eqx.Module):
 
     def with_samples(
         self,
-        inputs: Float[Array, "R s"],
-        targets: Float[Array, "R o"],
-        weights: Float[Array, "R o"] | None = None,
+        inputs: Float[Array, "*E R s"],
+        targets: Float[Array, "*E R o"],
+        weights: Float[Array, "*E R o"] | None = None,
     ) -> "Task":
-        """The same terminals, readout and cost on other samples (a test set, a minibatch)."""
+        """The same terminals, readout and cost on other samples (a test set, a minibatch), stacked or not."""
         return eqx.tree_at(
             lambda task: (task.inputs, task.targets, task.weights),
             self,

@@ -356,7 +356,7 @@ def draw_other_tasks(dataset: xr.Dataset) -> Figure:
             draw_band(below, step, values[..., mode] / values[:, :1, mode], color, label)
         below.set(ylabel="λ / λ(0)", ylim=(0, None))
         for axes in (above, below):
-            step_axis(axes, step, logarithmic=len(step) > 2 and step[-1] > 20 * step[1])
+            step_axis(axes, step, logarithmic=bool(len(step) > 2 and step[-1] > 20 * step[1]))
         above.set_title(title, pad=18)
         legend_above(above)
         legend_above(below, ncols=3)
