@@ -290,6 +290,8 @@ def test_half_point():
     assert np.isnan(half_point(number, np.ones(12, bool)))
 
 
+# On networks as small as these a target may lie beside a ground.
+@pytest.mark.filterwarnings("ignore:Targets lie")
 @pytest.mark.parametrize("figure", ALL if os.environ.get("JAXPHYS_TEST_EXPERIMENTS") else QUICKLY)
 def test_papers_at_a_tiny_size(figure, tmp_path, small_packings):
     """They run, under the suite's strict settings; their arrays go through a file and make the picture."""

@@ -48,6 +48,7 @@ from jaxphys.papers.microscopic_imprints.systems import (
     RECIPES,
     Imprint,
     Learned,
+    Placement,
     Recipe,
     allostery_task,
     before_and_after,
@@ -222,7 +223,8 @@ def weaker(settings: Settings) -> dict[float, Weak]:
     for drop in DROPS[1:]:
         task = _with_drop(base.task, drop)
         networks = base.run.network.with_k(base.run.initial_k)
-        found[drop] = _trained_for(base, task, networks, RECIPES["allostery"], settings, 3)
+        recipe = RECIPES["allostery"]
+        found[drop] = _trained_for(base.placement, task, networks, recipe, settings, 3, base.tried)
     return found
 
 
@@ -233,11 +235,11 @@ def weakest(settings: Settings) -> dict[float, Weak]:
     generator = host_generator(settings.key("fig12"))
     task, placement = allostery_task(network, 1.0, 1, generator)
     networks = starts(network, settings.realizations(_WEAK), generator)
-    base = Learned(None, placement, task, np.zeros(0))  # type: ignore[arg-type]
     # A drop of a thousandth is not learned at the cost where others rest.
     recipe = dataclasses.replace(RECIPES["allostery"], rest=1e-14)
     return {
-        drop: _trained_for(base, _with_drop(task, drop), networks, recipe, settings, 1) for drop in WEAK_DROPS
+        drop: _trained_for(placement, _with_drop(task, drop), networks, recipe, settings, 1)
+        for drop in WEAK_DROPS
     }
 
 
@@ -246,10 +248,17 @@ def _with_drop(task: Task, drop: float) -> Task:
 
 
 def _trained_for(
-    base: Learned, task: Task, networks: FlowNetwork, recipe: Recipe, settings: Settings, stiff: int
+    placement: Placement,
+    task: Task,
+    networks: FlowNetwork,
+    recipe: Recipe,
+    settings: Settings,
+    stiff: int,
+    tried: np.ndarray | None = None,
 ) -> Weak:
     run: Run = learn(networks, stack([task] * len(networks.k)), recipe, settings)
-    return Weak(dataclasses.replace(base, run=run, task=task), *before_and_after(run, base.placement, stiff))
+    found = Learned(run, placement, task, np.zeros(0) if tried is None else tried)
+    return Weak(found, *before_and_after(run, placement, stiff))
 
 
 def weak_sectors(settings: Settings) -> Result:

@@ -28,6 +28,7 @@ from jaxphys.papers.microscopic_imprints.measures import (
 from jaxphys.papers.microscopic_imprints.systems import learned, trained_pair
 from jaxphys.papers.physical_effects.systems import PAIRS, ensemble, train_adaptively
 from jaxphys.reports.style import GREY, styled
+from jaxphys.training._train import member
 
 # Flow networks on which formulas are checked, and networks of the other kinds that learn.
 _CHECKED, _EACH = 4, 10
@@ -197,7 +198,7 @@ def _other_networks(settings: Settings) -> tuple[list[Claim], dict[str, np.ndarr
         run = train_adaptively(network, task, settings.steps(2000), (0,))
         gaps, both = [], []
         for i in range(len(run.cost)):
-            after, one = trained_pair(run, i)
+            after, one = member((run.network, run.task), i)
             exact = cost_hessian(after, one)
             gaps.append(_error(susceptibility_cost_hessian(after, one), exact))
             both.append([_area(net, one) for net in (after.with_k(run.initial_k[i]), after)])
