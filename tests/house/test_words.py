@@ -57,7 +57,6 @@ LEAF = re.compile(r"papers/\w+/")
 NOT_YET_ROOMS = (
     "jaxphys/cli",
     "jaxphys/config",
-    "jaxphys/equilibrium",
     "jaxphys/io",
     "jaxphys/learning",
     "jaxphys/networks",
@@ -67,20 +66,15 @@ NOT_YET_ROOMS = (
     "notebooks",
 )
 NOT_YET_NAMES = {
-    "Check",
     "FILES",
     "Pair",
     "Structure",
     "Terminal",
     "bounds_of",
-    "drawing_of",
     "is_edge_list",
-    "member",
-    "of_realization",
     "read_table",
     "shown",
     "spread",
-    "stiff_modes",
     "to_array",
 }
 NOT_YET_PACKAGES = {"config", "equilibrium", "io", "networks", "papers"}
