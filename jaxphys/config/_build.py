@@ -45,7 +45,7 @@ from jaxphys.training.integrator import AbstractIntegrator
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.training.solver_choice import choose_solver
 
-Terminal = int | tuple[int, int]
+_Terminal = int | tuple[int, int]
 
 
 ChooseSolver = Callable[[AbstractNetwork, Task], solvers.AbstractSolver]
@@ -82,7 +82,7 @@ def build(config: RunConfig) -> Ensemble:
     arguments, choose = training_arguments(config, network, task)
     solver = choose(network, task)
     return Ensemble(
-        network, task, test, {**arguments._asdict(), "bounds": bounds_of(config), "solver": solver}
+        network, task, test, {**arguments._asdict(), "bounds": configured_bounds(config), "solver": solver}
     )
 
 
@@ -128,7 +128,7 @@ def training_arguments(
     rule, integrator = make_rule(config.rule), make_integrator(config, one)
     check_batches(task, config.batch_size, config.stop_cost)
     integrator.check(network, task, rule, config.batch_size)
-    own_bounds(bounds_of(config), network)
+    own_bounds(configured_bounds(config), network)
     functionals = {name: FUNCTIONALS[name] for name in config.record}
     for functional in functionals.values():
         jax.eval_shape(functional, one, its_task)  # Refuses what this network does not have.
@@ -145,7 +145,7 @@ def training_arguments(
     return arguments, _SOLVERS[config.solver].for_task
 
 
-def bounds_of(config: RunConfig) -> tuple[float | None, float | None]:
+def configured_bounds(config: RunConfig) -> tuple[float | None, float | None]:
     """Between which values `k` is kept, as `train` takes it."""
     return config.optimizer.lower, config.optimizer.upper
 
@@ -507,7 +507,7 @@ def _terminals(
     generator: np.random.Generator,
     num_sources: int,
     num_targets: int,
-) -> tuple[Boundary, list[Terminal], list[Terminal]]:
+) -> tuple[Boundary, list[_Terminal], list[_Terminal]]:
     """Boundary, sources (empty where they are held) and targets; random where the config names none."""
     given = {
         "sources": _numbered(network, config.sources, "task.sources"),
@@ -520,10 +520,10 @@ def _terminals(
     if config.ground == "random":
         require(order, "task.ground", "find a free node", "all nodes are taken")
         ground = [order.pop()]
-    candidates: list[Terminal] = list(order)
+    candidates: list[_Terminal] = list(order)
     if config.terminals == "edges":
         candidates = _separate_edges(network, set(order), generator)
-    found: dict[str, list[Terminal]] = {}
+    found: dict[str, list[_Terminal]] = {}
     for (name, named), number in zip(given.items(), (num_sources, num_targets), strict=True):
         require(
             len(named) in (0, number), f"task.{name}", f"be empty or name {number}", f"it names {len(named)}"
@@ -560,7 +560,7 @@ def _terminals(
     return held, [], found["targets"]
 
 
-def _numbered(network: AbstractNetwork, terminals: Sequence[schema.Terminal], key: str) -> list[Terminal]:
+def _numbered(network: AbstractNetwork, terminals: Sequence[schema.Terminal], key: str) -> list[_Terminal]:
     """Nodes and pairs of nodes by number. An integer that is also the name of another node is refused."""
     place = {name: number for number, name in enumerate(network.names or ())}
     for terminal in terminals:
@@ -577,11 +577,11 @@ def _numbered(network: AbstractNetwork, terminals: Sequence[schema.Terminal], ke
 
 def _separate_edges(
     network: AbstractNetwork, free: set[int], generator: np.random.Generator
-) -> list[Terminal]:
+) -> list[_Terminal]:
     """Edges in random order, no two of which share a node."""
     pairs = np.asarray(network.topology.edges)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    chosen: list[Terminal] = []
+    chosen: list[_Terminal] = []
     left = set(free)
     for a, b in generator.permutation(pairs).tolist():
         if a in left and b in left:

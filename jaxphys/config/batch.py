@@ -13,7 +13,7 @@ from jaxphys.config import schema
 from jaxphys.config._build import (
     Arguments,
     ChooseSolver,
-    bounds_of,
+    configured_bounds,
     draw,
     key_of_training,
     make_integrator,
@@ -77,7 +77,7 @@ class Batch:
             shared = make_integrator(self._shared_config(config), member(network, 0))
             own = dataclasses.replace(shared, rate=config.optimizer.rate)  # type: ignore[call-arg]
             integrator = own_numbers("optimizer", [own] * len(numbers))
-        bounds = own_bounds(bounds_of(config), network)
+        bounds = own_bounds(configured_bounds(config), network)
         keys = own_keys(key_of_training(config), numbers)
         return Realizations(network, task, keys, rule, integrator, bounds), test
 

@@ -10,7 +10,7 @@ import tomli_w
 
 from jaxphys._checks import InputError
 from jaxphys.config.schema import RunConfig
-from jaxphys.config.toml import LONGEST_SHOWN, parse_config, read_table, set_key, shown
+from jaxphys.config.toml import LONGEST_SHOWN, parse_config, read_table, set_key, shown_value
 
 _MOST_POINTS = 10_000
 _TABLES = ("grid", "list")
@@ -86,7 +86,7 @@ def parse_sweep(table: Mapping[str, Any], source: str = "config") -> Sweep:
 
 def listed(values: Mapping[str, Any]) -> str:
     """The values of a point in a line."""
-    return ", ".join(f"{key} = {shown(value)}" for key, value in values.items())
+    return ", ".join(f"{key} = {shown_value(value)}" for key, value in values.items())
 
 
 def _columns(table: Any, where: str) -> dict[str, list[Any]]:
@@ -96,13 +96,13 @@ def _columns(table: Any, where: str) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
     for key, values in table.items():
         if not key.isprintable() or len(key) > LONGEST_SHOWN:
-            raise InputError(f"{where} must name keys of a config, but it names {shown(key)}")
+            raise InputError(f"{where} must name keys of a config, but it names {shown_value(key)}")
         if isinstance(values, dict):
             columns |= {f"{key}.{inner}": found for inner, found in _columns(values, where).items()}
         elif isinstance(values, list) and values:
             columns[key] = values
         else:
-            raise InputError(f"{where} must hold lists of values, but `{key}` is {shown(values)}")
+            raise InputError(f"{where} must hold lists of values, but `{key}` is {shown_value(values)}")
     return columns
 
 

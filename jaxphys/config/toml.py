@@ -69,7 +69,7 @@ def describe() -> str:
 def _override(table: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
-    said = override if override.isprintable() and len(override) <= LONGEST_SHOWN else shown(override)
+    said = override if override.isprintable() and len(override) <= LONGEST_SHOWN else shown_value(override)
     if not separator or not all(keys):
         raise InputError(f"--set {said}: expected key=value, as in --set network.nodes=10")
     try:
@@ -112,13 +112,13 @@ def _convert(wanted: Any, value: Any, source: str, name: str, field: Any = None)
         converted = _fit(option, value)
         if converted is not _MISFIT:
             return converted
-    raise InputError(f"{source}: key `{name}` must be {_type_name(wanted)}, but it is {shown(value)}")
+    raise InputError(f"{source}: key `{name}` must be {_type_name(wanted)}, but it is {shown_value(value)}")
 
 
 def _parse_table(tables: list[Any], value: Any, source: str, name: str, field: Any) -> Any:
     """One of several kinds of tables, told by its key `kind` (the default's kind if left out)."""
     if not isinstance(value, dict):
-        raise InputError(f"{source}: key `{name}` must be a table [{name}], but it is {shown(value)}")
+        raise InputError(f"{source}: key `{name}` must be a table [{name}], but it is {shown_value(value)}")
     kinds = {kind: table for table in tables for kind in _kinds(table)}
     default = field.default_factory()
     kind = value.get("kind", default.kind)
@@ -173,14 +173,14 @@ def _kinds(table: Any) -> tuple[str, ...]:
 def _unknown(name: Any, known: Any) -> str:
     # Names are compared in a time that grows with their length.
     close = difflib.get_close_matches(str(name)[:LONGEST_SHOWN], list(known), n=1, cutoff=0.0)
-    unknown = f"unknown name {shown(str(name))}"
+    unknown = f"unknown name {shown_value(str(name))}"
     return f"{unknown}; nearest known: {close[0]!r}" if close else unknown
 
 
 LONGEST_SHOWN = 100
 
 
-def shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """A value in a message: on one line and not too long."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."

@@ -401,7 +401,7 @@ class Table(NamedTuple):
     rows: Iterator[tuple[int, list[str]]]
 
 
-def read_table(text: str) -> Table:
+def to_table(text: str) -> Table:
     """Cells of text separated by tabs, semicolons or commas, whichever of these the first line has.
 
     Empty lines are left out, and comments before the first row, which begin with `#`; every other row must
@@ -510,14 +510,14 @@ def read_archive(
         except Exception:  # zlib, lzma, bz2 and zipfile each have their own.
             raise InputError(f"array {shown(name)} cannot be unpacked: the archive is broken.") from None
         if name in wanted or (others and others(name)):
-            arrays[name] = to_array(packed, f"array `{name}`")
+            arrays[name] = from_npy(packed, f"array `{name}`")
         elif others:
             with contextlib.suppress(InputError):
-                arrays[name] = to_array(packed, f"array `{name}`")
+                arrays[name] = from_npy(packed, f"array `{name}`")
     return arrays
 
 
-def to_array(content: bytes, what: str) -> np.ndarray:
+def from_npy(content: bytes, what: str) -> np.ndarray:
     """The array in the bytes of an `.npy` file, numbers or text, of the shape and dtype that it declares.
 
     Nothing is unpickled, and what the header declares is held against the number of bytes before an array of

@@ -6,15 +6,15 @@ MEANINGS = ("responses", "adjacency", "laplacian", "hessian")
 """What a caller can say of a square of numbers."""
 
 
-def is_edge_list(rows: np.ndarray) -> bool:
+def holds_edges(rows: np.ndarray) -> bool:
     """Whether lines of two to four numbers are rather the edges of a graph than responses.
 
     Perhaps a number that counts lines, two numbers of nodes, never twice the same, and perhaps a value;
     unless it is a square that responses can fill: symmetric, without negative eigenvalue.
 
-    >>> is_edge_list(np.array([[0, 1, 2.0], [1, 2, 3.0], [2, 0, 1.0]]))
+    >>> holds_edges(np.array([[0, 1, 2.0], [1, 2, 3.0], [2, 0, 1.0]]))
     True
-    >>> is_edge_list(np.array([[3.0, 1.0], [1.0, 2.0]]))
+    >>> holds_edges(np.array([[3.0, 1.0], [1.0, 2.0]]))
     False
     """
     height, width = rows.shape

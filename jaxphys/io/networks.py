@@ -29,7 +29,6 @@ from jaxphys.io.files import (
     no_number,
     plain,
     read_archive,
-    read_table,
     read_text,
     shown,
     shown_path,
@@ -38,6 +37,7 @@ from jaxphys.io.files import (
     to_labels,
     to_number,
     to_numbers,
+    to_table,
     write_atomically,
 )
 from jaxphys.io.graphml import Edge, read_graphml
@@ -188,7 +188,7 @@ def read_network(
         if realization is not None and suffix != ".nc":
             raise InputError("it holds no realizations to choose from; only a run (.nc) does.")
         if suffix in (".csv", ".tsv"):
-            return network_from_table(read_table(read_text(path)), said)
+            return network_from_table(to_table(read_text(path)), said)
         if suffix == ".json":
             return _network(_from_json(read_text(path), said), said)
         if suffix == ".graphml":

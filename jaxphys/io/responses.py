@@ -19,18 +19,18 @@ from jaxphys.io.files import (
     about,
     check_different,
     check_names,
+    from_npy,
     no_number,
     read_archive,
     read_bytes,
-    read_table,
     read_text,
     shown,
-    to_array,
     to_indices,
     to_label,
     to_labels,
     to_number,
     to_numbers,
+    to_table,
 )
 from jaxphys.io.networks import (
     NETWORK_ARRAYS,
@@ -88,14 +88,14 @@ def read_responses(path: Path | str) -> ResponseFile:
     suffix = Path(path).suffix.lower()
     with about(path):
         if suffix in (".csv", ".tsv"):
-            table = read_table(read_text(path))
+            table = to_table(read_text(path))
             if is_edge_list(table.first):
                 raise InputError("it must hold responses, but it holds the edges of a network.")
             return _from_table(table)
         if suffix == ".npz":
             return _from_arrays(read_archive(path, _ARRAYS))
         if suffix == ".npy":
-            return _from_arrays({"responses": to_array(read_bytes(path), "the file")})
+            return _from_arrays({"responses": from_npy(read_bytes(path), "the file")})
         raise InputError(f"it must end in .csv, .tsv, .npz or .npy, but it ends in {shown(suffix)}.")
 
 
@@ -137,8 +137,8 @@ def read_measured(
         if suffix == ".npz":
             return _from_archive(path, said)
         if suffix == ".npy":
-            return _from_any_square(_from_arrays({"responses": to_array(read_bytes(path), "the file")}), said)
-        table = read_table(read_text(path))
+            return _from_any_square(_from_arrays({"responses": from_npy(read_bytes(path), "the file")}), said)
+        table = to_table(read_text(path))
         if is_edge_list(table.first):
             return network_from_table(table, said)
         found = _from_table(table, said)
@@ -344,7 +344,7 @@ def _from_square(table: Table, said: Said | None) -> ResponseFile:
         rows.append(_cells(cells, names, line))
     else:
         line = 0
-    if said is not None and said.matrix is None and matrices.is_edge_list(np.array(rows)):
+    if said is not None and said.matrix is None and matrices.holds_edges(np.array(rows)):
         raise InputError(f"its lines look like edges without names of their columns{headless(table.first)}.")
     if len(rows) > width or line:
         raise InputError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Structure = Literal["general", "pairwise", "laplacian", "matrix"]
+CouplingStructure = Literal["general", "pairwise", "laplacian", "matrix"]
 """How the entries of k make the Hessian, see `NetworkKind.structure`."""
 
 
@@ -48,7 +48,7 @@ class NetworkKind:
     edge_force: str | None = None
     column: str = "k"
     positive_k: bool = True
-    structure: Structure = "general"
+    structure: CouplingStructure = "general"
     parts: tuple[str, ...] = ()
     null_models: tuple[str, ...] = ("shuffled", "redrawn")
 

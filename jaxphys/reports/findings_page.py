@@ -30,7 +30,7 @@ from jaxphys.reports.style import number_text
 
 # Written last: with it findings are whole.
 _SEAL = "report.html"
-FILES = ("findings.json", "findings.nc", *(f"figures/{name}.png" for name in PICTURES), _SEAL)
+FINDINGS_FILES = ("findings.json", "findings.nc", *(f"figures/{name}.png" for name in PICTURES), _SEAL)
 """All that `write_findings` may write into a folder."""
 # Rows of the tables of nodes and edges.
 _TOP = 10
@@ -139,7 +139,7 @@ def check_findings_folder(folder: Path | str, *, force: bool = False) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: must be a folder, but it is a file")
     check_own_folder(folder / "figures")
-    found = [name for name in FILES if (folder / name).exists()]
+    found = [name for name in FINDINGS_FILES if (folder / name).exists()]
     if not found or is_unfinished(folder, _SEAL):
         return
     if "findings.json" not in found:
@@ -179,7 +179,7 @@ def write_findings(findings: Findings, folder: Path | str, *, source: str) -> li
     contents |= {f"figures/{name}.png": image for name, image in images.items()}
     contents[_SEAL] = page.encode()
     is_ours = (folder / "findings.json").exists() or is_unfinished(folder, _SEAL)
-    return write_together(folder, contents, stale=set(FILES) - set(contents) if is_ours else ())
+    return write_together(folder, contents, stale=set(FINDINGS_FILES) - set(contents) if is_ours else ())
 
 
 def findings_json(findings: Findings, *, source: str) -> str:

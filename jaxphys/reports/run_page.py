@@ -75,7 +75,7 @@ _PICTURES = (
         "many modes share the answer. Both are divided by their value at step 0 in the same realization.",
     ),
 )
-FILES = (
+REPORT_FILES = (
     *(f"figures/{picture.draw.__name__}.{form}" for picture in _PICTURES for form in ("png", "svg")),
     "report.html",
 )

@@ -26,7 +26,7 @@ from jaxphys.io import provenance, sampled_run, save_network, typical_realizatio
 from jaxphys.io.files import check_own_folder
 from jaxphys.io.runs import last_step
 from jaxphys.reports.pictures import mean_and_deviation, quantiles
-from jaxphys.reports.run_page import FILES, write_report
+from jaxphys.reports.run_page import REPORT_FILES, write_report
 from jaxphys.runs import batch as block_folder
 from jaxphys.runs.batch import (
     RunEvent,
@@ -233,7 +233,7 @@ def _earlier_run(folder: Path) -> list[Path]:
     """What a run before wrote into a folder; refuses what is not ours and stands in the way of a run."""
     for name in _FOLDERS:
         check_own_folder(folder / name)
-    found = [folder / name for name in (*_OUTPUTS, *FILES) if os.path.lexists(folder / name)]
+    found = [folder / name for name in (*_OUTPUTS, *REPORT_FILES) if os.path.lexists(folder / name)]
     for name in ("blocks", "checkpoints", "points", "groups"):
         for pattern in _FOLDERS[name]:
             inside = sorted((folder / name).glob(pattern))
@@ -271,7 +271,7 @@ def failures(status: np.ndarray) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def spread(values: np.ndarray) -> dict[str, float]:
+def median_range(values: np.ndarray) -> dict[str, float]:
     """The median over realizations, and the 10 % and 90 % quantiles."""
     low, median, high = quantiles(np.asarray(values, dtype=float))
     return {"median": float(median), "low": float(low), "high": float(high)}
@@ -284,14 +284,14 @@ def _summary(folder: Path, seconds: dict[str, float] | None = None, solver: str 
         status = run["status"].values
         facts |= {"realizations": len(status), "failed": failures(status)}
         stages = {"before": 0, "after": -1}
-        facts["cost"] = {stage: spread(run["cost"][:, at].values) for stage, at in stages.items()}
+        facts["cost"] = {stage: median_range(run["cost"][:, at].values) for stage, at in stages.items()}
         for name in ("train_accuracy", "test_accuracy", "train_cost", "test_cost"):
             if name in run:
                 mean, deviation = mean_and_deviation(run[name].values)
                 facts[name] = {"mean": mean, "standard_deviation": deviation}
         if "eigenvalues" in run:
             lowest = run["eigenvalues"][:, :, 0].values
-            facts["lowest_eigenvalue"] = {stage: spread(lowest[:, at]) for stage, at in stages.items()}
+            facts["lowest_eigenvalue"] = {stage: median_range(lowest[:, at]) for stage, at in stages.items()}
     facts |= {"seconds": seconds, "solver": solver or None, "folder": str(folder)}
     facts["succeeded"] = bool((status == Status.OK).any())
     return Summary(_lines(facts, folder), facts["succeeded"], facts)

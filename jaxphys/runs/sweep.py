@@ -35,9 +35,9 @@ from jaxphys.runs.run import (
     check_folder,
     failures,
     followed,
+    median_range,
     refuse_other,
     run_facts,
-    spread,
     start_folder,
     write_typical,
 )
@@ -262,8 +262,8 @@ def _summary(folder: Path, sweep: Sweep, seconds: dict[str, float] | None = None
             status = dataset["status"].values[number]
             cost = _own(dataset, "final_cost", number)
             own = {"realizations": int((status >= 0).sum()), "failed": failures(status)}
-            own |= {name: spread(_own(dataset, name, number)) for name in _MEASURES if name in dataset}
-            points.append({"values": values, "final_cost": spread(cost), **own})
+            own |= {name: median_range(_own(dataset, name, number)) for name in _MEASURES if name in dataset}
+            points.append({"values": values, "final_cost": median_range(cost), **own})
     lines = []
     for point in points[:_LISTED]:
         low, median, high = (number_text(point["final_cost"][name]) for name in ("low", "median", "high"))

@@ -24,7 +24,7 @@ from jaxphys.solvers.elimination import Room
 from jaxphys.solvers.star_mesh import MeshDraft, MeshRoom, draft_mesh
 from jaxphys.training.devices import global_max
 
-Pair = tuple[AbstractNetwork, Task]
+_Pair = tuple[AbstractNetwork, Task]
 """A network and its task, or stacked ensembles of both."""
 
 MeshArguments = tuple[Int[Array, "*R M 2"], Float[Array, "*R c n"], Bool[np.ndarray, "*R n"]]
@@ -149,7 +149,7 @@ class BlockSolvers:
         else:
             self.choose = choice
 
-    def __call__(self, blocks: Sequence[Pair]) -> list[AbstractSolver]:
+    def __call__(self, blocks: Sequence[_Pair]) -> list[AbstractSolver]:
         """Solvers of the blocks that this process works on now; all processes ask together.
 
         Raises `InputError` where a `TrackedInverse` cannot follow a block.
@@ -163,7 +163,7 @@ class BlockSolvers:
             self.same.check(*block)
         return [self.same] * len(blocks)
 
-    def foresee(self, blocks: Iterable[Pair], *, all_of_them: bool) -> None:
+    def foresee(self, blocks: Iterable[_Pair], *, all_of_them: bool) -> None:
         """Look at blocks to come, if there is something to plan for them; all processes do so together.
 
         Plans that are made to measure are faster than those with room to spare, which take their place where
@@ -185,7 +185,7 @@ class BlockSolvers:
         kind = self.by_blocks or (None if self.same is None else type(self.same))
         return "" if kind is None else kind.__name__
 
-    def _settle(self, block: Pair) -> None:
+    def _settle(self, block: _Pair) -> None:
         if self.same is not None or self.by_blocks is not None:
             return
         chosen = self.choose(*block)
@@ -196,7 +196,7 @@ class BlockSolvers:
         else:
             self.same = Dense()
 
-    def _meshes(self, blocks: Sequence[Pair]) -> list[AbstractSolver]:
+    def _meshes(self, blocks: Sequence[_Pair]) -> list[AbstractSolver]:
         arguments = [StarMesh.plan_arguments(*block) for block in blocks]
         if not global_max([any(not self._is_meshed(given) for given in arguments)])[0]:
             assert self.meshed is not None

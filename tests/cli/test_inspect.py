@@ -11,7 +11,7 @@ from jaxphys import cli
 from jaxphys._checks import InputError
 from jaxphys.io import save_network
 from jaxphys.reports import findings_page
-from jaxphys.reports.findings_page import FILES
+from jaxphys.reports.findings_page import FINDINGS_FILES
 
 pytestmark = pytest.mark.float64
 
@@ -44,7 +44,7 @@ def test_findings_are_written_once_and_replaced_only_by_force(network, tmp_path,
     out = tmp_path / "out"
     assert inspect(network, "--out", out) == 0
     printed = capsys.readouterr()
-    assert files(out) == sorted(FILES)
+    assert files(out) == sorted(FINDINGS_FILES)
     found = json.loads((out / "findings.json").read_text())
     assert printed.out.startswith(f"{found['verdict']} (p = ")
     assert " and ".join(found["terminals"]) in printed.out

@@ -13,7 +13,7 @@ import xarray as xr
 import jaxphys as jp
 from jaxphys.io import provenance
 from jaxphys.reports import findings_page
-from jaxphys.reports.findings_page import FILES, findings_json, write_findings
+from jaxphys.reports.findings_page import FINDINGS_FILES, findings_json, write_findings
 from jaxphys.reports.page import script
 
 pytestmark = pytest.mark.float64
@@ -71,7 +71,7 @@ def findings():
 
 def test_all_files_are_written_and_the_json_is_as_documented(findings, tmp_path):
     paths = write_findings(findings, tmp_path / "new", source="net.csv")
-    assert sorted(str(path.relative_to(tmp_path / "new")) for path in paths) == sorted(FILES)
+    assert sorted(str(path.relative_to(tmp_path / "new")) for path in paths) == sorted(FINDINGS_FILES)
     assert all(path.stat().st_size > 0 for path in paths)
     assert not list((tmp_path / "new").rglob("*.part"))
 
