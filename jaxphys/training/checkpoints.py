@@ -1,4 +1,4 @@
-"""Checkpoints of blocks of realizations: whole files, written aside, the last few kept, damage told.
+"""Checkpoints of blocks of realizations: whole files, written aside, the last few kept, damage detected.
 
 Blocks know nothing of one another, so each has files of its own, and they fit any number of devices and
 processes. A file is a SHA-256 of the rest, a line of JSON that says what it belongs to, and the arrays as
@@ -128,14 +128,14 @@ class Checkpoints:
 
     def _compare_versions(self, written: Mapping[str, str]) -> None:
         """Say once if another program wrote what this one goes on with."""
-        told = [
+        others = [
             f"{name} {written.get(name)} (here {version})"
             for name, version in _versions().items()
             if written.get(name) != version
         ]
-        if told and not self._compared:
+        if others and not self._compared:
             warnings.warn(
-                f"Checkpoints in {self.folder} were written with {', '.join(told)}; numbers may differ in "
+                f"Checkpoints in {self.folder} were written with {', '.join(others)}; numbers may differ in "
                 "the last digit from those of one run.",
                 stacklevel=2,
             )

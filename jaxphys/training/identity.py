@@ -1,7 +1,7 @@
 """What a run is made of, as digests that are equal for equal things, functions included.
 
 An optimizer is a pair of closures. Two of them do the same if they are made of the same functions, with the
-same numbers in their cells; so functions are told by their names, code and cells, all the way down.
+same numbers in their cells; so functions are identified by their names, code and cells, recursively.
 """
 
 import copyreg
@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-# Their functions are told by name: the code of an installed package changes with its version alone.
+# Their functions are identified by name: the code of an installed package changes with its version only.
 _PACKAGES = frozenset(("jaxphys", "jax", "jaxlib", "optax", "equinox", "diffrax", "numpy", "scipy"))
 _PACKAGES |= sys.stdlib_module_names - {"__main__"}
 # What they wrap does the same as before.
@@ -28,25 +28,26 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.dtype)
 def fingerprint(value: Any) -> str:
     """A digest of anything that a run is made of: numbers, arrays, modules, functions and their closures.
 
-    Equal in another process. What only its type tells is told by its type: objects of other languages, say.
+    It is the same in another process. Objects without readable content (of other languages, say) are
+    identified by their type.
 
     >>> import optax
     >>> from jaxphys.training.identity import fingerprint
     >>> [fingerprint(optax.sgd(rate)) == fingerprint(optax.sgd(0.02)) for rate in (0.02, 5.0)]
     [True, False]
     """
-    return _digest(_Walk().words(value, frozenset()).encode())
+    return _digest(_Description().words(value, frozenset()).encode())
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-class _Walk:
-    """Puts things into words; functions and classes once each, so that long programs take no longer."""
+class _Description:
+    """Describes things in words, each function and class once, so that shared ones are not repeated."""
 
     def __init__(self) -> None:
-        self.told: dict[int, tuple[int, Any]] = {}
+        self.seen: dict[int, tuple[int, Any]] = {}
 
     def words(self, value: Any, above: frozenset[int]) -> str:
         """`above`: what the value lies within; a closure may hold itself."""
@@ -65,7 +66,7 @@ class _Walk:
         if isinstance(value, Mapping):
             return f"map{all_of(sorted(value.items(), key=lambda item: repr(item[0])))}"
         if isinstance(value, set | frozenset):  # In no order, so each by itself.
-            return f"set({', '.join(sorted(_Walk().words(each, above) for each in value))})"
+            return f"set({', '.join(sorted(_Description().words(each, above) for each in value))})"
         if isinstance(value, list | tuple):
             return f"{self._of_class(type(value), above)}{all_of(value)}"
         if isinstance(value, functools.partial):
@@ -87,10 +88,10 @@ class _Walk:
         return f"{self._of_class(type(value), above)}{self.words(_inside(value), above)}"
 
     def _again(self, thing: Any) -> str | None:
-        """Its number, if it was told before."""
-        if id(thing) in self.told:
-            return f"{_name(thing)} as told {self.told[id(thing)][0]}"
-        self.told[id(thing)] = len(self.told), thing
+        """A reference by number to a thing that was described before; None for a new one."""
+        if id(thing) in self.seen:
+            return f"{_name(thing)} as told {self.seen[id(thing)][0]}"
+        self.seen[id(thing)] = len(self.seen), thing
         return None
 
     def _of_function(self, function: types.FunctionType, above: frozenset[int]) -> str:

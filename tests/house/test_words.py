@@ -58,7 +58,6 @@ NOT_YET_ROOMS = (
     "jaxphys/cli",
     "jaxphys/config",
     "jaxphys/io",
-    "jaxphys/learning",
     "jaxphys/networks",
     "jaxphys/runs",
     "jaxphys/solvers",
