@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 class Status(enum.IntEnum):
     """How a computation ended; carried as data, so that one failure does not stop its neighbours.
 
-    - `OK`: the answer is within the bounds of [reliability](reliability.md).
+    - `OK`: the answer is within the bounds of [reliability](../reliability.md).
     - `NOT_POSITIVE_DEFINITE`: the network is unstable where its boundary leaves it free, or k is NaN.
     - `NOT_FINITE`: numbers that went in, or came out, are infinite or NaN.
     - `INACCURATE`: too ill-conditioned for the precision, or solved by a plan for something else.
