@@ -694,7 +694,7 @@ class NodeNetwork(AbstractNetwork):
     def topology(self) -> Topology:
         """The pairs of nodes that entries of `k` join, those of a node with itself among them."""
         pairs = np.stack(np.triu_indices(self.num_nodes), axis=1)
-        return Topology(jnp.asarray(pairs, jnp.int32), None, None, num_nodes=self.num_nodes, names=self.names)
+        return Topology(jnp.asarray(pairs), None, None, num_nodes=self.num_nodes, names=self.names)
 
     @property
     def num_nodes(self) -> int:
