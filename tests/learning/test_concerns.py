@@ -296,10 +296,6 @@ def test_outputs_that_follow_from_one_another(clique):
     assert jp.concerns(clique, alone) == []
 
 
-def test_what_is_no_task_is_refused(clique):
-    assert_refused("task", jp.concerns, clique, None)
-
-
 def test_one_network_and_many_tasks_are_no_pair(network):
     task = voltage_task(network)
     for pair in ((jp.stack([network] * 2), task), (network, jp.stack([task] * 2))):
