@@ -135,8 +135,8 @@ def test_every_public_name_is_in_the_reference(site):
         if isinstance(one, type(pytest)):
             continue  # A subpackage, whose names are looked for on their own.
         if hasattr(one, "__qualname__"):
-            # What lies in a private module may go by its package.
-            modules = {one.__module__, re.sub(r"[.]_[a-z_]+", "", one.__module__)}
+            # What lies in a module may go by its package.
+            modules = {one.__module__, one.__module__.rpartition(".")[0]}
             found = bool({f"{module}.{one.__qualname__}" for module in modules} & anchors)
         else:
             found = any(re.fullmatch(rf"{package.__name__}(\..+)?\.{name}", anchor) for anchor in anchors)
