@@ -50,7 +50,12 @@ NETWORKS = ("node", "flow", "spring 2-D", "spring 3-D", "spring vector")
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the certificate: `measured` must lie between `lowest` and `highest`."""
+    """One row of the certificate: `measured` must lie between `lowest` and `highest`.
+
+    - `name`: what is checked. `network`, `boundary`, `solver`: for which case.
+    - `measured`: a relative error, an order in the nudge, or a ratio of averages; without units.
+    - `lowest`, `highest`: its bounds; `lowest` is 0 for errors.
+    """
 
     name: str
     network: str

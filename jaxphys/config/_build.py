@@ -41,6 +41,7 @@ from jaxphys.training._train import own_bounds, stack
 from jaxphys.training.arguments import Record, Sampling, check_batches, transformation_of
 from jaxphys.training.descent import AdaptiveStep, Descent
 from jaxphys.training.gradient_flow import GradientFlow
+from jaxphys.training.host_loop import ChooseSolver
 from jaxphys.training.integrator import AbstractIntegrator
 from jaxphys.training.levenberg_marquardt import LevenbergMarquardt
 from jaxphys.training.solver_choice import choose_solver
@@ -48,7 +49,6 @@ from jaxphys.training.solver_choice import choose_solver
 _Terminal = int | tuple[int, int]
 
 
-ChooseSolver = Callable[[AbstractNetwork, Task], solvers.AbstractSolver]
 """Which solver the networks and tasks of a block take."""
 
 _SOLVERS: dict[str, type[solvers.AbstractSolver]] = {

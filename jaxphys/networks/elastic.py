@@ -202,7 +202,7 @@ def elastic_network(positions: Any, *, cutoff: float = 15.0, exponent: float = 0
 def _content(path: Path) -> bytes:
     """The bytes of a structure file."""
     try:
-        # Opening a pipe would wait for whoever writes to it.
+        # Opening a pipe would wait for a writer.
         content = None
         if path.is_file():
             with path.open("rb") as file:

@@ -88,7 +88,7 @@ def train_into(folder: Path, config: RunConfig, options: RunOptions = _DEFAULTS)
     events = train_batch(
         folder, Batch([config]), block=config.block, options=options, joined=folder / "run.nc"
     )
-    outcome = followed(events, options, start)
+    outcome = follow_events(events, options, start)
     shut_down()
     if not is_first:
         return Summary([], True)
@@ -101,7 +101,7 @@ def train_into(folder: Path, config: RunConfig, options: RunOptions = _DEFAULTS)
     return _summary(folder, seconds, outcome.solver)
 
 
-def followed(
+def follow_events(
     events: Generator[RunEvent, None, None], options: RunOptions, start: Callable[[int], None]
 ) -> Finished:
     """The last of a batch's events, which the first process reports; it also starts the folder.
@@ -309,8 +309,8 @@ def _lines(facts: dict[str, Any], folder: Path) -> list[str]:
             mean, deviation = fact["mean"], fact["standard_deviation"]
             lines.append(f"{name.replace('_', ' ')} {mean:.3g} ± {deviation:.2g} over networks")
     if facts["failed"]:
-        told = ", ".join(f"{count} {name}" for name, count in facts["failed"].items())
-        lines.append(f"failed realizations, kept at their last good state: {told}")
+        counts = ", ".join(f"{count} {name}" for name, count in facts["failed"].items())
+        lines.append(f"failed realizations, kept at their last good state: {counts}")
     if facts["seconds"]:
         names = {"set_up": "set-up", "compile": "compile and first call"}
         times = ", ".join(f"{each:.1f} s {names.get(name, name)}" for name, each in facts["seconds"].items())

@@ -34,7 +34,7 @@ from jaxphys.runs.run import (
     Summary,
     check_folder,
     failures,
-    followed,
+    follow_events,
     median_range,
     refuse_other,
     run_facts,
@@ -134,7 +134,7 @@ def _train_group(
         text = dump_config(dataclasses.replace(configs[0], block=size))
         write_atomically(noted, lambda to: to.write_text(text, encoding="utf-8"))
 
-    return followed(train_batch(group, Batch(configs), block=block, options=options), options, start)
+    return follow_events(train_batch(group, Batch(configs), block=block, options=options), options, start)
 
 
 def _point(folder: Path, number: int) -> Path:

@@ -18,7 +18,7 @@ from jaxphys.solvers.bordered import AbstractSolver, NetworkLike, TaskLike
 
 Carry = TypeVar("Carry")
 Tree = TypeVar("Tree")
-Planned = TypeVar("Planned", bound="AbstractPlannedSolver")
+_Planned = TypeVar("_Planned", bound="AbstractPlannedSolver")
 
 
 class AbstractPlannedSolver(AbstractSolver):
@@ -50,7 +50,7 @@ class AbstractPlannedSolver(AbstractSolver):
         """
 
     @classmethod
-    def for_task(cls: type[Planned], network: NetworkLike, task: TaskLike) -> Planned:
+    def for_task(cls: type[_Planned], network: NetworkLike, task: TaskLike) -> _Planned:
         return cls(*cls.plan_arguments(network, task))
 
     @property
