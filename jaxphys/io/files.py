@@ -1,7 +1,7 @@
 """Files as text, tables and arrays: written whole or not at all, read within bounds, never executed.
 
-Whoever reads a stranger's file starts here: what is no regular file, or too large, is refused before it is
-opened, and every complaint is an `InputError` of one line.
+Every reader of a file from elsewhere starts here: what is no regular file, or too large, is refused before it
+is opened, and every complaint is an `InputError` of one line.
 """
 
 import codecs
@@ -82,9 +82,10 @@ _WAITING = ".unfinished"
 def write_together(folder: Path, contents: Mapping[str, bytes], *, stale: Iterable[str] = ()) -> list[Path]:
     """Write files into a folder, all of them or none; names may lie in folders within.
 
-    Files wait in a hidden folder until all are written; then what is there is replaced, and `stale` names
-    are removed. The last of `contents` seals the folder: it is taken away first and comes back last, so that
-    whoever is killed in between leaves a folder of which `is_unfinished` knows. Returns the paths, in order.
+    Files wait in a hidden folder until all are written; then what is there is replaced, and `stale` names are
+    removed. The last of `contents` seals the folder: it is taken away first and comes back last, so that a
+    process that is killed in between leaves a folder of which `is_unfinished` knows. Returns the paths, in
+    order.
     """
     waiting, *rest, seal = folder / _WAITING, *contents
     _remove_waiting(waiting)
@@ -190,7 +191,8 @@ def _without_paths(flags: str) -> str:
 def about(path: Path | str) -> Iterator[None]:
     """Let every complaint begin with the file that it is about.
 
-    What functions call their arguments is what the file holds: whoever named the file passed none of them.
+    What functions call their arguments is what the file holds: the user who named the file passed none of
+    them.
     """
     try:
         yield
@@ -267,7 +269,7 @@ def _encoding(content: bytes, older: bool) -> str:
         return "utf-16"
     if not older:
         return "utf-8-sig"
-    # Every second byte of plain text in UTF-16 is zero; whoever leaves out its mark writes low bytes first.
+    # Every second byte of plain text in UTF-16 is zero; without a mark low bytes come first.
     if content[1:200:2] and content[1:200:2].count(0) > 0.7 * len(content[1:200:2]):
         return "utf-16-le"
     try:

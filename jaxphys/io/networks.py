@@ -940,7 +940,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], said: Said) -> _Draft:
         parts=parts,
         positions=_placed(positions, count),
         box=_sides(box),
-        # Whoever says what kind it is wrote each edge down once.
+        # A file that names its kind lists each edge once.
         parallel=None if kind is None else True,
         units=units,
     )

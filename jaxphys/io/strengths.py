@@ -1,6 +1,6 @@
 """What files call the strengths of edges, and in which units: one table for every format.
 
-A name is understood (`Strength`), known not to say enough (a reason), or unknown (None). Whoever finds
+A name is understood (`Strength`), known not to say enough (a reason), or unknown (None). A caller that finds
 numbers under a name that is not understood asks, and never takes every k for 1 in silence.
 """
 

@@ -83,8 +83,8 @@ def train_batch(
 ) -> Generator[RunEvent, None, None]:
     """Train a batch until `folder` holds all its blocks; every process of a program calls it alike.
 
-    Nothing is written before `Started`: whoever iterates makes the folder then. Checkpoints belong to blocks
-    of the size of its plan, which whoever resumes must hand in as `block`. Blocks are on disk when
+    Nothing is written before `Started`: the caller makes the folder then. Checkpoints belong to blocks
+    of the size of its plan, which must be passed as `block` to resume. Blocks are on disk when
     `BlocksDone` comes, all of them when `Finished` does.
 
     **Arguments**: `block`: how many realizations make one; None for as many as are best and fit. `joined`:

@@ -181,7 +181,7 @@ _Result = TypeVar("_Result")
 
 
 def names_moved_arguments(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """Let a function tell whoever uses a keyword that `train` once took how to write it now."""
+    """Make a function name the present spelling of a keyword that `train` once took."""
 
     @wraps(function)
     def called(*arguments: _Given.args, **named: _Given.kwargs) -> _Result:

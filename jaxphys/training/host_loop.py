@@ -241,7 +241,7 @@ class _Pace:
         *found, is_growing = (bool(each) for each in agreed[:-2])
         self.most_steps = -int(agreed[-2])
         if jax.process_count() > 1 and not is_growing:
-            # Whoever waits for the others after every call waits for the slowest each time.
+            # Waiting for the others after every call would mean waiting for the slowest each time.
             calls = min(_QUIET_CALLS, int(_QUIET_SECONDS / max(agreed[-1], 1e-3)))
             self.quiet_until = step + max(calls - 1, 0) * self.most_steps
         return found

@@ -54,7 +54,7 @@ FOLLOWERS = {
 LEAF = re.compile(r"papers/\w+/")
 
 # Rooms and packages that are not yet clean.
-NOT_YET_ROOMS = ("jaxphys/io", "jaxphys/runs", "jaxphys/training", "notebooks")
+NOT_YET_ROOMS = ("notebooks",)
 NOT_YET_PACKAGES = {"config", "io", "papers"}
 
 
