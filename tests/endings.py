@@ -58,7 +58,7 @@ def _(case: Equilibrium) -> str:
         return "refused"
     assert flaw is None, f"not refused: {flaw}"
     force, values = driven(case, network, boundary)
-    state = jax.device_get(_at_rest(network, boundary, force, values, solver))
+    state = jax.device_get(at_rest(network, boundary, force, values, solver))
     if state.status == jp.Status.OK:
         assert np.isfinite(state.x).all()
         assert state.residual <= RESIDUAL, state.residual
@@ -82,7 +82,7 @@ def _(case: Learning) -> str:
         assert flaw is not None, f"refused, though nothing is wrong: {error}"
         return "refused"
     assert flaw is None, f"not refused: {flaw}"
-    response, estimate = jax.device_get(_measured(network, task, solver))
+    response, estimate = jax.device_get(measured_response(network, task, solver))
     if estimate.status != jp.Status.OK:
         by_angle = (
             case.cost == "cosine"
@@ -201,7 +201,7 @@ def asked(case: Learning, network: Any, boundary: jp.Boundary) -> jp.Task:
 
 
 @eqx.filter_jit
-def _measured(network: Any, task: jp.Task, solver: Any) -> Any:
+def measured_response(network: Any, task: jp.Task, solver: Any) -> Any:
     response = jp.respond(network, task, solver=solver)
     return response, jp.ExactGradient().estimate(network, task, response)
 
@@ -391,7 +391,7 @@ def driven(case: Equilibrium, network: Any, boundary: jp.Boundary) -> tuple[np.n
 
 
 @eqx.filter_jit
-def _at_rest(network: Any, boundary: Any, force: Any, values: Any, solver: Any) -> jp.State:
+def at_rest(network: Any, boundary: Any, force: Any, values: Any, solver: Any) -> jp.State:
     return jp.equilibrate(network, boundary, force, values, solver=solver)
 
 

@@ -3,11 +3,13 @@
 Every helper here can fail; `test_helpers.py` makes each of them do so.
 """
 
+import contextlib
 import inspect
 import re
 import sys
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -93,6 +95,16 @@ def assert_refused(argument, function, /, *args, saying="", **kwargs):
         raise AssertionError(f"`{argument}` is not named: {message}")
     if not re.search(saying, message):
         raise AssertionError(f"{saying!r} is not said: {message}")
+
+
+@contextlib.contextmanager
+def type_checks_off():
+    """No checks of annotations, which would see a wrong literal before the function itself does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def fitted_slope(x, y):

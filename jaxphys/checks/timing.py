@@ -216,7 +216,7 @@ def surroundings(command: Sequence[str], seed: int) -> dict[str, Any]:
         "device": versions.pop("device"),
         "platform": versions.pop("platform"),
         "cores": os.cpu_count(),
-        "cores_used": len(_allowed_cores()) or None,
+        "cores_used": len(allowed_cores()) or None,
     }
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -360,7 +360,7 @@ def timings_table(report: Mapping[str, Any]) -> str:
 
 
 # Variables that numerical libraries read once, when they are loaded.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def rerun_on_cores(command: Sequence[str], cores: int) -> int | None:
@@ -377,8 +377,8 @@ def rerun_on_cores(command: Sequence[str], cores: int) -> int | None:
     Raises `InputError` unless `cores` is positive.
     """
     require(cores > 0, "cores", "be positive", f"it is {cores}")
-    limited = {name: str(cores) for name in _THREAD_VARIABLES}
-    allowed = _allowed_cores()
+    limited = {name: str(cores) for name in THREAD_VARIABLES}
+    allowed = allowed_cores()
     if limited.items() <= os.environ.items() and len(allowed) <= cores:
         return None
     environment = {**os.environ, **limited}
@@ -392,6 +392,6 @@ def rerun_on_cores(command: Sequence[str], cores: int) -> int | None:
         os.sched_setaffinity(0, allowed)
 
 
-def _allowed_cores() -> list[int]:
+def allowed_cores() -> list[int]:
     """Cores that this process may use; empty where the system does not report them."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

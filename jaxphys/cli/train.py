@@ -92,7 +92,7 @@ def run(parsed: argparse.Namespace) -> int:
     from jaxphys.runs.sweep import sweep_into
 
     if jax.process_index() == 0:
-        _warn_of_idle_gpu()
+        warn_of_idle_gpu()
     if sweep is None:
         return _run_into(parsed, partial(train_into, parsed.out, config))
     return _run_into(parsed, partial(sweep_into, parsed.out, sweep))
@@ -161,7 +161,7 @@ def _prepare_devices() -> None:
         os.environ.setdefault("NPROC", "16")
 
 
-def _warn_of_idle_gpu() -> None:
+def warn_of_idle_gpu() -> None:
     """Say so where a run would take the CPU of a machine that has a GPU, unless that was asked for."""
     import jax
 

@@ -454,7 +454,7 @@ def _regression(
 def _classification(
     config: schema.Classification, network: AbstractNetwork, generator: np.random.Generator
 ) -> tuple[Task, Task]:
-    features, labels, classes = _table(config.data)
+    features, labels, classes = read_samples(config.data)
     smallest = int(np.bincount(labels).min())
     require(
         0 < config.train_per_class < smallest,
@@ -488,7 +488,12 @@ def _classification(
     return train, train.with_samples(unseen, jnp.eye(len(classes), dtype=dtype)[labels[testing]])
 
 
-def _table(data: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def read_samples(data: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Features `(S, f)`, class numbers `(S,)` and class names of the data that a config names.
+
+    `data` is `"iris"` or the path of a CSV file that `labelled_table` reads. Raises `InputError` on a file
+    that cannot be read so, or that has one class.
+    """
     if data == "iris":
         return iris()
     with about(data):

@@ -197,8 +197,8 @@ def _p_value(
     """The p-value of symmetric responses and their eigenvalues, by the add-one rule, of one or two tests."""
     peak = _peak(symmetric)
     if controls is None:
-        frames = _frames(key, num_null, len(values), values.dtype)
-        extreme = jnp.sum(jax.vmap(_peak)(_rotated(values, frames)) >= peak)
+        frames = random_frames(key, num_null, len(values), values.dtype)
+        extreme = jnp.sum(jax.vmap(_peak)(with_spectrum(values, frames)) >= peak)
         return (1 + extreme.astype(values.dtype)) / (1 + num_null)
     untrained = 0.5 * (controls + jnp.swapaxes(controls, 1, 2))
     contrasts = jax.vmap(_contrast)(jnp.linalg.eigvalsh(untrained))
@@ -222,12 +222,13 @@ def _contrast(values: Float[Array, " n"]) -> Float[Array, ""]:
     return values[-1] / jnp.maximum(jnp.abs(values[-2]), jnp.finfo(values.dtype).tiny)
 
 
-def _frames(key: Key[Array, ""], count: int, size: int, dtype: jnp.dtype) -> Float[Array, "c n n"]:
-    """Uniformly random orthogonal matrices, up to signs of columns, which do not change `_rotated`."""
+def random_frames(key: Key[Array, ""], count: int, size: int, dtype: jnp.dtype) -> Float[Array, "c n n"]:
+    """Uniformly random orthogonal matrices, up to signs of columns, which do not change `with_spectrum`."""
     return jnp.linalg.qr(jax.random.normal(key, (count, size, size), dtype))[0]
 
 
-def _rotated(values: Float[Array, " n"], frames: Float[Array, "c n n"]) -> Float[Array, "c n n"]:
+def with_spectrum(values: Float[Array, " n"], frames: Float[Array, "c n n"]) -> Float[Array, "c n n"]:
+    """Symmetric matrices `Q diag(values) Qᵀ`, one for each orthogonal matrix Q of `frames`."""
     return (frames * values) @ jnp.swapaxes(frames, 1, 2)
 
 

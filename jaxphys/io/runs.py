@@ -35,7 +35,6 @@ from jaxphys.training._train import Run
 
 _LARGEST_RUN = 4 * 2**30
 """Bytes of all variables of a run, once unpacked."""
-_JOINED_IN_MEMORY = LARGEST_ARRAYS
 _MOST_REALIZATIONS = 1_000_000
 _VARIABLES = {"cost", "step", "k", "k_initial", "edges", "status"}
 # Names of the axes behind (realization, record) of the functionals that `train` knows.
@@ -193,13 +192,18 @@ def netcdf(dataset: xr.Dataset) -> bytes:
 
 
 def join_runs(
-    parts: Sequence[Path], path: Path | str, attributes: Mapping[str, str | int] | None = None
+    parts: Sequence[Path],
+    path: Path | str,
+    attributes: Mapping[str, str | int] | None = None,
+    *,
+    in_memory: int = LARGEST_ARRAYS,
 ) -> None:
     """Datasets of `run_dataset`, one after another along the realization axis, as one file.
 
     One part is in memory at a time. What all parts share (a graph, say) is kept once; what only some of them
     share is written out for every realization. `attributes` come to those of the first part. The file is
-    written whole or not at all.
+    written whole or not at all: put together in memory if all parts have at most `in_memory` bytes, else on
+    the disk beside the old one.
     """
     with xr.open_dataset(parts[0], engine="h5netcdf") as first:
         # Names of the axes that a variable has within one realization.
@@ -223,7 +227,7 @@ def join_runs(
     def write(to: Any) -> None:
         with h5netcdf.File(to, "w") as file:
             _declare(file, model, sum(sizes), shared)
-            joined = {name: _Rows(file[name]) for name in axes if name not in shared}
+            joined = {name: ChunkedRows(file[name]) for name in axes if name not in shared}
             for part, size in zip(parts, sizes, strict=True):
                 with h5py.File(part, "r") as run:
                     for name, rows in joined.items():
@@ -236,7 +240,7 @@ def join_runs(
 
     # Where a disk is full, HDF5 can take the whole process with it: in memory first, or with room enough.
     needed = sum(part.stat().st_size for part in parts)
-    if needed <= _JOINED_IN_MEMORY:
+    if needed <= in_memory:
         content = io.BytesIO()
         write(content)
         write_atomically(path, lambda to: to.write_bytes(content.getbuffer()))
@@ -250,7 +254,7 @@ def join_runs(
     write_atomically(path, write)
 
 
-class _Rows:
+class ChunkedRows:
     """A variable that is written row by row, by whole chunks: one in pieces would be packed anew for each."""
 
     def __init__(self, variable: Any):

@@ -19,7 +19,7 @@ STRUCTURES = (".pdb", ".ent", ".cif", ".mmcif")
 """Suffixes of structure files."""
 # Files from strangers are bounded: the largest structures of the archive in this format have 99 999 atoms.
 _MOST_BYTES = 64 * 2**20
-_MOST_RESIDUES = 5000
+MOST_RESIDUES = 5000
 # Fields of an ATOM record: columns of the format's description, counted from 1, both included.
 _COORDINATES = {"x": (31, 38), "y": (39, 46), "z": (47, 54)}
 _OCCUPANCY, _B_FACTOR, _MODEL = (55, 60), (61, 66), (11, 14)
@@ -406,9 +406,9 @@ def _add(residues: dict[tuple[str, ...], _Atom], atom: _Atom, path: Path) -> Non
         key += (atom.name,)
     other = residues.get(key)
     if other is None:
-        if len(residues) == _MOST_RESIDUES:
+        if len(residues) == MOST_RESIDUES:
             raise InputError(
-                f"File {path} has more than {_MOST_RESIDUES} Cα atoms; take one chain with `chain`."
+                f"File {path} has more than {MOST_RESIDUES} Cα atoms; take one chain with `chain`."
             )
         residues[key] = atom
         return

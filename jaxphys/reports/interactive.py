@@ -38,7 +38,7 @@ _PALETTES: dict[str, tuple[Colormap, Colormap]] = {
     "signed": (SIGNED, colormaps["berlin"]),
 }
 # More than these make a page slow.
-_MOST_EDGES, _MOST_CURVES, _MOST_MODES = 3000, 50, 60
+MOST_EDGES, _MOST_CURVES, _MOST_MODES = 3000, 50, 60
 
 
 def page_data(dataset: xr.Dataset) -> Data:
@@ -66,7 +66,7 @@ def page_data(dataset: xr.Dataset) -> Data:
     }
     if "eigenvalues" in dataset:
         data["spectrum"] = _numbers(quantiles(successful(dataset, "eigenvalues")[:, records])[1])
-    if len(shown.edges) <= _MOST_EDGES:
+    if len(shown.edges) <= MOST_EDGES:
         data["map"] = network_map(dataset, shown)
         # Without its history there is the network before learning and the one after it.
         data["map"]["frame"] = [

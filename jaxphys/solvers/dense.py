@@ -44,7 +44,7 @@ class BorderedLU(AbstractSolver):
     def pivot_error_bound(
         self, factors: PyTree[Array], hessian: Float[Array, "n n"], constraints: AnyConstraints
     ) -> Float[Array, ""]:
-        return _pivot_error_bound(factors[1], _terms(hessian, constraints))
+        return pivot_error_bound(factors[1], _terms(hessian, constraints))
 
 
 class Dense(AbstractSolver):
@@ -94,7 +94,7 @@ class Dense(AbstractSolver):
     ) -> Float[Array, ""]:
         # Springs that pin outweigh whatever cancels where they act.
         is_pinned = _is_pinned(constraints)
-        return _pivot_error_bound(
+        return pivot_error_bound(
             factors, jnp.sum(factors**2, axis=1) if is_pinned else _terms(hessian, constraints)
         )
 
@@ -149,6 +149,6 @@ def _terms(hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[A
     return (constraints.basis**2).T @ jnp.sum(jnp.abs(hessian), axis=1)
 
 
-def _pivot_error_bound(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array, ""]:
+def pivot_error_bound(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array, ""]:
     """A rounding error of the terms of every diagonal entry, over its pivot."""
     return jnp.finfo(lower.dtype).eps * jnp.max(terms / jnp.diagonal(lower) ** 2, initial=0.0)

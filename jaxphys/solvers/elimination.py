@@ -25,7 +25,7 @@ _LOOP_ROWS, _LOOP_NUMBERS = 4e3, 2e3
 MOST_PRODUCTS = 20_000_000
 """Products of one elimination beyond which there is no plan for it: some four gigabytes and two minutes."""
 # From so many on, about five seconds, a warning says how long planning takes.
-_WARNED_PRODUCTS = 1_000_000
+WARNED_PRODUCTS = 1_000_000
 
 
 class TooMuchFill(InputError):
@@ -184,9 +184,11 @@ def draft_elimination(
     kept_pairs: list[tuple[int, int]] = []
     for number, edges in enumerate(graphs):
         offset = number * num_nodes
-        order, remaining = _order(edges, num_nodes, set(kept[number]), set(late[number]), most - products)
+        order, remaining = least_fill_order(
+            edges, num_nodes, set(kept[number]), set(late[number]), most - products
+        )
         products += sum(len(near) * (len(near) - 1) // 2 for _, near in order)
-        if products > _WARNED_PRODUCTS and not is_warned:
+        if products > WARNED_PRODUCTS and not is_warned:
             is_warned = True
             _tell(products * len(graphs) / (number + 1))
         depth = [0] * num_nodes
@@ -231,10 +233,10 @@ def elimination_order(edges: np.ndarray, num_nodes: int, kept: Collection[int]) 
     All but `kept`, cheapest fill first. `edges`: `(M, 2)`; one from a node to itself counts for nothing.
     Raises `TooMuchFill` beyond `MOST_PRODUCTS`.
     """
-    return _order(edges, num_nodes, set(kept), set())[0]
+    return least_fill_order(edges, num_nodes, set(kept), set())[0]
 
 
-def _order(
+def least_fill_order(
     edges: np.ndarray, num_nodes: int, kept: set[int], late: set[int], most: int = MOST_PRODUCTS
 ) -> tuple[_Star, list[tuple[int, int]]]:
     """Pivots with their neighbours at the time, cheapest fill first; and pairs of kept nodes left joined.

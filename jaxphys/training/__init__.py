@@ -1,6 +1,6 @@
 """Learning steps: compiled, over realizations, devices and processes, with checkpoints."""
 
-from jaxphys.training._train import Run, member, stack, train
+from jaxphys.training._train import Run, member, own_bounds, stack, train
 from jaxphys.training.arguments import Checkpointing, Devices, Record, Sampling
 from jaxphys.training.descent import AdaptiveStep, Descent
 from jaxphys.training.devices import realization_mesh, start_processes
@@ -26,6 +26,7 @@ __all__ = [
     "choose_solver",
     "clear_caches",
     "member",
+    "own_bounds",
     "realization_mesh",
     "stack",
     "start_processes",

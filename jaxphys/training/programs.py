@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 
 # Trainings of different shapes whose programs are kept.
-_MOST = 16
+MOST_PROGRAMS = 16
 _kept: OrderedDict[Any, None] = OrderedDict()
 
 
@@ -32,12 +32,17 @@ def clear_caches() -> None:
     gc.collect()
 
 
+def num_kept() -> int:
+    """Of how many trainings of different shapes or optimizers this process keeps compiled programs."""
+    return len(_kept)
+
+
 def keep_program(*arguments: Any) -> None:
     """Take note that a program for such arguments is about to run; forget all others if they are too many."""
     arrays, rest = eqx.partition(arguments, eqx.is_array)
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arrays))
     leaves, structure = jax.tree.flatten(rest)
     key = (shapes, structure, tuple(leaf if callable(leaf) else repr(leaf) for leaf in leaves))
-    if key not in _kept and len(_kept) >= _MOST:
+    if key not in _kept and len(_kept) >= MOST_PROGRAMS:
         clear_caches()
     _kept[key] = None

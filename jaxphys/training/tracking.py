@@ -195,7 +195,7 @@ def _answer(
     axes = _axes(batched[3:5])
 
     def exact(carry: Any) -> Any:
-        solved, response = jax.vmap(_columns, axes)(last_in_memory(batched[3], network), task)
+        solved, response = jax.vmap(solved_columns, axes)(last_in_memory(batched[3], network), task)
         return (
             jnp.asarray(False),
             jnp.where(sound, carry[1], jnp.moveaxis(solved, 0, -1)),
@@ -251,6 +251,7 @@ def _axes(batched: Any) -> Any:
     return tuple(jax.tree.map(lambda each: 0 if each else None, tree) for tree in batched)
 
 
-def _columns(network: AbstractNetwork, task: Task) -> tuple[Float[Array, "m n"], Response]:
+def solved_columns(network: AbstractNetwork, task: Task) -> tuple[Float[Array, "m n"], Response]:
+    """States of all drives and outputs by dense algebra, one below the other, and the response they make."""
     response = respond(network, task, solver=Dense())
     return jnp.concatenate([response.drive, response.adjoint]), response

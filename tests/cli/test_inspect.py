@@ -8,7 +8,6 @@ import pytest
 
 import jaxphys as jp
 from jaxphys import cli
-from jaxphys._checks import InputError
 from jaxphys.io import save_network
 from jaxphys.reports import findings_page
 from jaxphys.reports.findings_page import FINDINGS_FILES
@@ -84,7 +83,7 @@ def test_responses_and_proteins_are_told_by_the_file(tmp_path, monkeypatch, caps
 
     def stop(*what, **options):
         given.update(options, what=what[0])
-        raise InputError("stop")
+        raise jp.InputError("stop")
 
     monkeypatch.setattr(findings_page, "inspect_network", stop)
     monkeypatch.setattr(findings_page, "inspect_responses", stop)

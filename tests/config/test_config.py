@@ -22,7 +22,7 @@ from jaxphys.config import (
     parse_sweep,
     schema,
 )
-from jaxphys.training._train import own_bounds
+from jaxphys.training import own_bounds
 
 # Nothing here computes in the precision of the networks.
 pytestmark = pytest.mark.float64

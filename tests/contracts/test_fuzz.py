@@ -160,7 +160,7 @@ def test_broken_cases_are_refused():
 @pytest.mark.parametrize("wrong", [1 + 1e-5, np.nan], ids=["five digits", "NaN"])
 def test_a_silent_wrong_answer_would_be_found(wrong, monkeypatch):
     """States that are a little off, of which the status says nothing."""
-    at_rest, measured = endings_module._at_rest, endings_module._measured
+    at_rest, measured = endings_module.at_rest, endings_module.measured_response
 
     def off_rest(*arguments):
         return eqx.tree_at(lambda state: state.x, at_rest(*arguments), replace_fn=lambda x: x * wrong)
@@ -168,21 +168,21 @@ def test_a_silent_wrong_answer_would_be_found(wrong, monkeypatch):
     def off_measured(*arguments):
         return eqx.tree_at(lambda pair: pair[0].drive, measured(*arguments), replace_fn=lambda x: x * wrong)
 
-    monkeypatch.setattr(endings_module, "_at_rest", off_rest)
-    monkeypatch.setattr(endings_module, "_measured", off_measured)
+    monkeypatch.setattr(endings_module, "at_rest", off_rest)
+    monkeypatch.setattr(endings_module, "measured_response", off_measured)
     for case in (TRIANGLE, LEARNS):
         with pytest.raises(AssertionError):
             ended(case)
 
 
 def test_a_failure_without_a_cause_would_be_found(monkeypatch):
-    at_rest = endings_module._at_rest
+    at_rest = endings_module.at_rest
 
     def refusing(*arguments):
         code = jnp.asarray(jp.Status.INACCURATE, jnp.int32)
         return eqx.tree_at(lambda state: state.status, at_rest(*arguments), code)
 
-    monkeypatch.setattr(endings_module, "_at_rest", refusing)
+    monkeypatch.setattr(endings_module, "at_rest", refusing)
     with pytest.raises(AssertionError, match="without a cause"):
         ended(TRIANGLE)
 

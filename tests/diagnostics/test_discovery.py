@@ -95,8 +95,8 @@ def test_p_values_follow_the_add_one_rule():
 def test_the_null_keeps_the_spectrum_and_forgets_directions():
     discovery = inspect.getmodule(diagnostics.discover)
     values = jnp.arange(1.0, 6.0)
-    frames = discovery._frames(jax.random.key(0), 2000, 5, values.dtype)
-    matrices = discovery._rotated(values, frames)
+    frames = discovery.random_frames(jax.random.key(0), 2000, 5, values.dtype)
+    matrices = discovery.with_spectrum(values, frames)
     assert_close(jnp.linalg.eigvalsh(matrices)[:50], np.tile(values, (50, 1)), relative=ulps(1e3))
     # Every direction is as good as any other: the mean is a multiple of the identity.
     assert_close(matrices.mean(axis=0), 3 * np.eye(5), relative=0.03)

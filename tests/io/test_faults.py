@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 import jaxphys as jp
-from jaxphys.config import dump_config, load_config, parse_config
-from jaxphys.config._build import _table
+from jaxphys.config import dump_config, load_config, parse_config, read_samples
 from jaxphys.data import ubiquitin
 from jaxphys.io import (
     load_run,
@@ -127,7 +126,7 @@ KINDS = {
     "protein.pdb": (text(protein), read_structure, False),
     "samples.csv": (
         text("x,y,kind\n" + "".join(f"{i}.5,{i * i},{'ab'[i % 2]}\n" for i in range(9))),
-        lambda path: _table(str(path)),
+        lambda path: read_samples(str(path)),
         False,
     ),
 }

@@ -25,7 +25,7 @@ from jaxphys.io import (
     typical_realization,
     write_atomically,
 )
-from jaxphys.io.runs import _Rows
+from jaxphys.io.runs import ChunkedRows
 
 PACKAGE = Path(jp.__file__).parent
 
@@ -195,14 +195,13 @@ def test_provenance_names_versions_and_device():
 
 @pytest.mark.float64
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_blocks_join_to_the_run_that_they_are(in_memory, tmp_path, monkeypatch):
+def test_blocks_join_to_the_run_that_they_are(in_memory, tmp_path):
     """Whether they fit into memory or not; what all share is kept once, what only some share is not."""
     run = run_dataset(small_run(), attributes={"seed": 3}, test_cost=np.arange(3.0))
     one, other = run["edges"].values[0], run["edges"].values[2]
     whole = run.assign(edges=(("edge", "end"), one))
     own = run.assign(edges=(("realization", "edge", "end"), np.stack([one, one, other])))
-    if not in_memory:
-        monkeypatch.setattr("jaxphys.io.runs._JOINED_IN_MEMORY", 0)
+    most = {} if in_memory else {"in_memory": 0}
     for dataset, name in ((whole, "shared"), (own, "own")):
         parts = [tmp_path / f"{name}{i}.nc" for i in range(2)]
         first = dataset.isel(realization=slice(0, 2))
@@ -210,7 +209,7 @@ def test_blocks_join_to_the_run_that_they_are(in_memory, tmp_path, monkeypatch):
         first = first.assign(edges=(("edge", "end"), one))
         for part, path in zip((first, dataset.isel(realization=slice(2, 3))), parts, strict=True):
             save_run(part, path)
-        join_runs(parts, tmp_path / "run.nc")
+        join_runs(parts, tmp_path / "run.nc", **most)
         joined = load_run(tmp_path / "run.nc")
         assert set(joined.variables) == set(dataset.variables)
         assert joined.attrs == dataset.attrs
@@ -228,7 +227,7 @@ def test_rows_are_written_by_whole_chunks():
             assert len(values) == where.stop - where.start
             self.written.append((where.start, values))
 
-    rows, expected = _Rows(Variable()), np.arange(22.0).reshape(11, 2)
+    rows, expected = ChunkedRows(Variable()), np.arange(22.0).reshape(11, 2)
     for part in np.split(expected, [3, 4, 9]):
         rows.append(part)
     rows.flush()
@@ -239,10 +238,9 @@ def test_rows_are_written_by_whole_chunks():
 @pytest.mark.float64
 def test_runs_are_not_joined_where_a_disk_has_no_room(tmp_path, monkeypatch):
     save_run(run_dataset(small_run()), tmp_path / "part.nc")
-    monkeypatch.setattr("jaxphys.io.runs._JOINED_IN_MEMORY", 0)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(jp.InputError, match="make room and resume"):
-        join_runs([tmp_path / "part.nc"], tmp_path / "run.nc")
+        join_runs([tmp_path / "part.nc"], tmp_path / "run.nc", in_memory=0)
     assert not (tmp_path / "run.nc").exists()
 
 

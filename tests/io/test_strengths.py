@@ -234,8 +234,7 @@ def test_what_is_said_of_values_must_fit(values, saying, tmp_path):
 
 
 def test_a_config_says_what_its_graph_does_not(tmp_path):
-    from jaxphys.config import parse_config
-    from jaxphys.config._build import build
+    from jaxphys.config import build, parse_config
 
     path = as_csv(tmp_path, "weight")
     network = {"kind": "flow", "graph": {"kind": "file", "path": str(path)}, "initial": {"kind": "file"}}

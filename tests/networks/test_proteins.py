@@ -424,7 +424,7 @@ def test_files_that_are_no_text_files(tmp_path, monkeypatch):
 
 
 def test_files_that_are_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(elastic, "_MOST_RESIDUES", 3)
+    monkeypatch.setattr(elastic, "MOST_RESIDUES", 3)
     assert len(read(tmp_path, *map(atom, range(3))).residues) == 3
     with pytest.raises(jp.InputError, match="more than 3 Cα atoms; take one chain"):
         read(tmp_path, *map(atom, range(4)))

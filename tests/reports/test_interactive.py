@@ -93,7 +93,7 @@ def test_what_is_not_finite_is_null_and_nothing_ends_a_script(dataset):
 
 
 def test_a_large_network_has_no_map(dataset, monkeypatch):
-    monkeypatch.setattr("jaxphys.reports.interactive._MOST_EDGES", 3)
+    monkeypatch.setattr("jaxphys.reports.interactive.MOST_EDGES", 3)
     assert "map" not in page_data(dataset)
 
 

@@ -239,7 +239,7 @@ def test_the_order_is_that_of_least_fill(density, random):
         pairs = np.array(list(itertools.combinations(range(nodes), 2)))
         edges = pairs[random.uniform(size=len(pairs)) < density]
         kept, late = ({int(each) for each in random.integers(nodes, size=2)} for _ in range(2))
-        order, remaining = elimination._order(edges, nodes, kept, late)
+        order, remaining = elimination.least_fill_order(edges, nodes, kept, late)
         expected = cheapest_first(edges.tolist(), nodes, kept, late)
         assert order == expected[0]
         assert {frozenset(pair) for pair in remaining} == expected[1]
@@ -255,7 +255,7 @@ def test_plans_that_take_too_much_are_refused_or_told(monkeypatch):
     stacked = np.stack([edges, edges[:, ::-1]])
     with pytest.raises(jp.InputError, match="products"):
         draft_mesh(stacked, rows, most_each=4059)
-    monkeypatch.setattr(elimination, "_WARNED_PRODUCTS", 4000)
+    monkeypatch.setattr(elimination, "WARNED_PRODUCTS", 4000)
     with pytest.warns(UserWarning, match=r"8.1e\+03 products takes about 0 s"):
         draft_mesh(stacked, rows)
 

@@ -158,13 +158,13 @@ def test_a_step_across_is_refused():
 
 @pytest.mark.float64
 def test_nothing_is_solved_for_those_who_rest(monkeypatch):
-    solved, columns = [], TRACKING._columns
+    solved, columns = [], TRACKING.solved_columns
 
     def counted(*arguments):
         jax.debug.callback(lambda: solved.append(1))
         return columns(*arguments)
 
-    monkeypatch.setattr(TRACKING, "_columns", counted)
+    monkeypatch.setattr(TRACKING, "solved_columns", counted)
     networks, tasks = ensemble(lambda seed: random_constraints(seed, stiffness=0.75))
     # A solver of its own, for programs know solvers and not what they call.
     solver = jp.TrackedInverse(refresh=777)

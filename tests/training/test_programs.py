@@ -31,7 +31,7 @@ def trained(edges, optimizer=DESCENT):
 
 def test_programs_of_many_shapes_are_forgotten_and_made_again(monkeypatch):
     """Three are kept; the fourth makes room, and the first, asked for again, gives the same numbers."""
-    monkeypatch.setattr(programs, "_MOST", 3)
+    monkeypatch.setattr(programs, "MOST_PROGRAMS", 3)
     jp.clear_caches()
     traced.clear()
     first = trained(6)
@@ -39,17 +39,17 @@ def test_programs_of_many_shapes_are_forgotten_and_made_again(monkeypatch):
         trained(edges)
     assert traced == [6, 7, 8]
     trained(9)
-    assert len(programs._kept) == 1
+    assert programs.num_kept() == 1
     assert_identical(trained(6).network.k, first.network.k)
     assert traced == [6, 7, 8, 9, 6]
 
 
 def test_optimizers_that_are_made_anew_count(monkeypatch):
-    monkeypatch.setattr(programs, "_MOST", 2)
+    monkeypatch.setattr(programs, "MOST_PROGRAMS", 2)
     jp.clear_caches()
     for number in range(5):
         trained(6, optax.sgd(0.1))
-        assert len(programs._kept) == 1 + number % 2
+        assert programs.num_kept() == 1 + number % 2
 
 
 def test_clearing_is_free_to_ask():
@@ -57,5 +57,5 @@ def test_clearing_is_free_to_ask():
     before = trained(7)
     jp.clear_caches()
     jp.clear_caches()
-    assert programs._kept == {}
+    assert programs.num_kept() == 0
     assert np.array_equal(trained(7).cost, before.cost)

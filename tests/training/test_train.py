@@ -14,7 +14,7 @@ from helpers import assert_close, assert_identical, assert_refused, ulps
 
 import jaxphys as jp
 from jaxphys.learning.transforms import check_ordered
-from jaxphys.training._train import own_bounds
+from jaxphys.training import own_bounds
 from jaxphys.training.checkpoints import Checkpoints, Header, Place, regular
 
 # Nobody minds that some targets cannot be reached here.
