@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from jaxphys._checks import InputError
 from jaxphys.cli.common import PREEMPTED, Commands, output
@@ -108,7 +108,7 @@ def _run_into(parsed: argparse.Namespace, train: "Callable[[RunOptions], Summary
 
     is_first = jax.process_index() == 0
     again = f"jaxphys train {parsed.config} --out {parsed.out} --resume"
-    with _Interruption() as interruption, _Console(sys.stderr if parsed.json else sys.stdout) as console:
+    with _Interruption() as interruption, _Console(parsed.json) as console:
         options = RunOptions(parsed.resume, parsed.force, str(parsed.config), interruption.flag, console.show)
         try:
             summary = train(options)
@@ -178,10 +178,12 @@ def warn_of_idle_gpu() -> None:
 class _Console:
     """Shows the events of a run: a line for each batch, and a bar."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, is_quiet: bool) -> None:
         from jaxphys.training.events import ProgressBar
 
-        self._file, self._bar = file, ProgressBar(is_shown=True)
+        # Standard output is then for what came out.
+        self._file = sys.stderr if is_quiet else sys.stdout
+        self._bar = ProgressBar(is_shown=True)
 
     def __enter__(self) -> "_Console":
         return self

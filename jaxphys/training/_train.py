@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -206,67 +206,64 @@ def train(
     >>> bool(run.cost[0, -1] < 1e-2 * run.cost[0, 0])
     True
     """
-    others = {
-        "steps": steps,
-        "rule": rule,
-        "optimizer": optimizer,
-        "bounds": bounds,
-        "sampling": sampling,
-        "stop_cost": stop_cost,
-        "solver": solver,
-        "record": record,
-        "checkpoint": checkpoint,
-        "devices": devices,
-    }
-    check_arguments(network, task, others)
-    record, sampling, devices = record or Record(), sampling or Sampling(), devices or Devices()
+    given = _Given(
+        *(network, task, steps, rule, optimizer, bounds),
+        *(sampling, stop_cost, solver, record, checkpoint, devices),
+    )
+    check_arguments(network, task, given._asdict())
+    return cast(Run[Network], _trained(given))
+
+
+class _Given(NamedTuple):
+    """The arguments of `train`."""
+
+    network: AbstractNetwork
+    task: Task
+    steps: int
+    rule: AbstractRule | Sequence[AbstractRule] | None
+    optimizer: optax.GradientTransformation | AbstractIntegrator | Sequence[AbstractIntegrator] | None
+    bounds: Limits
+    sampling: Sampling | None
+    stop_cost: float | None
+    solver: AbstractSolver | None
+    record: Record | None
+    checkpoint: Checkpointing | None
+    devices: Devices | None
+
+
+def _trained(given: _Given) -> Run[AbstractNetwork]:
+    """What comes of arguments that are of the right kinds."""
+    record, devices = given.record or Record(), given.devices or Devices()
+    network, task = given.network, given.task
     if network.k.ndim == 1:
         network, task = stack([network]), stack([task])
-    realizations = network.k.shape[0]
-    own_rule, shared_rule = _own_and_shared("rule", rule, realizations)
-    own_integrator, shared_optimizer = _own_and_shared("optimizer", optimizer, realizations)
-    integrator = as_integrator(shared_optimizer)
-    check_compilable(network, task, integrator, record.functionals)
-    for concern in concerns(network, task):
-        warnings.warn(concern, stacklevel=3)
-    # The kind of key is fixed, so that draws do not depend on shards.
-    key = jax.random.key(0, impl="threefry2x32") if sampling.key is None else sampling.key
-    everything = Realizations(
-        network,
-        task,
-        own_keys(key, range(realizations)),
-        own_rule,
-        own_integrator,
-        own_bounds(bounds, network, transformation_of(integrator)),
-    )
-    saving = None
-    if checkpoint is not None:
-        saving = Saving(Checkpoints(checkpoint.folder), checkpoint.seconds, checkpoint.resume)
+    everything, rule, integrator = _realizations(given, network, task, record)
+    transformation = transformation_of(integrator)
+    realizations, saving, after = network.k.shape[0], None, None
+    if given.checkpoint is not None:
+        folder, every, is_resumed = given.checkpoint.folder, given.checkpoint.seconds, given.checkpoint.resume
+        saving = Saving(Checkpoints(folder), every, is_resumed)
+        after = saving.checkpoints.record_steps() if is_resumed else None
     plan = make_plan(
         network,
         task,
-        steps=steps,
+        steps=given.steps,
         size=min(realizations, devices.block or default_block(realizations)),
-        rule=shared_rule,
+        rule=rule,
         integrator=integrator,
         record=record,
-        batch_size=sampling.batch_size,
-        stop_cost=stop_cost,
+        batch_size=None if given.sampling is None else given.sampling.batch_size,
+        stop_cost=given.stop_cost,
         mesh=devices.mesh,
-        after=saving.checkpoints.record_steps() if saving is not None and saving.is_resumed else None,
+        after=after,
     )
 
     def draw(first: int, last: int) -> Realizations:
         return jax.tree.map(lambda leaf: leaf[first:last] if eqx.is_array(leaf) else leaf, everything)
 
-    events = train_blocks(
-        plan,
-        realizations,
-        draw,
-        solver or partial(choose_solver, optimizer=transformation_of(integrator)),
-        saving=saving,
-        adjust=devices.block is None,
-    )
+    choice = given.solver or partial(choose_solver, optimizer=transformation)
+    adjust = devices.block is None
+    events = train_blocks(plan, realizations, draw, choice, saving=saving, adjust=adjust)
     found: dict[int, BlockResult] = {}
     seconds = (0.0, 0.0)
     with closing(events), ProgressBar(record.progress) as bar:
@@ -282,6 +279,25 @@ def train(
         lambda *parts: np.concatenate(parts)[:realizations], *(found[number] for number in sorted(found))
     )
     return as_run(network, task, whole, plan.record_steps, seconds)
+
+
+def _realizations(
+    given: _Given, network: AbstractNetwork, task: Task, record: Record
+) -> tuple[Realizations, AbstractRule | None, AbstractIntegrator]:
+    """What stacked networks and tasks begin with, and the rule and integrator that they share."""
+    realizations = network.k.shape[0]
+    own_rule, rule = _own_and_shared("rule", given.rule, realizations)
+    own_integrator, optimizer = _own_and_shared("optimizer", given.optimizer, realizations)
+    integrator = as_integrator(optimizer)
+    check_compilable(network, task, integrator, record.functionals)
+    for concern in concerns(network, task):
+        warnings.warn(concern, stacklevel=5)
+    # The kind of key is fixed, so that draws do not depend on shards.
+    key = None if given.sampling is None else given.sampling.key
+    key = jax.random.key(0, impl="threefry2x32") if key is None else key
+    keys = own_keys(key, range(realizations))
+    bounds = own_bounds(given.bounds, network, transformation_of(integrator))
+    return Realizations(network, task, keys, own_rule, own_integrator, bounds), rule, integrator
 
 
 _Module = TypeVar("_Module", bound=eqx.Module)

@@ -128,7 +128,7 @@ def train_blocks(
             plan = plan._replace(size=error.size)
             warnings.warn(
                 f"{asked} realizations at once need more memory than there is; going on with {error.size}.",
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
