@@ -17,21 +17,21 @@ export NPROC ?= 16
 # Threads of BLAS that wait for one another cost more than they save where test processes share the cores.
 export OPENBLAS_NUM_THREADS ?= 1
 
-# A tenth of the tests, once more with all of XLA's optimisations, as users compile; the rest of the suite goes
-# without, for time. What may differ: solvers and their derivatives, closed forms, rules, the certificate of one
-# network, training, and runs that must end in the same bits.
+# A tenth of the tests is compiled as users do, with all of XLA's optimisations, which the rest of the suite goes
+# without for time. What may differ: states, reactions and solvers with their derivatives, learning rules (the
+# certificate of one network), training, and runs that must end in the same bits.
 OPTIMIZED := tests/equilibrium tests/contracts/test_solvers.py tests/solvers/test_jax_regressions.py \
-  tests/solvers/test_tracked_inverse.py tests/learning/test_rules.py \
   'tests/checks/test_certificate.py::test_everything_passes[flow]' \
-  $(addprefix tests/training/test_train.py::, test_training_is_plain_descent test_one_network_is_an_ensemble_of_one \
-    test_blocks_change_nothing test_an_interrupted_run_resumes_to_the_last_bit test_a_failure_is_isolated)
+  $(addprefix tests/training/test_train.py::, test_training_is_plain_descent \
+    test_one_network_is_an_ensemble_of_one test_blocks_change_nothing \
+    test_an_interrupted_run_resumes_to_the_last_bit test_a_failure_is_isolated)
 
 .PHONY: demo test lint docs notebooks clean
 demo: $(READY)
 	$(RUN) -m jaxphys train examples/iris.toml --out $(OUT) --force
 
 test: lint
-	$(RUN) -m pytest -q -n 2 --durations=15
+	$(RUN) -m pytest -q -n 2 --durations=15 $(foreach test,$(OPTIMIZED),--deselect=$(test))
 	JAXPHYS_TEST_FLOAT32=1 $(RUN) -m pytest -q -n 2
 	XLA_FLAGS= $(RUN) -m pytest -q -n 2 $(OPTIMIZED)
 
