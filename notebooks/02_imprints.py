@@ -2,9 +2,9 @@
 # # Imprints: what learning leaves behind
 #
 # A network that learned a task is another physical system than before, whether or not anybody asks it to
-# perform the task. Paper A ([references](../README.md#citing)) predicts how: the direction in which it must
-# respond becomes *soft*. We train an ensemble of random flow networks, each on one response, and look at
-# four numbers of the Hessian $H = \sum_i k_i Q_i$ with eigenvalues
+# perform the task. Stern et al. (2023; [references](../README.md#citing)) predict how: the direction in
+# which it must respond becomes *soft*. We train an ensemble of random flow networks, each on one response,
+# and look at four numbers of the Hessian $H = \sum_i k_i Q_i$ with eigenvalues
 # $\lambda_1 \le \lambda_2 \le \dots \le \lambda_m$ and modes $v_a$:
 #
 # - the softest eigenvalue $\lambda_1$;

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Susceptible edges and sectors
 #
-# Paper B ([references](../README.md#citing)) asks which edges of a trained resistor network matter. The
-# task has an answer: the cost Hessian $\partial^2 C / \partial k_i \partial k_j$ at the learned solution
-# has a few *stiff* modes, and the edges in them cannot be changed without loss. The physics alone has
-# another: the susceptibility
+# Guzman et al. (2024; [references](../README.md#citing)) ask which edges of a trained resistor network
+# matter. The task has an answer: the cost Hessian $\partial^2 C / \partial k_i \partial k_j$ at the learned
+# solution has a few *stiff* modes, and the edges in them cannot be changed without loss. The physics alone
+# has another: the susceptibility
 #
 # $$\left| \frac{\partial G}{\partial k_i} \right| = |s_i|^2, \qquad s_i = B_i\, G,$$
 #
@@ -283,5 +283,5 @@ legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, fra
 
 # %% [markdown]
 # So the map on the right above, which anyone can compute who knows the network and not its task, points to
-# where the task is held. Not all that paper B says of it holds in our networks: see the claims on figures 4
-# to 12 in [Reproduction](../docs/reproduce.md).
+# where the task is held. Not all that Guzman et al. (2024) say of it holds in our networks: see the claims
+# on figures 4 to 12 in [Reproduction](../docs/reproduce.md).

@@ -7,9 +7,9 @@
 # 2. how many can a better optimizer teach it?
 # 3. for how many does a network *exist* that performs them?
 #
-# Networks are paper A's fully connected ones ([references](../README.md#citing)): $H = W$ with $N(N+1)/2$
-# independent couplings. A task asks for $a \cdot x = t$ in answer to a force $f$, where $x = W^{-1} f$ and
-# all components of $a$, $f$ and $t$ are standard normal.
+# Networks are the fully connected ones of Stern et al. (2023; [references](../README.md#citing)): $H = W$
+# with $N(N+1)/2$ independent couplings. A task asks for $a \cdot x = t$ in answer to a force $f$, where
+# $x = W^{-1} f$ and all components of $a$, $f$ and $t$ are standard normal.
 
 # %%
 import os
@@ -59,8 +59,8 @@ networks, tasks = map(jp.stack, zip(*pairs, strict=True))
 # %% [markdown]
 # ## 1. The plain rule
 #
-# Descent along $\partial C / \partial W$ (paper A, eq. 13, which is descent in $k$ with the metric of $W$),
-# each step taken only if the cost falls.
+# Descent along $\partial C / \partial W$ (Stern et al. (2023), eq. 13, which is descent in $k$ with the
+# metric of $W$), each step taken only if the cost falls.
 
 # %%
 metric = pairs[0][0].frobenius_metric
@@ -157,9 +157,9 @@ assert small or (reached[2] < 10 and exact.half > 2 * 13)
 #   found. (The two curves belong to different random sets, hence they may cross.)
 # - The **limit** lies well below one task per coupling, since $G$ must be positive definite.
 #
-# Paper A's figure 6 puts the capacity of ten nodes at about 13 tasks. That does not reproduce: our plain
-# rule is at less than 10 after 3000 steps and still rising, and what exists, and Gauss-Newton steps find,
-# is more than twice as many ([all claims on figure 6](../docs/reproduce.md)).
+# Figure 6 of Stern et al. (2023) puts the capacity of ten nodes at about 13 tasks. That does not reproduce:
+# our plain rule is at less than 10 after 3000 steps and still rising, and what exists, and Gauss-Newton
+# steps find, is more than twice as many ([all claims on figure 6](../docs/reproduce.md)).
 
 # %%
 relative = {name: run.cost[:, -1] / run.cost[:, 0] for name, run in (("plain", plain), ("newton", newton))}

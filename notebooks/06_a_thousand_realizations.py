@@ -2,9 +2,9 @@
 # # A thousand realizations
 #
 # What learning does to *a* network is an anecdote; statements about learning need an ensemble. A thousand
-# networks of paper A's kind ([references](../README.md#citing)), fully connected, $H = W$, learn a random
-# linear task each, side by side in one compiled program. All times below were measured while this notebook
-# ran, on the machine that the first cell names.
+# networks of the kind of Stern et al. (2023; [references](../README.md#citing)), fully connected, $H = W$,
+# learn a random linear task each, side by side in one compiled program. All times below were measured while
+# this notebook ran, on the machine that the first cell names.
 
 # %%
 import os
