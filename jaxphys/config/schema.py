@@ -286,7 +286,12 @@ class LevenbergMarquardt:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """An ensemble of networks, its task, and how it learns."""
+    """An ensemble of networks, its task, and how it learns.
+
+    Lengths, strengths and forces are in any units that belong together. A config checks nothing when it is
+    made: `load_config` and `parse_config` check the keys and the types of their values, `build` whether they
+    fit together.
+    """
 
     seed: int = _key(0, "fixes every random choice")
     realizations: int = _key(50, "networks trained side by side")

@@ -19,14 +19,24 @@ _FIXED = ("precision", "checkpoint_seconds", "block", "versions", "sweep")
 
 
 class Point(NamedTuple):
-    """A point of a sweep: the values that swept keys take there, and the config that follows."""
+    """A point of a sweep: the values that swept keys take there, and the config that follows.
+
+    **Attributes**: `values`: dotted key → its value at this point, as TOML has it. `config`: the whole
+    config, in which those keys have these values.
+    """
 
     values: dict[str, Any]
     config: RunConfig
 
 
 class Sweep(NamedTuple):
-    """The points of a sweep in their order, and the table that they come from."""
+    """The points of a sweep in their order, and the table that they come from.
+
+    **Attributes**: `points`: at most 10 000, the first swept key changing slowest. `table`: the config file
+    as nested dictionaries, with its table `sweep` and without `versions`.
+
+    `load_sweep` and `parse_sweep` make one and check it.
+    """
 
     points: tuple[Point, ...]
     table: dict[str, Any]
@@ -37,7 +47,7 @@ class Sweep(NamedTuple):
         return list(self.points[0].values)
 
     def text(self, **versions: str) -> str:
-        """The table as TOML."""
+        """The table as TOML; `versions` of packages, by name, become its table `[versions]`."""
         return tomli_w.dumps({**self.table, **({"versions": versions} if versions else {})})
 
 

@@ -26,7 +26,24 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def read_table(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """A TOML file with its overrides as nested dictionaries, keys unchecked."""
+    """Read a TOML file as nested dictionaries, neither keys nor values checked.
+
+    **Arguments**
+
+    - `path`: of the file, in UTF-8.
+    - `overrides`: `key=value` with dotted keys and TOML values (anything else counts as a string), applied in
+      their order.
+
+    Raises `InputError`, one sentence, if the file cannot be read or is no TOML, if an override has no `=`, or
+    if its key leads through a value.
+
+    >>> import pathlib, tempfile
+    >>> from jaxphys.config import read_table
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.toml"
+    >>> _ = path.write_text("seed = 1")
+    >>> read_table(path, ["network.nodes=10"])
+    {'seed': 1, 'network': {'nodes': 10}}
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -41,7 +58,25 @@ def read_table(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any
 
 
 def parse_config(table: Mapping[str, Any], source: str = "config") -> RunConfig:
-    """A `RunConfig` from nested dictionaries; raises `InputError` that names `source` and the key."""
+    """A `RunConfig` from nested dictionaries, as TOML gives them.
+
+    **Arguments**
+
+    - `table`: keys and values of a config; what is left out has its default. An integer does for a finite
+      number, a list for a tuple.
+    - `source`: what the table is called in messages, as the path of its file.
+
+    Raises `InputError` that names `source` and the key, where a key or a kind is unknown, where a value has
+    the wrong type, and where there is a table `sweep` (`parse_sweep` reads those).
+
+    >>> from jaxphys.config import parse_config
+    >>> config = parse_config({"steps": 10, "network": {"kind": "flow"}})
+    >>> config.steps, config.network.kind, config.seed
+    (10, 'flow', 0)
+    >>> parse_config({"stepz": 10}, "run.toml")
+    Traceback (most recent call last):
+    jaxphys._checks.InputError: run.toml: unknown name 'stepz'; nearest known: 'steps'
+    """
     if "sweep" in table:
         raise InputError(
             f"{source}: has a table [sweep], which makes many configs of it; read it with load_sweep"
@@ -80,7 +115,15 @@ def _override(table: dict[str, Any], override: str) -> None:
 
 
 def set_key(table: dict[str, Any], name: str, value: Any, source: str) -> None:
-    """Set a dotted key of nested dictionaries; raises `InputError` where it leads through a value."""
+    """Set a dotted key of nested dictionaries, and make the tables that it leads through.
+
+    **Arguments**
+
+    - `table`: changed in place. `name`: dotted, as `network.nodes`. `value`: as TOML has it.
+    - `source`: what the table is called in messages.
+
+    Raises `InputError` where the key leads through a value that is no table.
+    """
     *tables, last = name.split(".")
     for key in tables:
         inner = table.setdefault(key, {})

@@ -88,7 +88,14 @@ def save_netlist(circuit: Circuit, path: Path | str, *, title: str = "jaxphys") 
 
 
 def netlist(circuit: Circuit, *, title: str = "jaxphys") -> str:
-    """The text that `save_netlist` writes."""
+    """The text of a circuit as a SPICE netlist; `save_netlist` writes it and says what it holds.
+
+    **Arguments**
+
+    - `circuit`: a flow network with what is held and fed. Volts, amperes and ohms where its numbers are in SI
+      units.
+    - `title`: the first line, a comment.
+    """
     network, boundary = circuit.network, circuit.boundary
     nodes, pairs, ground, floating = read_rows(boundary.row_entries(), network.num_nodes, boundary.num_held)
     force = np.asarray(circuit.force, dtype=float)

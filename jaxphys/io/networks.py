@@ -141,7 +141,18 @@ def split_parts(network: AbstractNetwork) -> tuple[dict[str, str | int | float],
 
 
 def load_network(path: Path | str, **said: Any) -> AbstractNetwork:
-    """The network in a file, whatever its format: `read_network(path, **said).network`."""
+    """The network in a file, whatever its format, without the labels of its nodes.
+
+    `read_network(path, **said).network`: formats, keywords, units of `k` and errors are those of
+    `read_network`.
+
+    >>> import pathlib, tempfile
+    >>> from jaxphys.io import load_network
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "edges.csv"
+    >>> _ = path.write_text("source,target,conductance\\n0,1,4\\n1,2,2\\n")
+    >>> load_network(path).k.tolist()
+    [4.0, 2.0]
+    """
     return read_network(path, **said).network
 
 

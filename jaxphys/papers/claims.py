@@ -126,7 +126,15 @@ def from_json(text: str, where: str = "claims") -> list[Claim]:
 
 
 def save_claims(claims: Sequence[Claim], path: Path | str) -> None:
-    """Write claims to the file `path` as a JSON list of their fields, whole or not at all."""
+    """Write claims to a file as a JSON list of their fields, which `load_claims` reads back.
+
+    **Arguments**
+
+    - `claims`: numbers of theirs that are not finite become null.
+    - `path`: of the file, in UTF-8; it is written whole or not at all, and replaces what was there.
+
+    Raises `OSError` where it cannot be written.
+    """
     text = to_json(claims)
     write_atomically(path, lambda to: to.write_text(text, encoding="utf-8"))
 

@@ -90,7 +90,11 @@ def computed_once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What an experiment found: every array of its picture and the trained networks, and its claims."""
+    """What an experiment found.
+
+    **Attributes**: `dataset`: every array of its picture, and the trained networks; `part` takes one ensemble
+    out of it. `claims`: what the paper says of it beside what was measured.
+    """
 
     dataset: xr.Dataset
     claims: list[Claim]

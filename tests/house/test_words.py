@@ -53,10 +53,6 @@ FOLLOWERS = {
 # The folder of a paper is a leaf: nothing imports from it, and the other paper may use the same names.
 LEAF = re.compile(r"papers/\w+/")
 
-# Rooms and packages that are not yet clean.
-NOT_YET_ROOMS = ("notebooks",)
-NOT_YET_PACKAGES = {"config", "io", "papers"}
-
 
 def texts():
     """Every file of the project that people read, by its path: code, pages, examples, notebooks."""
@@ -141,7 +137,7 @@ def strange_arguments(tree):
 
 def test_text_has_the_present_phrases():
     found = {name: lines for name, text in texts().items() if (lines := former_phrases(text))}
-    assert [name for name in found if not name.startswith(NOT_YET_ROOMS)] == []
+    assert found == {}
 
 
 def test_code_has_the_present_names():
@@ -150,9 +146,7 @@ def test_code_has_the_present_names():
         used = set(names_in(ast.parse(path.read_text(encoding="utf-8")))) & set(FORMER)
         if used:
             found[name] = {each: FORMER[each] for each in used}
-    assert {
-        name: used for name, used in found.items() if not f"jaxphys/{name}".startswith(NOT_YET_ROOMS)
-    } == {}
+    assert found == {}
 
 
 def test_public_names_are_defined_once():
@@ -187,7 +181,6 @@ def test_help_stands_alone():
     packages = [jaxphys, *(module for module in modules if hasattr(module, "__all__"))]
     assert len(packages) > 8
     found = [name for package in packages for name in short_docstrings(package)]
-    found = [name for name in found if name.split(".")[1] not in NOT_YET_PACKAGES]
     assert found == []
 
 
