@@ -1,6 +1,7 @@
 """Refusing bad input in one sentence that names the argument, the rule and what was found."""
 
-from typing import Any, NoReturn
+from types import UnionType
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ class InputError(ValueError):
     """
 
 
-def require(condition: Any, argument: str, must: str, but: str) -> None:
+def require(condition: object, argument: str, must: str, but: str) -> None:
     """Refuse an argument unless `condition` holds.
 
     **Arguments**
@@ -40,12 +41,12 @@ def refuse(argument: str, must: str, but: str) -> NoReturn:
     raise InputError(f"Argument `{argument}` must {must}, but {but}.")
 
 
-def is_concrete(array: Any) -> bool:
+def is_concrete(array: object) -> bool:
     """Whether the values of an array are known; they are not inside `jit`, `vmap` or `grad`."""
     return not isinstance(array, jax.core.Tracer)
 
 
-def check_positive(argument: str, values: Any, *, mask: Any = True) -> None:
+def check_positive(argument: str, values: object, *, mask: object = True) -> None:
     """Require positive and finite numbers; skipped while tracing.
 
     **Arguments**
@@ -65,7 +66,7 @@ def check_positive(argument: str, values: Any, *, mask: Any = True) -> None:
         refuse(argument, "be positive and finite", f"entry [{index}] is {flat[where]}")
 
 
-def check_indices(argument: str, values: Any, size: int, what: str) -> None:
+def check_indices(argument: str, values: object, size: int, what: str) -> None:
     """Require integers between 0 and `size - 1`.
 
     **Arguments**
@@ -89,7 +90,7 @@ def check_indices(argument: str, values: Any, size: int, what: str) -> None:
         )
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """A wrong value in a few words: a class by its name, an array by its shape.
 
     >>> described(None), described(np.zeros((2, 3))), described([1])
@@ -109,7 +110,7 @@ def described(value: Any) -> str:
     return f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
-def check_kind(argument: str, value: Any, kinds: Any, what: str) -> None:
+def check_kind(argument: str, value: object, kinds: type | UnionType | tuple[type, ...], what: str) -> None:
     """Require an instance of a class.
 
     **Arguments**
@@ -122,7 +123,7 @@ def check_kind(argument: str, value: Any, kinds: Any, what: str) -> None:
     require(isinstance(value, kinds), argument, f"be {what}", f"it is {described(value)}")
 
 
-def check_count(argument: str, value: Any, *, least: int = 1, most: int = 2**31 - 1) -> None:
+def check_count(argument: str, value: object, *, least: int = 1, most: int = 2**31 - 1) -> None:
     """Require a whole number between `least` and `most`.
 
     **Arguments**
@@ -131,16 +132,16 @@ def check_count(argument: str, value: Any, *, least: int = 1, most: int = 2**31 
 
     Raises `InputError` that describes the value.
     """
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    cure = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
-    require(is_whole, argument, "be a whole number", f"it is {described(value)}{cure}")
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        cure = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
+        refuse(argument, "be a whole number", f"it is {described(value)}{cure}")
     if least == 1:
         require(value >= least, argument, "be positive", f"it is {value}")
     require(value >= least, argument, f"be at least {least}", f"it is {value}")
     require(value <= most, argument, f"be at most {most}", f"it is {value}")
 
 
-def check_number(argument: str, value: Any) -> None:
+def check_number(argument: str, value: object) -> None:
     """Require a real number, or a scalar array of one, traced or not.
 
     **Arguments**
@@ -152,11 +153,11 @@ def check_number(argument: str, value: Any) -> None:
     dtype = getattr(value, "dtype", None)
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
     if dtype is not None:
-        is_real = np.ndim(value) == 0 and np.issubdtype(dtype, np.number) and dtype.kind != "c"
+        is_real = getattr(value, "ndim", None) == 0 and np.issubdtype(dtype, np.number) and dtype.kind != "c"
     require(is_real, argument, "be a number", f"it is {described(value)}")
 
 
-def to_array(argument: str, values: Any, dtype: Any) -> np.ndarray:
+def to_array(argument: str, values: object, dtype: type | np.dtype) -> np.ndarray:
     """Real numbers as an array on the host.
 
     **Arguments**
@@ -174,7 +175,7 @@ def to_array(argument: str, values: Any, dtype: Any) -> np.ndarray:
     return array.astype(dtype)
 
 
-def check_numbers(argument: str, values: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+def check_numbers(argument: str, values: object, shape: tuple[int, ...], dtype: type | np.dtype) -> jax.Array:
     """Real numbers as an array of JAX, traced or not.
 
     **Arguments**
@@ -190,7 +191,7 @@ def check_numbers(argument: str, values: Any, shape: tuple[int, ...], dtype: Any
     return array
 
 
-def check_key(argument: str, value: Any) -> None:
+def check_key(argument: str, value: object) -> None:
     """Require one random key of JAX, of `jax.random.key` or of the older `jax.random.PRNGKey`.
 
     **Arguments**
@@ -204,9 +205,8 @@ def check_key(argument: str, value: Any) -> None:
     is_old = isinstance(value, jax.Array) and value.dtype == np.uint32 and value.shape == (2,)
     cure = f"; write jax.random.key({value})" if type(value) is int else ""
     require(is_key or is_old, argument, "be a random key of JAX", f"it is {described(value)}{cure}")
-    require(
-        is_old or value.ndim == 0, argument, "be one random key", f"it is an array of shape {value.shape}"
-    )
+    shape = getattr(value, "shape", ())
+    require(is_old or shape == (), argument, "be one random key", f"it is an array of shape {shape}")
 
 
 MOST_DENSE = 10_000

@@ -1,7 +1,6 @@
 """Tasks by what they ask for: allostery, regression, classification, random constraints."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -114,8 +113,8 @@ def regression(
     sources: Sequence[Terminal],
     targets: Sequence[Terminal],
     *,
-    matrix: Any,
-    inputs: Any,
+    matrix: object,
+    inputs: object,
 ) -> Task:
     """Outputs linear in the inputs, `y = matrix @ u`.
 
@@ -162,8 +161,8 @@ def classification(
     sources: Sequence[Terminal],
     targets: Sequence[Terminal],
     *,
-    features: Any,
-    labels: Any,
+    features: object,
+    labels: object,
     cost: AbstractCost | None = None,
 ) -> Task:
     """Classes shown by the largest output (Stern et al. (2023), fig. 7c; Guzman et al. (2024), fig. 5b).

@@ -1,7 +1,8 @@
 """What a network is asked to do: inputs, readout, targets, cost."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Sequence, Sized
+from types import ModuleType
+from typing import Literal, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,6 +13,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxphys._checks import check_kind, refuse, require, to_array
 from jaxphys.equilibrium import Boundary
 from jaxphys.learning.costs import AbstractCost, SquaredError
+
+_Matrix = TypeVar("_Matrix", np.ndarray, Array)
+# Overlaps and couplings of what is left of the outputs, and which are chosen.
+_Elimination: TypeAlias = tuple[Array, Array, Array]
 
 
 class Task(eqx.Module):
@@ -52,12 +57,12 @@ class Task(eqx.Module):
         self,
         boundary: Boundary,
         *,
-        readout: Any,
-        targets: Any,
-        inputs: Any = None,
-        force: Any = None,
-        values: Any = None,
-        weights: Any = None,
+        readout: object,
+        targets: object,
+        inputs: object = None,
+        force: object = None,
+        values: object = None,
+        weights: object = None,
         cost: AbstractCost | None = None,
         reduction: Literal["sum", "mean"] = "sum",
     ):
@@ -68,12 +73,12 @@ class Task(eqx.Module):
         n = boundary.rows.shape[-1]
         require(force is not None or values is not None, "force", "be given, or `values`", "neither is")
         if force is None:
-            force = np.zeros((len(values), n))
+            force = np.zeros((_length(values), n))
         if values is None:
-            values = np.zeros((len(force), boundary.num_held))
-        arrays = {"force": force, "values": values, "readout": readout, "targets": targets}
-        arrays["inputs"] = np.eye(len(force)) if inputs is None else inputs
-        arrays = {name: to_array(name, array, dtype) for name, array in arrays.items()}
+            values = np.zeros((_length(force), boundary.num_held))
+        given = {"force": force, "values": values, "readout": readout, "targets": targets}
+        given["inputs"] = np.eye(_length(force)) if inputs is None else inputs
+        arrays = {name: to_array(name, given, dtype) for name, given in given.items()}
         if weights is not None:
             arrays["weights"] = to_array("weights", weights, dtype)
         _check_task(arrays, n, boundary)
@@ -153,7 +158,7 @@ class Task(eqx.Module):
         directions = _free_directions(jnp, self.readout, constraints.rows, constraints.lift)
         sizes = jnp.diagonal(coupling)
 
-        def eliminate(state: Any, _: Any) -> tuple[Any, None]:
+        def eliminate(state: _Elimination, _: None) -> tuple[_Elimination, None]:
             overlaps, couplings, chosen = state
             fresh = held & ~chosen & (jnp.diagonal(overlaps) > _dependence(coupling.dtype))
             output = jnp.argmax(jnp.where(fresh, jnp.diagonal(couplings) / sizes, -jnp.inf))
@@ -190,7 +195,12 @@ class Task(eqx.Module):
         return 1.0 if self.reduction == "sum" else 1.0 / self.num_samples
 
 
-def _free_directions(xp: Any, readout: Any, rows: Any, lift: Any) -> Any:
+def _length(rows: object) -> int:
+    """How many rows; 0 of what has none, which is refused when all arrays are there."""
+    return len(rows) if isinstance(rows, Sized) and getattr(rows, "ndim", 1) > 0 else 0
+
+
+def _free_directions(xp: ModuleType, readout: _Matrix, rows: _Matrix, lift: _Matrix) -> _Matrix:
     """`(o, n)` unit vectors along what each output reads beside the held rows, by NumPy or JAX (`xp`)."""
     left = readout - (readout @ lift) @ rows
     sizes = xp.linalg.norm(left, axis=1, keepdims=True)

@@ -7,16 +7,15 @@ realization's key of the current step as the extra argument `key`, which `train`
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxphys._checks import check_number, is_concrete, require, to_array
+from jaxphys._checks import check_number, is_concrete, refuse, require, to_array
 
 
 class Bounds(eqx.Module):
@@ -25,8 +24,8 @@ class Bounds(eqx.Module):
     **Attributes**: `lower`, `upper`: scalars in the units and dtype of `k`; ensembles stack them, `(R,)`.
     """
 
-    lower: Float[Any, "*R"] | None = None
-    upper: Float[Any, "*R"] | None = None
+    lower: Float[Array | np.ndarray, "*R"] | None = None
+    upper: Float[Array | np.ndarray, "*R"] | None = None
 
     @property
     def are_open(self) -> bool:
@@ -155,7 +154,7 @@ def bounds(lower: float | None = None, upper: float | None = None) -> optax.Grad
             update = jnp.where(k + update > upper, jnp.nextafter(update, -jnp.inf), update)
         return update
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         require(params is not None, "params", "be passed to `update`, bounds depend on them", "it is None")
         shortened = jax.tree.map(shorten, updates, params)
         handed_on = _handed_on.get()
@@ -181,7 +180,7 @@ def precondition(metric: Float[np.ndarray, " M"]) -> optax.GradientTransformatio
     """
     to_array("metric", metric, float)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         return jax.tree.map(lambda u: u * jnp.asarray(metric, u.dtype), updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
@@ -235,8 +234,16 @@ def _random_transformation(
 ) -> optax.GradientTransformationExtraArgs:
     """A stateless transformation that draws from the extra argument `key`, each kind from its own stream."""
 
-    def update(updates: Any, state: Any, params: Any = None, *, key: Any = None, **_: Any) -> tuple[Any, Any]:
-        require(key is not None, "key", "be passed to `update` for random transformations", "it is None")
+    def update(
+        updates: PyTree,
+        state: PyTree,
+        params: PyTree = None,
+        *,
+        key: Key[Array, ""] | None = None,
+        **_: object,
+    ) -> tuple[PyTree, PyTree]:
+        if key is None:
+            refuse("key", "be passed to `update` for random transformations", "it is None")
         return jax.tree.map(lambda u: change(u, jax.random.fold_in(key, stream)), updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

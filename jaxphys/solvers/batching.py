@@ -43,7 +43,9 @@ class AbstractPlannedSolver(AbstractSolver):
 
     @classmethod
     @abstractmethod
-    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Any, ...]:
+    def plan_arguments(
+        cls, network: NetworkLike, task: TaskLike
+    ) -> tuple[Any, ...]:  # A subclass's `__init__` takes what it wants.
         """What `__init__` takes, for a network and its task or for stacked ensembles of both.
 
         Raises `InputError` where the solver is not made for such a network.

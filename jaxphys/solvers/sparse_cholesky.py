@@ -7,14 +7,14 @@ nodes, where all touch all, are left to a dense factorisation.
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxphys._checks import require
 from jaxphys.solvers.batching import AbstractPlannedSolver, batched, gather_rows, loop, of_one_width
@@ -90,7 +90,7 @@ class SparseCholesky(AbstractPlannedSolver):
     graphs: int = eqx.field(static=True)
     num_pairs: int = eqx.field(static=True)
 
-    def __init__(self, edges: Any, rows: Any, directions: Any):
+    def __init__(self, edges: ArrayLike, rows: ArrayLike, directions: ArrayLike):
         edges, rows, directions = np.asarray(edges), np.asarray(rows), np.asarray(directions)
         d = directions.shape[-1]
         size = rows.shape[-1]
@@ -164,7 +164,7 @@ class SparseCholesky(AbstractPlannedSolver):
         self.num_nodes, self.dimension, self.graphs, self.num_pairs = n, d, count, pairs
 
     @classmethod
-    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Any, Any, Any]:
+    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Array, Array, Array]:
         must = "be a spring or flow network for sparse Cholesky factorisation"
         check_planned_for(network, task, cls.structures, must)
         return network.topology.edges, task.boundary.rows, network.strain_directions()

@@ -9,14 +9,14 @@ apart the conductances lie (the idea of Grassmann, Taksar and Heyman for Markov 
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jaxphys._checks import InputError
 from jaxphys.solvers.batching import (
@@ -77,9 +77,9 @@ class StarMesh(AbstractPlannedSolver):
 
     def __init__(
         self,
-        edges: Any,
-        rows: Any,
-        terminals: Any = None,
+        edges: ArrayLike,
+        rows: ArrayLike,
+        terminals: ArrayLike | None = None,
         *,
         room: "MeshRoom | None" = None,
         draft: "MeshDraft | None" = None,
@@ -104,7 +104,7 @@ class StarMesh(AbstractPlannedSolver):
         self.floating = draft.floating
 
     @classmethod
-    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Any, Any, Any]:
+    def plan_arguments(cls, network: NetworkLike, task: TaskLike) -> tuple[Array, Array, np.ndarray]:
         must = "be a flow network for star-mesh elimination"
         check_planned_for(network, task, cls.structures, must)
         acting = [np.any(np.asarray(rows) != 0, axis=-2) for rows in (task.force, task.readout)]
@@ -211,9 +211,9 @@ class MeshDraft(NamedTuple):
 
 
 def draft_mesh(
-    edges: Any,
-    rows: Any,
-    terminals: Any = None,
+    edges: ArrayLike,
+    rows: ArrayLike,
+    terminals: ArrayLike | None = None,
     *,
     side_by_side: bool = False,
     most_each: int = MOST_PRODUCTS,
