@@ -12,6 +12,7 @@ from functools import partial
 from typing import NoReturn
 
 from jaxphys._checks import InputError
+from jaxphys._version import __version__
 from jaxphys.cli import bench, completion, examples, export, inspect, reproduce, train, verify
 
 
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "Exit status: 0 done, 1 a check failed or every network that was trained, 2 the input was "
         "wrong, 75 stopped by SIGTERM with all saved, 130 interrupted.",
     )
+    whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for command in (train, reproduce, inspect, export, examples, completion, verify, bench):
         command.add(commands)

@@ -42,6 +42,12 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def test_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"jaxphys {jp.__version__}\n"
+
+
 def test_train_writes_a_whole_run(config, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["train", str(config), "--out", str(out), "--set", "steps=30", "network.nodes=9"]) == 0
