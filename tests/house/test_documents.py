@@ -42,7 +42,7 @@ NOT_RUN = {
     "JAX_NUM_CPU_DEVICES=4": "must be set before JAX starts; test_parallel.py does so",
     "jaxphys train examples/allostery.toml --out /shared/a --coordinator": "takes two hosts; as above",
     "jaxphys inspect network.csv": "the reader's own file; the tutorial inspects one",
-    "jaxphys reproduce physical-effects --out": "eight minutes; test_experiments.py runs some small",
+    "jaxphys reproduce physical-effects --out": "eight minutes; test_papers.py runs some small",
     "jaxphys reproduce microscopic-imprints --out": "as above",
     "jaxphys reproduce physical-effects.fig4 --out": "the block of Python on the page runs that figure",
     "jaxphys verify": "half a minute; test_certificate.py runs it",
@@ -57,6 +57,7 @@ SHORTER = {
     "jaxphys inspect jaxphys/data/ubiquitin.pdb": ["--draws", "19"],
 }
 
+FENCED = re.compile(r"^```.*?^```$", flags=re.DOTALL | re.MULTILINE)
 COMMANDS = ("train", "reproduce", "inspect", "export", "examples", "completion", "verify", "bench")
 
 pytestmark = pytest.mark.float64
@@ -189,18 +190,34 @@ def test_blocks_run(name, tmp_path, monkeypatch, capsys):
         assert "Error" not in errors
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_commands_within_sentences_and_tables_are_commands(name):
-    """Every `jaxphys …` between backticks has arguments that the command line takes."""
-    text = re.sub(
-        r"^```.*?^```$", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
-    )
-    for command in re.findall(r"`(?:srun )?jaxphys ([^`]+)`", text):
+def refused_commands(text):
+    """Every `jaxphys …` between backticks, outside of blocks, that the command line does not take."""
+    found = []
+    for command in re.findall(r"`(?:srun )?jaxphys ([^`]+)`", FENCED.sub("", text)):
         arguments = shlex.split(command)
         if len(arguments) == 1 and arguments[0] in COMMANDS:
             continue  # The command as such.
         # A last option may be named without its argument.
-        cli.parser().parse_args([*arguments, "x"] if arguments[-1] == "--json" else arguments)
+        whole = [*arguments, "x"] if arguments[-1] == "--json" else arguments
+        try:
+            cli.parser().parse_args(whole)
+        except SystemExit as exit:
+            found += [command] if exit.code else []  # `--version` ends with 0.
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_within_sentences_and_tables_are_commands(name):
+    assert refused_commands((ROOT / name).read_text(encoding="utf-8")) == []
+
+
+def test_wrong_commands_are_found():
+    text = """`jaxphys train a.toml --out b`, `jaxphys verify`, `jaxphys trains`, `jaxphys train --ot b`
+```sh
+jaxphys `jaxphys fly`
+```
+"""
+    assert refused_commands(text) == ["trains", "train --ot b"]
 
 
 def test_what_was_printed_is_compared():
