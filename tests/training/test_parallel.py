@@ -209,7 +209,8 @@ def test_the_script_for_slurm(config, alone, tmp_path):
         ["pgrep", "-g", str(process.pid), "-f", "jaxphys train"], capture_output=True, text=True
     )
     for number in trainers.stdout.split():
-        if "python" in Path(f"/proc/{number}/exe").resolve().name:
+        command = subprocess.run(["ps", "-o", "comm=", "-p", number], capture_output=True, text=True).stdout
+        if "python" in Path(command.strip()).name.lower():
             os.kill(int(number), signal.SIGTERM)
     statuses, printed = end([process])
     assert statuses == [75], printed
