@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 from jaxtyping import Array
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import SuperLU, splu
 
 from jaxphys.checks.workloads import Workload
 from jaxphys.learning import Task
@@ -266,7 +265,7 @@ def _superlu_solver(one: _Plain) -> _Solve:
     n, nodes = one.size, np.arange(one.size)
     source, target = one.edges.T
     patterns: dict[int, tuple[np.ndarray, scipy.sparse.csc_array]] = {}
-    factor: Any = None
+    factor: SuperLU | None = None
 
     def pattern(rows: np.ndarray) -> tuple[np.ndarray, scipy.sparse.csc_array]:
         """The order of the entries (edges twice, nodes, border twice) in a sparse bordered matrix."""
@@ -286,6 +285,7 @@ def _superlu_solver(one: _Plain) -> _Solve:
             entries = np.concatenate([-k, -k, one.degrees(k).astype(k.dtype), border, border])
             matrix.data = entries[order]
             factor = splu(matrix, permc_spec="MMD_AT_PLUS_A")
+        assert factor is not None  # The first call is not the same as any.
         return factor.solve(right)
 
     return solve

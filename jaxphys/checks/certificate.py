@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import equinox as eqx
 import jax
@@ -31,6 +31,7 @@ from jaxphys.diagnostics import (
 )
 from jaxphys.equilibrium import Boundary, equilibrate, greens_function
 from jaxphys.learning import CosineDistance, CrossEntropy, Response, SquaredError, Task, respond, task_cost
+from jaxphys.learning.costs import AbstractCost
 from jaxphys.learning.rules import AbstractRule, CoupledLearning, EquilibriumPropagation, ExactGradient
 from jaxphys.learning.transforms import precondition
 from jaxphys.networks.generators import erdos_renyi, host_generator
@@ -239,6 +240,14 @@ def own_systems(network: AbstractNetwork, seed: int = 0) -> list[System]:
     ]
 
 
+class _Held(TypedDict, total=False):
+    """Arguments of `Boundary` that hold something."""
+
+    held_nodes: list[int]
+    held_drops: list[tuple[int, int]]
+    ground: list[int]
+
+
 def boundaries(network: AbstractNetwork) -> dict[str, Boundary]:
     """Free modes projected, grounded, held nodes, held drops, and all at once.
 
@@ -246,7 +255,7 @@ def boundaries(network: AbstractNetwork) -> dict[str, Boundary]:
     boundary leaves (rotations about one grounded node) are projected out. Where numbers of rows agree, one
     compiled program serves several boundaries.
     """
-    held: dict[str, dict[str, Any]] = {
+    held: dict[str, _Held] = {
         "forces, projected": {},
         "forces, grounded": {"ground": [0]},
         "held nodes": {"held_nodes": [3, 4] if network.dimension == 1 else [3], "ground": [0]},
@@ -261,7 +270,7 @@ def boundaries(network: AbstractNetwork) -> dict[str, Boundary]:
     }
 
 
-def _straining(network: AbstractNetwork, held: dict[str, Any]) -> dict[str, Any]:
+def _straining(network: AbstractNetwork, held: _Held) -> _Held:
     """The same nodes or drops, and as many more as it takes that no rigid motion meets all that is held."""
     nodes, pairs = held.get("held_nodes"), held.get("held_drops", [])
     if nodes is None and not pairs:
@@ -273,26 +282,39 @@ def _straining(network: AbstractNetwork, held: dict[str, Any]) -> dict[str, Any]
         if np.linalg.matrix_rank(rows @ motions.T) < len(rows):
             break
         nodes, pairs = (nodes, [*pairs, (1, other)]) if nodes is None else ([*nodes, other], pairs)
-    return held | ({} if nodes is None else {"held_nodes": nodes}) | ({"held_drops": pairs} if pairs else {})
+    more: _Held = {**held}
+    if nodes is not None:
+        more["held_nodes"] = nodes
+    if pairs:
+        more["held_drops"] = pairs
+    return more
 
 
-def _task(network: AbstractNetwork, boundary: Boundary, draw: np.random.Generator, **settings: Any) -> Task:
+# Some outputs do not belong to some samples, and one counts half.
+_WEIGHTS = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.5], [1.0, 1.0]])
+
+
+def _task(
+    network: AbstractNetwork,
+    boundary: Boundary,
+    draw: np.random.Generator,
+    *,
+    cost: AbstractCost | None = None,
+    targets: np.ndarray | None = None,
+    weights: np.ndarray | None = _WEIGHTS,
+) -> Task:
     """Random forces and held values, random readouts, some outputs switched off for some samples."""
     terminals, (samples, outputs) = 3, _WEIGHTS.shape
-    arrays = {
+    drawn = {
         "force": draw.standard_normal((terminals, network.num_coordinates)),
         "values": draw.standard_normal((terminals, boundary.num_held)),
         "inputs": draw.standard_normal((samples, terminals)),
         "readout": draw.standard_normal((outputs, network.num_coordinates)),
         "targets": draw.standard_normal((samples, outputs)),
-        "weights": _WEIGHTS,
-        "reduction": "mean",
     }
-    return Task(boundary, **{**arrays, **settings})
-
-
-# Some outputs do not belong to some samples, and one counts half.
-_WEIGHTS = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.5], [1.0, 1.0]])
+    if targets is not None:
+        drawn["targets"] = targets
+    return Task(boundary, weights=weights, cost=cost, reduction="mean", **drawn)
 
 
 def _learning_checks(system: System, rules: Rules, seed: int) -> list[Check]:
@@ -419,7 +441,7 @@ def _conserved(network: AbstractNetwork, task: Task, rules: Rules, steps: int = 
     rate = 0.05 / jnp.max(jnp.abs(gradient(start)))
     metric = jnp.linspace(0.5, 2.0, len(start), dtype=start.dtype)
 
-    def both(state: tuple[Array, Array, Array], _: Any) -> tuple[tuple[Array, Array, Array], None]:
+    def both(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
         plain, added, flown = state
         slope = gradient(plain)
         # A Runge-Kutta step of order four, a tenth of a plain step long.
@@ -498,7 +520,7 @@ def _learning_estimates(
     def gradient(rule: AbstractRule, response: Response) -> Array:
         return rule.estimate(network, task, response).gradient
 
-    def series(response: Response, **kind: Any) -> Array:
+    def series(response: Response, **kind: bool | str) -> Array:
         return jax.vmap(lambda nudge: gradient(rules.propagation(nudge, **kind), response))(nudges)
 
     def all_rules(response: Response) -> tuple[Array, ...]:

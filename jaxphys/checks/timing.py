@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -29,6 +29,9 @@ from jaxphys.learning.task import Task
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver, BorderedLU, Dense, SparseCholesky, StarMesh, TrackedInverse
 from jaxphys.training.solver_choice import choose_solver
+
+Report: TypeAlias = dict[str, Any]
+"""What is written as JSON: numbers, texts, and lists and tables of these."""
 
 # Solvers by name, for scripts that compare them.
 SOLVERS: dict[str, type[AbstractSolver]] = {
@@ -156,7 +159,7 @@ def ceilings(seconds: float = 0.5) -> dict[str, float]:
     """
     found: dict[str, float] = {}
 
-    def best(call: Callable[[], Any]) -> float:
+    def best(call: Callable[[], object]) -> float:
         call()
         times: list[float] = []
         while not times or (sum(times) < seconds and len(times) < 1000):
@@ -199,7 +202,7 @@ def peak_memory_mib() -> float:
     return largest / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def surroundings(command: Sequence[str], seed: int) -> dict[str, Any]:
+def surroundings(command: Sequence[str], seed: int) -> Report:
     """The head of a report of measurements: date, command, seed, machine and versions.
 
     **Arguments**
@@ -236,7 +239,7 @@ def run_benchmark(
     seconds: float = 0.5,
     seed: int = 0,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Report:
     """Measure workloads in float64 and float32 and the machine's ceilings: the report of `jaxphys bench`.
 
     **Arguments**
@@ -252,7 +255,7 @@ def run_benchmark(
     check_workloads(chosen)
     report = surroundings(command, seed)
     limits = ceilings(seconds)
-    entries: dict[str, Any] = {}
+    entries: Report = {}
     with tqdm(total=2 * len(chosen), disable=not progress, unit="workload", leave=False) as bar:
         for name in chosen:
             double = workload(name, realizations=realizations, seed=seed)
@@ -280,7 +283,7 @@ def measure(
     *,
     rounds: int = 7,
     seconds: float = 0.5,
-) -> dict[str, Any]:
+) -> Report:
     """Time a workload and its baselines side by side, and compare its numbers with a reference.
 
     **Arguments**
@@ -321,7 +324,7 @@ def measure(
     }
 
 
-def timings_table(report: Mapping[str, Any]) -> str:
+def timings_table(report: Report) -> str:
     """The report of `run_benchmark` as text, on one screen."""
     machine = report["machine"]
     lines = [

@@ -1,13 +1,13 @@
 """Realizations of one config, or of several that one compiled program trains side by side."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxphys.config import schema
 from jaxphys.config._build import (
@@ -82,7 +82,7 @@ class Batch:
         return Realizations(network, task, keys, rule, integrator, bounds), test
 
 
-def _joined(*parts: Any) -> Any:
+def _joined(*parts: PyTree) -> PyTree:
     if len(parts) == 1 or not eqx.is_array(parts[0]):
         return parts[0]
     if jax.dtypes.issubdtype(parts[0].dtype, jax.dtypes.prng_key):
@@ -96,7 +96,7 @@ def _rate_is_free(config: RunConfig) -> bool:
     return config.optimizer.kind == "sgd" and isinstance(config.integrator, schema.Steps)
 
 
-def likeness(config: RunConfig) -> tuple[Any, ...]:
+def likeness(config: RunConfig) -> tuple[Hashable, ...]:
     """Equal for configs that may share a batch: of like shapes, and alike in all but numbers that may differ.
 
     These are the seed, the number of realizations, all that networks and tasks are drawn from, the rule's

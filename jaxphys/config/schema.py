@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jaxphys.diagnostics import FUNCTIONALS
 
 
-def _key(default: Any, doc: str) -> Any:
+def _key(default: object, doc: str) -> Any:  # A field, which stands where a value of its type does.
     """A field with a default and a line of documentation."""
     if callable(default):
         return dataclasses.field(default_factory=default, metadata={"doc": doc})

@@ -4,16 +4,18 @@ import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import tomli_w
 
 from jaxphys._checks import InputError
 from jaxphys.config.schema import RunConfig
-from jaxphys.config.toml import LONGEST_SHOWN, parse_config, read_table, set_key, shown_value
+from jaxphys.config.toml import LONGEST_SHOWN, TomlTable, parse_config, read_table, set_key, shown_value
 
 _MOST_POINTS = 10_000
 _TABLES = ("grid", "list")
+# Swept keys and the values that they take together.
+_Pairs: TypeAlias = tuple[tuple[str, object], ...]
 # Of the whole program, or of the run as one.
 _FIXED = ("precision", "checkpoint_seconds", "block", "versions", "sweep")
 
@@ -25,7 +27,7 @@ class Point(NamedTuple):
     config, in which those keys have these values.
     """
 
-    values: dict[str, Any]
+    values: TomlTable
     config: RunConfig
 
 
@@ -39,7 +41,7 @@ class Sweep(NamedTuple):
     """
 
     points: tuple[Point, ...]
-    table: dict[str, Any]
+    table: TomlTable
 
     @property
     def keys(self) -> list[str]:
@@ -60,7 +62,7 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> Sweep | None:
     return parse_sweep(table, str(path)) if "sweep" in table else None
 
 
-def parse_sweep(table: Mapping[str, Any], source: str = "config") -> Sweep:
+def parse_sweep(table: Mapping[str, object], source: str = "config") -> Sweep:
     """A sweep from nested dictionaries.
 
     Keys of `grid` are combined with one another, each value with each; keys of `list` go side by side, and
@@ -79,14 +81,14 @@ def parse_sweep(table: Mapping[str, Any], source: str = "config") -> Sweep:
             raise InputError(f"{source}: key `sweep.{name}` must be `sweep.grid` or `sweep.list`")
     grid, side_by_side = (_columns(swept.get(name, {}), f"{source}: key `sweep.{name}`") for name in _TABLES)
     _check_keys(grid, side_by_side, source)
-    axes: list[list[Any]] = [[(key, value) for value in values] for key, values in grid.items()]
-    rows: list[Any] = [
+    axes: list[list[_Pairs]] = [[((key, value),) for value in values] for key, values in grid.items()]
+    rows: list[_Pairs] = [
         tuple(zip(side_by_side, row, strict=True)) for row in zip(*side_by_side.values(), strict=True)
     ]
     base = {name: value for name, value in table.items() if name not in ("sweep", "versions")}
     points = []
-    for *single, together in itertools.product(*axes, rows or [()]):
-        values = dict([*single, *together])
+    for chosen in itertools.product(*axes, rows or [()]):
+        values = dict(itertools.chain.from_iterable(chosen))
         one = copy.deepcopy(base)
         for key, value in values.items():
             set_key(one, key, value, f"{source}: key `sweep`")
@@ -94,16 +96,16 @@ def parse_sweep(table: Mapping[str, Any], source: str = "config") -> Sweep:
     return Sweep(tuple(points), {**base, "sweep": {name: swept[name] for name in _TABLES if name in swept}})
 
 
-def listed(values: Mapping[str, Any]) -> str:
+def listed(values: Mapping[str, object]) -> str:
     """The values of a point in a line."""
     return ", ".join(f"{key} = {shown_value(value)}" for key, value in values.items())
 
 
-def _columns(table: Any, where: str) -> dict[str, list[Any]]:
+def _columns(table: object, where: str) -> dict[str, list[object]]:
     """Dotted keys and their values; tables within tables are dotted keys, too."""
     if not isinstance(table, dict):
         raise InputError(f"{where} must be a table of keys and lists of values")
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[object]] = {}
     for key, values in table.items():
         if not key.isprintable() or len(key) > LONGEST_SHOWN:
             raise InputError(f"{where} must name keys of a config, but it names {shown_value(key)}")
@@ -116,7 +118,9 @@ def _columns(table: Any, where: str) -> dict[str, list[Any]]:
     return columns
 
 
-def _check_keys(grid: Mapping[str, list[Any]], side_by_side: Mapping[str, list[Any]], source: str) -> None:
+def _check_keys(
+    grid: Mapping[str, list[object]], side_by_side: Mapping[str, list[object]], source: str
+) -> None:
     if not grid and not side_by_side:
         raise InputError(
             f"{source}: key `sweep` must name keys and their values in [sweep.grid] or [sweep.list]"

@@ -6,15 +6,20 @@ import inspect
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import tomli_w
 
 from jaxphys._checks import InputError
 from jaxphys.config.schema import RunConfig
 from jaxphys.diagnostics import FUNCTIONALS
+
+TomlTable: TypeAlias = dict[str, object]
+"""A table of TOML: its values are texts, numbers, truth values, dates, lists and tables of these."""
+# What an annotation says: a class, a union or a literal, which share no type.
+_Hint: TypeAlias = Any
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -25,7 +30,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     return parse_config(read_table(path, overrides), str(path))
 
 
-def read_table(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read_table(path: Path | str, overrides: Sequence[str] = ()) -> TomlTable:
     """Read a TOML file as nested dictionaries, neither keys nor values checked.
 
     **Arguments**
@@ -57,7 +62,7 @@ def read_table(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any
     return table
 
 
-def parse_config(table: Mapping[str, Any], source: str = "config") -> RunConfig:
+def parse_config(table: Mapping[str, object], source: str = "config") -> RunConfig:
     """A `RunConfig` from nested dictionaries, as TOML gives them.
 
     **Arguments**
@@ -96,12 +101,12 @@ def dump_config(config: RunConfig) -> str:
 def describe() -> str:
     """Every table and key with type, default and meaning, as Markdown."""
     lines: list[str] = []
-    seen: list[type] = []
+    seen: list[_Hint] = []
     _describe(RunConfig, "top level", lines, seen)
     return "\n".join(lines) + "\n"
 
 
-def _override(table: dict[str, Any], override: str) -> None:
+def _override(table: TomlTable, override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
     said = override if override.isprintable() and len(override) <= LONGEST_SHOWN else shown_value(override)
@@ -114,7 +119,7 @@ def _override(table: dict[str, Any], override: str) -> None:
     set_key(table, name.strip(), value, f"--set {said}")
 
 
-def set_key(table: dict[str, Any], name: str, value: Any, source: str) -> None:
+def set_key(table: TomlTable, name: str, value: object, source: str) -> None:
     """Set a dotted key of nested dictionaries, and make the tables that it leads through.
 
     **Arguments**
@@ -133,7 +138,7 @@ def set_key(table: dict[str, Any], name: str, value: Any, source: str) -> None:
     table[last] = value
 
 
-def _parse(cls: Any, table: Any, source: str, prefix: str) -> Any:
+def _parse(cls: _Hint, table: Mapping[str, object], source: str, prefix: str) -> Any:  # An instance of `cls`.
     """A dataclass from a dictionary, key by key."""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     types_of = typing.get_type_hints(cls)
@@ -145,7 +150,7 @@ def _parse(cls: Any, table: Any, source: str, prefix: str) -> Any:
     return cls(**values)
 
 
-def _convert(wanted: Any, value: Any, source: str, name: str, field: Any = None) -> Any:
+def _convert(wanted: _Hint, value: object, source: str, name: str, field: dataclasses.Field) -> object:
     """`value` as the type `wanted`, or an `InputError` that says what was expected."""
     options = _options(wanted)
     tables = [option for option in options if dataclasses.is_dataclass(option)]
@@ -158,19 +163,21 @@ def _convert(wanted: Any, value: Any, source: str, name: str, field: Any = None)
     raise InputError(f"{source}: key `{name}` must be {_type_name(wanted)}, but it is {shown_value(value)}")
 
 
-def _parse_table(tables: list[Any], value: Any, source: str, name: str, field: Any) -> Any:
+def _parse_table(
+    tables: list[_Hint], value: object, source: str, name: str, field: dataclasses.Field
+) -> object:
     """One of several kinds of tables, told by its key `kind` (the default's kind if left out)."""
     if not isinstance(value, dict):
         raise InputError(f"{source}: key `{name}` must be a table [{name}], but it is {shown_value(value)}")
     kinds = {kind: table for table in tables for kind in _kinds(table)}
-    default = field.default_factory()
-    kind = value.get("kind", default.kind)
+    assert callable(field.default_factory)
+    kind = value.get("kind", field.default_factory().kind)
     if not isinstance(kind, str) or kind not in kinds:
         raise InputError(f"{source}: key `{name}.kind` {_unknown(kind, kinds)}")
     return _parse(kinds[kind], value, source, name + ".")
 
 
-def _options(wanted: Any) -> tuple[Any, ...]:
+def _options(wanted: _Hint) -> tuple[_Hint, ...]:
     """The members of a union, or the type alone."""
     if typing.get_origin(wanted) in (types.UnionType, typing.Union):
         return typing.get_args(wanted)
@@ -180,7 +187,7 @@ def _options(wanted: Any) -> tuple[Any, ...]:
 _MISFIT = object()
 
 
-def _fit(wanted: Any, value: Any) -> Any:
+def _fit(wanted: _Hint, value: object) -> object:
     """`value` as a plain type, tuple or literal; `_MISFIT` if it is something else."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin is Literal:
@@ -203,17 +210,17 @@ def _fit(wanted: Any, value: Any) -> Any:
     return _MISFIT
 
 
-def _fit_any(wanted: Any, value: Any) -> Any:
+def _fit_any(wanted: _Hint, value: object) -> object:
     options = _options(wanted)
     fits = (_fit(option, value) for option in options)
     return next((fit for fit in fits if fit is not _MISFIT), _MISFIT)
 
 
-def _kinds(table: Any) -> tuple[str, ...]:
+def _kinds(table: _Hint) -> tuple[str, ...]:
     return typing.get_args(typing.get_type_hints(table)["kind"])
 
 
-def _unknown(name: Any, known: Any) -> str:
+def _unknown(name: object, known: Iterable[str]) -> str:
     # Names are compared in a time that grows with their length.
     close = difflib.get_close_matches(str(name)[:LONGEST_SHOWN], list(known), n=1, cutoff=0.0)
     unknown = f"unknown name {shown_value(str(name))}"
@@ -223,13 +230,13 @@ def _unknown(name: Any, known: Any) -> str:
 LONGEST_SHOWN = 100
 
 
-def shown_value(value: Any) -> str:
+def shown_value(value: object) -> str:
     """A value in a message: on one line and not too long."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
-def _type_name(wanted: Any, many: bool = False) -> str:
+def _type_name(wanted: _Hint, many: bool = False) -> str:
     if len(_options(wanted)) > 1:
         named = (_type_name(option, many) for option in _options(wanted) if option is not types.NoneType)
         return " or ".join(named)
@@ -246,7 +253,7 @@ def _type_name(wanted: Any, many: bool = False) -> str:
     return names.get(wanted, ("a table", "tables"))[many]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:  # Whatever TOML holds.
     """Dataclasses as dictionaries, tuples as lists, None left out."""
     if dataclasses.is_dataclass(value):
         items = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -254,7 +261,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _describe(cls: Any, title: str, lines: list[str], seen: list[Any]) -> None:
+def _describe(cls: _Hint, title: str, lines: list[str], seen: list[_Hint]) -> None:
     seen.append(cls)
     lines += [
         f"## {title}",
@@ -265,7 +272,7 @@ def _describe(cls: Any, title: str, lines: list[str], seen: list[Any]) -> None:
         "|---|---|---|---|",
     ]
     types_of = typing.get_type_hints(cls)
-    inner: list[tuple[str, Any]] = []
+    inner: list[tuple[str, _Hint]] = []
     for field in dataclasses.fields(cls):
         wanted = types_of[field.name]
         options = _options(wanted)

@@ -14,7 +14,7 @@ The functions named `predicted_…` give the changes per unit of learning rate, 
 can record them and `accumulate` can integrate them along a run.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import jax.numpy as jnp
 import numpy as np
@@ -135,6 +135,15 @@ def mode_change(
     return _perturbed(spectrum(network, boundary), _hessian_of(network, change), rate)
 
 
+class _Learning(TypedDict, total=False):
+    """Keywords of `learning_direction`."""
+
+    rule: AbstractRule | None
+    metric: ArrayLike | None
+    lower: float | None
+    upper: float | None
+
+
 def learning_direction(
     network: AbstractNetwork,
     task: Task,
@@ -185,7 +194,7 @@ def predicted_eigenvalue_change(
     task: Task,
     *,
     rate: Float[Array, ""] | float | None = None,
-    **learning: Any,
+    **learning: Unpack[_Learning],
 ) -> Float[Array, " m"]:
     """`δλ_a / α`, the change of the eigenvalues by one learning step with rate α.
 
@@ -212,7 +221,7 @@ def predicted_eigenvalue_change(
 
 
 def predicted_force_alignment_change(
-    network: AbstractNetwork, task: Task, **learning: Any
+    network: AbstractNetwork, task: Task, **learning: Unpack[_Learning]
 ) -> Float[Array, "m R"]:
     """The change of `force_alignment` by one learning step, per unit of a small learning rate.
 
@@ -238,7 +247,7 @@ def predicted_force_alignment_change(
 
 
 def predicted_response_alignment_change(
-    network: AbstractNetwork, task: Task, **learning: Any
+    network: AbstractNetwork, task: Task, **learning: Unpack[_Learning]
 ) -> Float[Array, "m R"]:
     """The change of `response_alignment` by one learning step, per unit of a small learning rate.
 

@@ -6,7 +6,8 @@ needed.
 """
 
 import warnings
-from typing import Any, Literal
+from types import ModuleType
+from typing import Literal
 
 import jax
 import numpy as np
@@ -98,7 +99,7 @@ def intrinsic_dimension(points: ArrayLike, estimator: Estimator) -> np.ndarray:
     return np.array(found).reshape(clouds.shape[:-2])
 
 
-def _skdim() -> Any:
+def _skdim() -> ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -16,14 +16,18 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, PyTree
 
 from jaxphys._checks import InputError
+
+T = TypeVar("T")
+# Tables that JSON holds: numbers, texts, and lists and tables of these.
+_Json: TypeAlias = dict[str, Any]
 
 _FORMAT = "jaxphys checkpoint 4"
 _NAME = re.compile(r"block-(\d{6,})-step-(\d{10,})\.ckpt", re.ASCII)
@@ -66,7 +70,7 @@ class Checkpoints:
         self,
         block: int,
         header: Header,
-        state: Any,
+        state: PyTree,
         identity: Mapping[str, str],
         *,
         alone: bool = False,
@@ -100,7 +104,7 @@ class Checkpoints:
                     return _header(_read(path)[0]).record_steps
         return None
 
-    def load(self, block: int, like: Any, identity: Mapping[str, str]) -> tuple[Place, Any]:
+    def load(self, block: int, like: T, identity: Mapping[str, str]) -> tuple[Place, T]:
         """The newest whole checkpoint, with arrays of the shapes of `like`.
 
         Raises `InputError` if there is none, or if it belongs to another run. Warns if other versions wrote
@@ -171,7 +175,9 @@ class Checkpoints:
                 ) from None
         self._pending = waiting
 
-    def _write(self, block: int, header: Header, state: Any, identity: dict[str, str], alone: bool) -> None:
+    def _write(
+        self, block: int, header: Header, state: PyTree, identity: dict[str, str], alone: bool
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         place = header.place
         first = {
@@ -215,7 +221,7 @@ class Checkpoints:
                 found.append((int(match[2]), path))
         return [path for _, path in sorted(found)]
 
-    def _newest(self, block: int, *, tell: bool = False) -> tuple[dict[str, Any], bytes] | None:
+    def _newest(self, block: int, *, tell: bool = False) -> tuple[_Json, bytes] | None:
         damaged = []
         for path in reversed(self._files(block)):
             try:
@@ -236,7 +242,7 @@ class Checkpoints:
         return None
 
 
-def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+def _read(path: Path) -> tuple[_Json, bytes]:
     """Header and body of a checkpoint; raises `ValueError` on any damage."""
     checksum, _, content = path.read_bytes().partition(b"\n")
     if checksum != hashlib.sha256(content).hexdigest().encode():
@@ -255,7 +261,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     return header, body
 
 
-def _header(first: dict[str, Any]) -> Header:
+def _header(first: _Json) -> Header:
     place = Place(first["step"], first["records"])
     return Header(place, _unpacked(first["record_steps"]), first["has_records"])
 
@@ -278,7 +284,7 @@ def _packed(record_steps: Int[np.ndarray, " T"]) -> dict[str, int | list[int]]:
     return {"last": int(record_steps[-1]), "every": every}
 
 
-def _unpacked(packed: dict[str, Any]) -> Int[np.ndarray, " T"]:
+def _unpacked(packed: _Json) -> Int[np.ndarray, " T"]:
     return regular(packed["last"], packed["every"]) if "every" in packed else np.asarray(packed["steps"], int)
 
 

@@ -6,16 +6,19 @@ the same to the last bit. What processes do tell one another is when to stop, wh
 """
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
 
 from jaxphys._checks import InputError, described, require
+
+T = TypeVar("T")
 
 _AXIS = "realization"
 _EACH, _ALL = PartitionSpec(_AXIS), PartitionSpec()
@@ -89,11 +92,13 @@ def shut_down() -> None:
         jax.distributed.shutdown()
 
 
-def realization_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+def realization_mesh(devices: object = None) -> Mesh:
     """A mesh of one axis, the realizations, over `devices`: all devices of all processes by default."""
-    is_list = devices is None or (hasattr(devices, "__iter__") and len(list(devices)) > 0)
+    if devices is None:
+        devices = jax.devices()
+    chosen = list(devices) if isinstance(devices, Iterable) else []
+    is_list = len(chosen) > 0
     require(is_list, "devices", "be a list of devices, as `jax.devices()`", f"it is {described(devices)}")
-    chosen = jax.devices() if devices is None else list(devices)
     return Mesh(np.array(chosen), (_AXIS,), axis_types=(AxisType.Auto,))
 
 
@@ -118,11 +123,11 @@ def own_places(mesh: Mesh) -> list[int]:
     ]
 
 
-def spread(mesh: Mesh, trees: Sequence[Any]) -> Any:
+def spread(mesh: Mesh, trees: Sequence[T]) -> T:
     """Trees of arrays that lead with realizations, one for each of this process's places, as one over all."""
     sharding = NamedSharding(mesh, _EACH)
 
-    def whole(*parts: Any) -> Any:
+    def whole(*parts: PyTree) -> PyTree:
         if not eqx.is_array(parts[0]):
             return parts[0]
         if jax.dtypes.issubdtype(getattr(parts[0], "dtype", None), jax.dtypes.prng_key):
@@ -135,14 +140,14 @@ def spread(mesh: Mesh, trees: Sequence[Any]) -> Any:
     return jax.tree.map(whole, *trees)
 
 
-def own_parts(mesh: Mesh, tree: Any) -> list[Any]:
+def own_parts(mesh: Mesh, tree: PyTree[Array]) -> list[PyTree[np.ndarray]]:
     """The way back from arrays over all devices: a tree of NumPy arrays for each of this process's places."""
     devices = [mesh.devices.flat[place] for place in own_places(mesh)]
 
-    def on(device: Any, array: Any) -> Any:
+    def on(device: jax.Device, array: Array) -> np.ndarray:
         return next(np.asarray(s.data) for s in array.addressable_shards if s.device == device)
 
-    def plain(array: Any) -> Any:
+    def plain(array: Array) -> Array:
         is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
         return jax.random.key_data(array) if is_key else array
 
@@ -150,7 +155,7 @@ def own_parts(mesh: Mesh, tree: Any) -> list[Any]:
     return [jax.tree.map(lambda array, d=device: on(d, array), tree) for device in devices]
 
 
-def on_each_device(mesh: Mesh, function: Callable[..., Any], blocks: Any, *common: Any) -> Any:
+def on_each_device(mesh: Mesh, function: Callable[..., T], blocks: PyTree, *common: PyTree) -> T:
     """`function(blocks, *common)` on every device for itself, under `jit`; there is no talk between devices.
 
     Arrays of `blocks` and of what comes back lead with realizations, cut into as many parts as there are
@@ -158,7 +163,7 @@ def on_each_device(mesh: Mesh, function: Callable[..., Any], blocks: Any, *commo
     """
     arrays, rest = eqx.partition((blocks, common), eqx.is_array)
 
-    def local(own: Any, shared: Any) -> Any:
+    def local(own: PyTree, shared: PyTree) -> T:
         blocks, common = eqx.combine((own, shared), rest)
         return function(blocks, *common)
 
@@ -167,7 +172,7 @@ def on_each_device(mesh: Mesh, function: Callable[..., Any], blocks: Any, *commo
 
 
 def global_max(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
-    """The global_max of what all processes say, number by number; every process must ask.
+    """The largest of what all processes say, number by number; every process must ask.
 
     Raises `ProcessLost` if one does not answer.
     """
@@ -183,7 +188,7 @@ def global_max(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
     return np.frombuffer(agreed.tobytes(), float).reshape(-1, len(found)).max(axis=0)
 
 
-def gathered(mesh: Mesh, trees: Sequence[Any]) -> list[Any]:
+def gathered(mesh: Mesh, trees: Sequence[T]) -> list[T]:
     """Each place's tree of NumPy arrays on every process; `trees` are those of this process's places."""
     if jax.process_count() == 1:
         return list(trees)

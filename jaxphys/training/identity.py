@@ -9,13 +9,13 @@ import functools
 import hashlib
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array
 
 # Their functions are identified by name: the code of an installed package changes with its version only.
 _PACKAGES = frozenset(("jaxphys", "jax", "jaxlib", "optax", "equinox", "diffrax", "numpy", "scipy"))
@@ -25,7 +25,7 @@ _CHECKERS = frozenset(("jaxtyping", "beartype", "typeguard"))
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.dtype)
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """A digest of anything that a run is made of: numbers, arrays, modules, functions and their closures.
 
     It is the same in another process. Objects without readable content (of other languages, say) are
@@ -47,24 +47,25 @@ class _Description:
     """Describes things in words, each function and class once, so that shared ones are not repeated."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[int, Any]] = {}
+        self.seen: dict[int, tuple[int, object]] = {}
 
-    def words(self, value: Any, above: frozenset[int]) -> str:
+    def words(self, value: object, above: frozenset[int]) -> str:
         """`above`: what the value lies within; a closure may hold itself."""
         if isinstance(value, _PLAIN):
             own = type(value) if _is_own(type(value).__module__) else None
             return repr(value) if own is None else f"{self._of_class(own, above)}{value!r}"
-        if eqx.is_array(value) or isinstance(value, np.generic):
+        if isinstance(value, jax.Array | np.ndarray | np.generic):
             return _of_array(value)
         if id(value) in above:
             return "itself"
         above = above | {id(value)}
 
-        def all_of(values: Any) -> str:
+        def all_of(values: Iterable[object]) -> str:
             return f"({', '.join(self.words(each, above) for each in values)})"
 
         if isinstance(value, Mapping):
-            return f"map{all_of(sorted(value.items(), key=lambda item: repr(item[0])))}"
+            items = sorted(value.items(), key=lambda item: repr(item[0]))
+            return f"map{all_of(items)}"
         if isinstance(value, set | frozenset):  # In no order, so each by itself.
             return f"set({', '.join(sorted(_Description().words(each, above) for each in value))})"
         if isinstance(value, list | tuple):
@@ -87,7 +88,7 @@ class _Description:
             return f"code{all_of((value.co_code, value.co_names, value.co_consts))}"
         return f"{self._of_class(type(value), above)}{self.words(_inside(value), above)}"
 
-    def _again(self, thing: Any) -> str | None:
+    def _again(self, thing: type | types.FunctionType) -> str | None:
         """A reference by number to a thing that was described before; None for a new one."""
         if id(thing) in self.seen:
             return f"{_name(thing)} as told {self.seen[id(thing)][0]}"
@@ -107,7 +108,7 @@ class _Description:
                 cells.append(_used(cell.cell_contents, names))
             except ValueError:  # Nothing was ever put into it.
                 cells.append(None)
-        parts: list[Any] = [cells, function.__defaults__, function.__kwdefaults__]
+        parts: list[object] = [cells, function.__defaults__, function.__kwdefaults__]
         if is_own or function.__name__ == "<lambda>":  # A name that says nothing.
             parts.append(code)
             around = function.__globals__
@@ -133,14 +134,14 @@ class _Description:
         return f"{_name(kind)}{self.words([members, kind.__bases__], above | {id(kind)})}"
 
 
-def _of_array(value: Any) -> str:
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+def _of_array(value: Array | np.ndarray | np.generic) -> str:
+    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         return f"key {jax.random.key_impl(value)}{_of_array(jax.random.key_data(value))}"
     array = np.asarray(value)
     return f"{array.dtype}{array.shape}{_digest(array.tobytes())}"
 
 
-def _inside(value: Any) -> Any:
+def _inside(value: object) -> object:
     """What an object holds: its attributes, slots and fields; else what it would be made again from."""
     names = {field.name for field in fields(value)} if is_dataclass(value) else set()
     for kind in type(value).__mro__:
@@ -164,7 +165,7 @@ def _names(code: types.CodeType) -> list[str]:
     return list(dict.fromkeys([*code.co_names, *words, *(name for each in inner for name in _names(each))]))
 
 
-def _used(value: Any, names: list[str]) -> Any:
+def _used(value: object, names: list[str]) -> object:
     """What a function uses of a thing around it: of a module of one's own the members that it names."""
     if not isinstance(value, types.ModuleType):
         return value
@@ -178,7 +179,7 @@ def _used(value: Any, names: list[str]) -> Any:
     ]
 
 
-def _plain_members(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
+def _plain_members(module: types.ModuleType) -> Iterator[tuple[str, object]]:
     for name, value in sorted(vars(module).items()) if _is_own(module.__name__) else ():
         if not _is_special(name) and (isinstance(value, _PLAIN) or eqx.is_array(value)):
             yield name, value
@@ -197,5 +198,5 @@ def _is_own(module: str | None) -> bool:
     return (module or "builtins").split(".")[0] not in _PACKAGES | _CHECKERS
 
 
-def _name(thing: Any) -> str:
+def _name(thing: type | types.FunctionType) -> str:
     return f"{getattr(thing, '__module__', '')}.{thing.__qualname__}"

@@ -7,14 +7,15 @@ keeping; of hundreds of shapes nobody comes back to the first.
 
 import gc
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Hashable
 
 import equinox as eqx
 import jax
+from jaxtyping import PyTree
 
 # Trainings of different shapes whose programs are kept.
 MOST_PROGRAMS = 16
-_kept: OrderedDict[Any, None] = OrderedDict()
+_kept: OrderedDict[Hashable, None] = OrderedDict()
 
 
 def clear_caches() -> None:
@@ -37,7 +38,7 @@ def num_kept() -> int:
     return len(_kept)
 
 
-def keep_program(*arguments: Any) -> None:
+def keep_program(*arguments: PyTree) -> None:
     """Take note that a program for such arguments is about to run; forget all others if they are too many."""
     arrays, rest = eqx.partition(arguments, eqx.is_array)
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arrays))

@@ -8,13 +8,13 @@ equations.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxphys.equilibrium import Status, greens_function
 from jaxphys.learning import Response, Task, respond
@@ -22,6 +22,10 @@ from jaxphys.networks.physics import AbstractNetwork, matrix_entries
 from jaxphys.solvers import Dense, TrackedInverse
 from jaxphys.solvers.batching import last_in_memory, to_last_axis
 from jaxphys.solvers.tracked_inverse import follow, followed, row_error
+
+T = TypeVar("T")
+# Whether any is left to be solved, columns, error, status, and what makes the new inverse, twice.
+_Answers: TypeAlias = tuple[Array, Array, Array, Array, Array, Array]
 
 
 class Memory(eqx.Module):
@@ -104,7 +108,7 @@ def commit(
 def _multiple(
     solver: TrackedInverse,
     axis_size: int,
-    batched: Any,
+    batched: PyTree[bool],
     updates: Float[Array, "R M"],
     gradient: Float[Array, "R M"],
     network: AbstractNetwork,
@@ -129,7 +133,7 @@ def _multiple(
 def _renew(
     solver: TrackedInverse,
     axis_size: int,
-    batched: Any,
+    batched: PyTree[bool],
     memory: Memory,
     network: AbstractNetwork,
     task: Task,
@@ -165,7 +169,7 @@ def _renew(
 def _answer(
     solver: TrackedInverse,
     axis_size: int,
-    batched: Any,
+    batched: PyTree[bool],
     memory: Memory,
     step: Float[Array, "R m m"],
     fits: Bool[Array, " R"],
@@ -194,7 +198,7 @@ def _answer(
     sound = fits & small & (error <= solver.allowed(error.dtype)) & (index >= 0) | ~active
     axes = _axes(batched[3:5])
 
-    def exact(carry: Any) -> Any:
+    def exact(carry: _Answers) -> _Answers:
         solved, response = jax.vmap(solved_columns, axes)(last_in_memory(batched[3], network), task)
         return (
             jnp.asarray(False),
@@ -222,31 +226,31 @@ def _inverse_after(
 
 
 @_inverse_after.def_vmap
-def _inverses_after(axis_size: int, batched: Any, *arrays: Array) -> tuple[Array, bool]:
+def _inverses_after(axis_size: int, batched: PyTree[bool], *arrays: Array) -> tuple[Array, bool]:
     return jnp.moveaxis(followed(*(jnp.moveaxis(array, 0, -1) for array in arrays)), -1, 0), True
 
 
-def _together(kernel: Callable[..., Any], *arguments: Any) -> Any:
+def _together(kernel: Callable[..., T], *arguments: PyTree) -> T:
     """Call `kernel(axis_size, batched, *arguments)` for all realizations that `vmap` runs over, or for one.
 
     It takes and returns arrays that lead with them where `batched` says so; the last argument they share.
     """
 
     @custom_vmap
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: PyTree) -> T:
         lifted = jax.tree.map(lambda array: array[None], arguments[:-1])
         results = kernel(1, jax.tree.map(lambda _: True, arguments), *lifted, arguments[-1])
         return jax.tree.map(lambda array: array[0], results)
 
     @call.def_vmap
-    def call_all(axis_size: int, batched: Any, *arguments: Any) -> Any:
+    def call_all(axis_size: int, batched: PyTree[bool], *arguments: PyTree) -> tuple[T, PyTree[bool]]:
         results = kernel(axis_size, batched, *arguments)
         return results, jax.tree.map(lambda _: True, results)
 
     return call(*arguments)
 
 
-def _axes(batched: Any) -> Any:
+def _axes(batched: PyTree[bool]) -> PyTree[int | None]:
     """What `vmap` calls `in_axes`."""
     return tuple(jax.tree.map(lambda each: 0 if each else None, tree) for tree in batched)
 
