@@ -1,7 +1,8 @@
 """The result of an inspection: a verdict, the evidence, and what the physics of the network shows."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ class Findings:
     network: AbstractNetwork
     fields: "xarray.Dataset"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The content of `findings.json`; nodes and edges with the highest score first."""
         ends = edge_ends(self.network)
         return {
@@ -114,7 +115,7 @@ def assembled(
     verdict: TrainingVerdict,
     p_value: float,
     reasons: tuple[str, ...],
-    facts: dict[str, Any],
+    facts: Mapping[str, bool | int | float | str],
 ) -> Findings:
     """Put `Findings` together: scores of nodes and edges, fields and tables of statistics.
 
@@ -191,7 +192,7 @@ def _readings(
     x = response @ force
     adjoint = response @ reading
     stiff = np.asarray(network.edge_form(jnp.asarray(x), jnp.asarray(adjoint)))
-    fields: dict[str, Any] = {
+    fields: dict[str, tuple[str | tuple[str, ...], np.ndarray]] = {
         "k": ("edge", np.asarray(network.k)),
         "edges": (("edge", "end"), edge_ends(network)),
         "softest_mode": ("coordinate", softest),

@@ -1,7 +1,7 @@
 """Was this network trained, and for what? From measured responses, without its graph."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -110,7 +110,7 @@ def _resolved(found: Reconstruction, names: tuple[str, ...]) -> tuple[FlowNetwor
 def _fully_connected(
     found: Reconstruction,
     names: tuple[str, ...],
-    facts: dict[str, Any],
+    facts: Mapping[str, bool | int | float | str],
     num_null: int,
     significance: float,
     seed: int,
@@ -126,7 +126,8 @@ def _fully_connected(
     if p_value <= significance and not hidden:
         outstanding = _standing_out(found, num_null, significance, generator)
     verdict, reasons = _verdict(against(pools["rotated"]), p_value, outstanding, significance, hidden)
-    facts |= {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": found.free}
+    settings = {"num_null": num_null, "significance": significance, "seed": seed, "free_modes": found.free}
+    facts = {**facts, **settings}
     if verdict == "unusual" or hidden:
         p_value = 1.0
     return assembled(network, found.free, None, pools, names, verdict, p_value, reasons, facts)

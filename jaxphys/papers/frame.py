@@ -163,7 +163,7 @@ def stored_claims(dataset: xr.Dataset) -> list[Claim]:
 _LEFT_OUT = ("k_history",)
 
 
-def ensemble_dataset(name: str, run: Run, **variables: Any) -> xr.Dataset:
+def ensemble_dataset(name: str, run: Run, **variables: tuple[str | tuple[str, ...], object]) -> xr.Dataset:
     """A run as `run_dataset` has it, every variable and axis with the ensemble's name before it.
 
     So several ensembles fit in one file: `node_k(node_realization, node_edge)`. `variables`: further

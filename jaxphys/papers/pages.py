@@ -22,7 +22,7 @@ class Entry(NamedTuple):
     caption: str
     picture: Path
     claims: Sequence[Claim]
-    facts: dict[str, Any]
+    facts: dict[str, Any]  # Attributes of netCDF: numbers and texts, and the settings.
 
 
 def page(entries: Sequence[Entry]) -> str:
@@ -73,7 +73,7 @@ def value_text(value: Number) -> str:
     return "–" if value is None else value if isinstance(value, str) else number_text(float(value))
 
 
-def _section(entry: Entry) -> dict[str, Any]:
+def _section(entry: Entry) -> dict[str, object]:
     facts = [f"{key} {value}" for key, value in entry.facts.get("settings", {}).items()]
     if "seconds" in entry.facts:
         facts.append(f"{float(entry.facts['seconds']):.0f} s")

@@ -282,7 +282,7 @@ def _colors(colors: Colormap) -> list[str]:
     return [to_hex(color) for color in colors(np.linspace(0.0, 1.0, _LEVELS))]
 
 
-def _numbers(values: np.ndarray) -> list[Any]:
+def _numbers(values: np.ndarray) -> list:
     """Nested lists of four digits, null where there is no number."""
     values = np.asarray(values, dtype=float)
     if values.ndim > 1:

@@ -2,7 +2,6 @@
 
 import operator
 from functools import partial
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -49,13 +48,13 @@ def errors(settings: Settings) -> Result:
     """Fig. 2: error against step for three kinds of network, and springs as printed."""
     runs: dict[str, Trained] = {kind: single_task(kind, settings) for kind in _KINDS}
     count = settings.realizations(50)
-    variants: dict[str, dict[str, Any]] = {
-        "spring4": {"degree": 4.0},
-        "literal": {"degree": 4.0, "law": "vector"},
+    variants = {
+        "spring4": partial(spring_pair, degree=4.0),
+        "literal": partial(spring_pair, degree=4.0, law="vector"),
     }
-    for name, options in variants.items():
+    for name, pair in variants.items():
         keys = jax.random.split(settings.key(f"fig2 {name}"), count)
-        run = train_adaptively(*ensemble(spring_pair, keys, **options), settings.steps(1500), RECORDS)
+        run = train_adaptively(*ensemble(pair, keys), settings.steps(1500), RECORDS)
         runs[name] = Trained(run, trajectory(run))
     floppy, excited = _floppiness(settings, 20 * count)
     claims = _error_claims(runs, floppy, excited)

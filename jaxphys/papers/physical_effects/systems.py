@@ -9,7 +9,7 @@ from `k = 10` and float, with their mean projected out; springs likewise, their 
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Concatenate, Literal, ParamSpec
 
 import equinox as eqx
 import jax
@@ -29,9 +29,12 @@ from jaxphys.solvers import AbstractSolver, Dense
 from jaxphys.training._train import Run, stack, train
 from jaxphys.training.arguments import Record
 from jaxphys.training.descent import AdaptiveStep, Descent
+from jaxphys.training.integrator import AbstractIntegrator
 
 Kind = Literal["node", "flow", "spring"]
 Pair = tuple[AbstractNetwork, Task]
+Optimizer = optax.GradientTransformation | AbstractIntegrator
+P = ParamSpec("P")
 
 # Conductances and spring constants to start from, and the least they may become.
 START, FLOOR = 10.0, 1e-2
@@ -120,9 +123,14 @@ def _directions(network: AbstractNetwork, number: int, generator: np.random.Gene
 PAIRS: dict[str, Callable[..., Pair]] = {"node": node_pair, "flow": flow_pair, "spring": spring_pair}
 
 
-def ensemble(pair: Callable[..., Pair], keys: Key[Array, " R"], **options: Any) -> Pair:
-    """Networks and tasks, stacked: `pair(key, **options)` for each of R keys."""
-    networks, tasks = zip(*(pair(key, **options) for key in keys), strict=True)
+def ensemble(
+    pair: Callable[Concatenate[Key[Array, ""], P], Pair],
+    keys: Key[Array, " R"],
+    *arguments: P.args,
+    **options: P.kwargs,
+) -> Pair:
+    """Networks and tasks, stacked: `pair(key, *arguments, **options)` for each of R keys."""
+    networks, tasks = zip(*(pair(key, *arguments, **options) for key in keys), strict=True)
     return stack(networks), stack(tasks)
 
 
@@ -150,20 +158,23 @@ def train_adaptively(
     records: Sequence[int],
     *,
     longest: float | None = None,
-    **options: Any,
+    optimizer: Optimizer | None = None,
+    stop_cost: float | None = REST,
 ) -> Run:
-    """`train` with adaptive steps until the cost is down to `REST`, recording k.
+    """`train` with adaptive steps until the cost is down to `stop_cost`, recording k.
 
     `network` and `task` are an `ensemble`. Nothing is recorded from step `steps` on, whatever `records` has.
-    `longest`: as in `descent`. `options` of `train` take the place of those chosen here.
+    `longest`: as in `descent`. `optimizer`: what to step by instead.
     """
-    arguments: dict[str, Any] = {
-        "optimizer": Descent(descent(network, longest), AdaptiveStep()),
-        "solver": solver_of(network),
-        "stop_cost": REST,
-        "record": Record(steps=[record for record in records if record < steps], functionals={"k": _field}),
-    }
-    return train(network, task, steps=steps, **{**arguments, **options})
+    return train(
+        network,
+        task,
+        steps=steps,
+        optimizer=Descent(descent(network, longest), AdaptiveStep()) if optimizer is None else optimizer,
+        solver=solver_of(network),
+        stop_cost=stop_cost,
+        record=Record(steps=[record for record in records if record < steps], functionals={"k": _field}),
+    )
 
 
 def solver_of(network: AbstractNetwork) -> AbstractSolver | None:

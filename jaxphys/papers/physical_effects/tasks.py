@@ -3,7 +3,6 @@
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,6 +24,8 @@ from jaxphys.papers.drawing import ACCENTS, panels
 from jaxphys.papers.frame import Result, Settings, ensemble_dataset, merged, part, ratio
 from jaxphys.papers.physical_effects.systems import (
     RECORDS,
+    REST,
+    Optimizer,
     Pair,
     Trained,
     ensemble,
@@ -100,8 +101,8 @@ def other_tasks(settings: Settings) -> Result:
     linear = _trained(settings, "regression", regression_pair, 10, 30000, _LATE)
     flowers = _trained(settings, "iris", iris_pair, 10, 3000, RECORDS)
     # A cost that jumps as flowers change sides is nothing for adaptive steps: a fixed rate.
-    plain = {"optimizer": _FIXED, "stop_cost": None}
-    printed = _trained(settings, "iris", iris_pair, 10, 6000, RECORDS, plain, cost=WrongOnly())
+    misses = partial(iris_pair, cost=WrongOnly())
+    printed = _trained(settings, "iris", misses, 10, 6000, RECORDS, optimizer=_FIXED, stop_cost=None)
     tests = {
         "regression": _regression_test(linear.run, settings),
         "iris": _iris_test(flowers.run, settings),
@@ -143,12 +144,14 @@ def _trained(
     count: int,
     steps: int,
     records: Sequence[int],
-    training: dict[str, Any] | None = None,
-    **options: Any,
+    optimizer: Optimizer | None = None,
+    stop_cost: float | None = REST,
 ) -> Trained:
     keys = jax.random.split(settings.key(f"fig7 {name}"), settings.realizations(count))
-    network, task = ensemble(pair, keys, **options)
-    run = train_adaptively(network, task, settings.steps(steps), records, **(training or {}))
+    network, task = ensemble(pair, keys)
+    run = train_adaptively(
+        network, task, settings.steps(steps), records, optimizer=optimizer, stop_cost=stop_cost
+    )
     return Trained(run, trajectory(run))
 
 
