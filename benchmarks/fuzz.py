@@ -1,8 +1,8 @@
 """Thousands of drawn networks, tasks, configs and files: does each end right, refused or marked?
 
-The strategies are those of `tests/contracts/test_fuzz.py`, the broken files those of `tests/io/`. What ends
-otherwise, in a silently wrong answer, in a traceback or not at all, is printed with all that it takes to run
-it again. Cases end in a process of their own, which may die or be ended without taking the others with it.
+Strategies and broken files are those of the tests (`tests/strategies.py`, `outside.py`, `sample_files.py`).
+A case that ends otherwise (a silently wrong answer, a traceback, a hang) is printed with all that it takes to
+run it again. Cases run in a process of their own, which may die or be killed without ending the others.
 """
 
 import argparse
@@ -44,14 +44,14 @@ from jaxphys.config import dump_config, parse_config
 from jaxphys.io import run_dataset, save_run, write_atomically
 
 ENDINGS = ("right", "refused", "marked", "silently wrong", "traceback", "hang")
-# Parts of the cases that each kind gets.
+# The share of all cases that each kind gets.
 SHARES = {
     **{"equilibria": 0.2, "tasks": 0.08, "configs": 0.03, "files": 0.42, "runs": 0.03},
     **{"units": 0.06, "headers": 0.08, "formats": 0.06, "calls": 0.04},
 }
-# Seconds after which a case is said to hang; compilation on a busy machine is within.
+# Seconds after which a case counts as hanging: longer than compilation on a busy machine.
 LIMIT = 120.0
-# Compiled programs take memory maps, of which there are not endlessly many.
+# Compiled programs take memory maps, of which the system allows a limited number.
 MOST_COMPILED = 1500
 
 
@@ -61,7 +61,9 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results" / "fuzz.json")
     options.add_argument("--kinds", nargs="+", default=tuple(SHARES), choices=tuple(SHARES))
-    options.add_argument("--limit", type=float, default=LIMIT, help="seconds after which a case hangs")
+    options.add_argument(
+        "--limit", type=float, default=LIMIT, help="seconds after which a case counts as hanging"
+    )
     parsed = options.parse_args()
     prepare()
     report = surroundings(["python", *sys.argv], parsed.seed)
@@ -104,7 +106,7 @@ def cases_of_kinds() -> dict[str, Any]:
 def soak(
     cases: Any, count: int, number: int, end: Callable[[Any], tuple[str, str]]
 ) -> tuple[Counter, list[dict]]:
-    """How `count` cases end, and a description of each that should not have ended so."""
+    """How `count` cases end, and a description of each that ended wrongly."""
     endings: Counter = Counter()
     bad: list[dict] = []
 
@@ -129,7 +131,7 @@ def soak(
 
 
 def ending_of(case: Any) -> tuple[str, str]:
-    """How a case ends, and why if it should not have."""
+    """How a case ends, and the reason where that is wrong."""
     try:
         return ended(case), ""
     except AssertionError as error:
@@ -139,14 +141,14 @@ def ending_of(case: Any) -> tuple[str, str]:
 
 
 class Worker:
-    """A process in which cases end; another comes if it dies or a case takes longer than `limit`."""
+    """A process that runs cases; it is replaced if it dies or a case takes longer than `limit` seconds."""
 
     def __init__(self, limit: float):
         self.limit = limit
         self.process: Any = None
 
     def end(self, case: Any) -> tuple[str, str]:
-        """`ending_of` a case; a "hang" if it does not come to an end, a "traceback" if the process dies."""
+        """`ending_of` a case; "hang" if it takes longer than the limit, "traceback" if the process dies."""
         if self.process is None:
             context = multiprocessing.get_context("spawn")
             self.pipe, other = context.Pipe()
@@ -175,7 +177,7 @@ class Worker:
 
 
 def work(pipe: Connection) -> None:
-    """End the cases that come through a pipe."""
+    """Run the cases that come through a pipe, and send back how they ended."""
     prepare()
     pipe.send("ready")
     for number in range(sys.maxsize):

@@ -1,8 +1,8 @@
-"""How often the rule is evaluated until networks have learned: plain descent at α = 0.01, and its limit.
+"""How many evaluations of the rule learning takes: plain descent at α = 0.01 against gradient flow.
 
-Every system runs for the same time by Euler steps of α, by `jp.GradientFlow`, and once more at tight
-tolerances, which says how far plain descent itself is from the limit of small steps. Ratios are taken
-realization by realization.
+Every system runs to the same time three times: by Euler steps of α, by `jp.GradientFlow`, and by
+`jp.GradientFlow` at tight tolerances, which measures how far plain descent is from the limit of small steps.
+Ratios are taken realization by realization.
 
     python benchmarks/gradient_flow.py --out benchmarks/results/gradient_flow.json [--quick]
 """
@@ -66,6 +66,7 @@ SYSTEMS = {
 
 @jax.jit
 def outputs(networks, tasks):
+    """Outputs of all samples, `(R, outputs)`."""
     return jax.vmap(lambda network, task: jp.respond(network, task).outputs.ravel())(networks, tasks)
 
 
@@ -75,6 +76,7 @@ def distance(values, reference, scale):
 
 
 def spread(values):
+    """Median and extremes over realizations."""
     values = np.asarray(values, float)
     return {name: float(of(values)) for name, of in (("median", np.median), ("min", np.min), ("max", np.max))}
 
@@ -88,6 +90,7 @@ def timed(networks, tasks, steps, **arguments):
 
 
 def measure(draw, steps, lower, rule, realizations, seed):
+    """Summary of one system; evaluations and largest deviation of every realization, for the figure."""
     keys = jax.random.split(jax.random.key(seed), realizations)
     drawn = [draw(np.random.default_rng([seed, i]), key) for i, key in enumerate(keys)]
     networks, tasks = map(jp.stack, zip(*drawn, strict=True))
@@ -103,12 +106,12 @@ def measure(draw, steps, lower, rule, realizations, seed):
     k = {name: np.asarray(run.network.k)[well] for name, (run, _) in runs.items()}
     y = {name: np.asarray(outputs(run.network, run.task))[well] for name, (run, _) in runs.items()}
     counts = {name: run.evaluations[well] for name, (run, _) in runs.items()}
-    began = np.asarray(networks.k)[well]
+    initial = np.asarray(networks.k)[well]
 
     def deviations(name, reference):
         return {
             "k": distance(k[name], k[reference], k[reference]),
-            "change of k": distance(k[name], k[reference], k[reference] - began),
+            "change of k": distance(k[name], k[reference], k[reference] - initial),
             "outputs": distance(y[name], y[reference], y[reference]),
         }
 
@@ -138,6 +141,7 @@ def measure(draw, steps, lower, rule, realizations, seed):
 
 
 def draw_figure(points, path):
+    """Left: evaluations by both; right: deviation against the ratio. Dashed: the goal."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 

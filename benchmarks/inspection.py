@@ -1,4 +1,4 @@
-"""How far `jaxphys.inspect_network` can be trusted: networks that we train, and others that nobody trained.
+"""How far `jaxphys.inspect_network` can be trusted: its verdicts on trained and on untrained networks.
 
 Every network is measured with errors of 0, 5 and 20 % in k. Trained ones: allostery, regression and
 classification on node, flow and spring networks, at low and high learning rates. Untrained ones: the same
@@ -187,7 +187,7 @@ def incidence(topology: jp.Topology) -> np.ndarray:
 
 
 def low_resistance(topology, random):
-    """The least total resistance at a given sum of k, nearly: k grows with the power that it carries."""
+    """Nearly the least total resistance at a given sum of k: k grows with the power that its edge carries."""
     b = incidence(topology)
     k = np.exp(0.1 * random.standard_normal(len(b)))
     for _ in range(40):
@@ -261,7 +261,7 @@ def measured(k: np.ndarray, noise: float, random: np.random.Generator) -> np.nda
 
 
 def looked_at(network, noise: float, seed: int, draws: int, terminals=None) -> dict:
-    """Verdict, p-value, and how many of the true terminals are in the top tenth of the nodes."""
+    """Verdict, p-value, and the fraction of the true terminals among the top tenth of the nodes."""
     random = np.random.default_rng([seed, round(1000 * noise)])
     noisy = network.with_k(jnp.asarray(measured(np.asarray(network.k), noise, random)))
     found = inspect_network(noisy, num_null=draws, seed=seed, null_models=NULL_MODELS)
@@ -277,7 +277,7 @@ def one(tree, which: int):
 
 
 def untrained(network, trained_k: np.ndarray, random: np.random.Generator) -> dict:
-    """The graph of a network with k that nobody trained, by name."""
+    """Untrained k on the graph of a network, by name."""
     k = np.asarray(network.k)
     if isinstance(network, jp.NodeNetwork):
         width = np.std(np.log(np.abs(trained_k / k) + 1e-12))

@@ -1,12 +1,12 @@
-"""Kill training at random moments and see that nothing is lost: `python benchmarks/kills.py --kills 200`.
+"""Kill training at random moments and check that nothing is lost: `python benchmarks/kills.py --kills 200`.
 
-A run of `jaxphys train` is killed (SIGKILL) again and again, at moments drawn over its whole length: while it
-sets up, trains, saves, writes what is done, and joins it. Each time it is resumed, until it ends by itself;
-then its `run.nc` must be that of a run that nobody disturbed, bit by bit, and nothing half-written may be
-left.
+A run of `jaxphys train` is killed (SIGKILL) repeatedly, at moments drawn over its whole length: during
+set-up, training, checkpoints, and while results of blocks are written and joined. Each time it is resumed,
+until it ends by itself; then its `run.nc` must equal that of an undisturbed run, bit by bit, and no partial
+file may be left.
 
-Children are forked from a process that has imported everything and started nothing, so that a kill costs a
-second.
+Children are forked from a process that has imported everything and has started no thread of JAX, so that a
+kill costs a second.
 """
 
 import argparse
@@ -39,12 +39,12 @@ kind = "momentum"
 rate = 1e-3
 noise = 1e-4
 """
-# What counts as a moment, by what the folder holds when the process is gone.
+# Stages of a run, by what its folder holds once the process is gone.
 _MOMENTS = ("before anything", "before a checkpoint", "with checkpoints", "with blocks", "while it ends")
 
 
 def child(config: Path, out: Path, cache: Path) -> int:
-    """Fork a process that trains, or goes on; returns its number."""
+    """Fork a process that trains, or resumes where `out` exists; returns its process id."""
     number = os.fork()
     if number:
         return number
@@ -68,7 +68,7 @@ def child(config: Path, out: Path, cache: Path) -> int:
 
 
 def moment(out: Path) -> str:
-    """How far a run had come."""
+    """The stage that a run had reached."""
     if not (out / "config.toml").exists():
         return _MOMENTS[0]
     if (out / "run.nc").exists():
@@ -89,7 +89,7 @@ def same_numbers(one: Path, other: Path) -> bool:
 
 
 def run_kills(kills: int, seed: int, folder: Path, *, progress: bool = False) -> dict[str, Any]:
-    """Kill so many times; returns a table of where runs were, and how many were recovered."""
+    """Kill runs `kills` times; returns how many kills fell on which stage, and how many were recovered."""
     random = np.random.default_rng(seed)
     config, cache, whole = folder / "run.toml", folder / "cache", folder / "whole"
     config.write_text(CONFIG)
@@ -108,7 +108,7 @@ def run_kills(kills: int, seed: int, folder: Path, *, progress: bool = False) ->
     while killed < kills or since:
         number = child(config, out, cache)
         if killed < kills:
-            # Every other one early, so that many kills fall on one run.
+            # Every other kill comes early, so that many fall on one run.
             span = durations[-1] * (0.4 if killed % 2 else 1.05)
             deadline = time.perf_counter() + random.uniform(0.02, 1.0) * span
             while time.perf_counter() < deadline and os.waitpid(number, os.WNOHANG) == (0, 0):
@@ -147,7 +147,7 @@ def run_kills(kills: int, seed: int, folder: Path, *, progress: bool = False) ->
 
 
 def problems_of(out: Path, whole: Path) -> list[str]:
-    """What is wrong with a run at its end."""
+    """What is wrong with a run that has ended, one text each."""
     if not (out / "run.nc").exists():
         return [f"no run.nc: {out.with_suffix('.log').read_text()[-500:]}"]
     problems = [] if same_numbers(out / "run.nc", whole / "run.nc") else ["other numbers"]
@@ -162,6 +162,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parsed = parser.parse_args()
+    # Imports everything before the first fork, and starts nothing.
     from jaxphys.io import provenance
 
     with tempfile.TemporaryDirectory() as folder:
@@ -175,6 +176,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Imported, and nothing started, before the first fork.
-
     sys.exit(main())

@@ -1,11 +1,10 @@
-"""From a large netlist to its voltages, once: seconds and memory, each in a process of its own.
+"""Seconds and memory from a large netlist to its voltages, solved once; every case in a process of its own.
 
-Memory is what the process takes at its peak beyond what it took once jaxphys was imported.
+Memory is the peak of the process beyond what it took after the import of jaxphys.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,11 +15,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxphys.checks.timing import surroundings
+from jaxphys.checks.timing import peak_memory_mib, surroundings
 from jaxphys.io import read_netlist, write_atomically
 
 
 def chain(nodes: int) -> Iterator[str]:
+    """Equal resistors in series between a voltage source and ground."""
     yield "V0 n0 0 1"
     for i in range(nodes - 2):
         yield f"R{i} n{i} n{i + 1} 1k"
@@ -40,7 +40,7 @@ def grid(side: int) -> Iterator[str]:
 
 
 def ladder(sources: int) -> Iterator[str]:
-    """A row of resistors, every node of which hangs on a voltage source of its own."""
+    """A row of resistors, with a voltage source of its own at every node."""
     for i in range(sources):
         yield f"V{i} s{i} 0 {i % 7}"
         yield f"Rs{i} s{i} n{i} 1k"
@@ -49,7 +49,7 @@ def ladder(sources: int) -> Iterator[str]:
 
 
 def random(nodes: int) -> Iterator[str]:
-    """Twice as many resistors as nodes, between any of them: a factorisation would fill in."""
+    """Twice as many resistors as nodes, between random nodes, so that a factorisation fills in."""
     draw = np.random.default_rng(0)
     yield "V0 n0 0 1"
     yield "R n5 0 1"
@@ -68,11 +68,12 @@ CASES = {
 
 
 def measure(case: str) -> dict[str, float | str]:
+    """Read and solve a case in this process."""
     jax.config.update("jax_enable_x64", True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.cir"
         path.write_text("\n".join([case, *CASES[case](), ".op", ".end", ""]))
-        before, start, cpu = _peak(), time.perf_counter(), time.process_time()
+        before, start, cpu = peak_memory_mib(), time.perf_counter(), time.process_time()
         circuit = read_netlist(path)
         read = time.perf_counter() - start
         state = circuit.equilibrate()
@@ -81,19 +82,15 @@ def measure(case: str) -> dict[str, float | str]:
             "seconds_to_read": read,
             "seconds": time.perf_counter() - start,
             "seconds_of_cpu": time.process_time() - cpu,
-            "mib": _peak() - before,
+            "mib": peak_memory_mib() - before,
             "residual": float(state.residual),
             "status": int(state.status),
         }
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", choices=CASES, help="measure this one here, and print it")
+    parser.add_argument("--case", choices=CASES, help="measure this one in this process, and print it")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/netlists.json"))
     parsed = parser.parse_args()
     if parsed.case is not None:

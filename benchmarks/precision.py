@@ -1,7 +1,7 @@
 """How many digits a solver keeps when conductances spread over decades, against exact rational arithmetic.
 
-Small flow networks are solved exactly (Python fractions) from the very numbers that a solver was handed.
-Writes tables into docs/precision.md, between markers, the numbers as JSON, and a plot.
+Small flow networks are solved exactly (Python fractions) from the same floating-point numbers that the
+solver gets. Writes tables into docs/precision.md, between markers, the numbers as JSON, and a plot.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def cases(distribution: str, decades: int, nodes: int, seed: int, solvers: list[
 
 
 def exact_potentials(network: jp.FlowNetwork, drive: str) -> list[Fraction]:
-    """Potentials with node 0 at 0 and, at node 1, a unit current in or a unit voltage."""
+    """Potentials, with node 0 grounded and either a unit current into node 1 or a unit voltage held there."""
     nodes = network.num_nodes
     hessian = [[Fraction(0)] * nodes for _ in range(nodes)]
     conductances = np.asarray(network.k).tolist()
@@ -117,7 +117,7 @@ def exact_potentials(network: jp.FlowNetwork, drive: str) -> list[Fraction]:
 
 
 def eliminated(matrix: list[list[Fraction]]) -> list[Fraction]:
-    """Solution of a positive definite system with its right-hand side as the last column; by Gauss."""
+    """Solve a positive definite system by Gaussian elimination; its last column is the right-hand side."""
     size = len(matrix)
     for pivot in range(size):
         for row in range(pivot + 1, size):
@@ -133,6 +133,7 @@ def eliminated(matrix: list[list[Fraction]]) -> list[Fraction]:
 
 
 def solved(network: jp.FlowNetwork, drive: str, solver: str) -> tuple[np.ndarray, int]:
+    """Potentials by a solver of the library, in the precision of the network, and their status."""
     dtype = network.k.dtype
     if drive == "current":
         boundary, values = jp.Boundary(network, ground=[0]), None
@@ -161,34 +162,35 @@ def largest_error(potentials: np.ndarray, exact: list[Fraction]) -> float | None
 
 def summary(cases: Iterable[dict]) -> list[dict]:
     """For every distribution, range, precision and solver: the largest `error` of the cases with status OK,
-    how many were `told` to be wrong by another status, and how many `cases` there are.
+    how many were `marked` by another status, and how many `cases` there are.
     """
     rows: dict[tuple, dict] = {}
     for case in cases:
         key = {name: case[name] for name in ("distribution", "decades", "dtype", "solver")}
-        row = rows.setdefault(tuple(key.values()), {**key, "error": None, "told": 0, "cases": 0})
+        row = rows.setdefault(tuple(key.values()), {**key, "error": None, "marked": 0, "cases": 0})
         row["cases"] += 1
         if case["status"] == "OK":
             row["error"] = max(case["error"], row["error"] or 0.0)
         else:
-            row["told"] += 1
+            row["marked"] += 1
     return list(rows.values())
 
 
 def worst(report: dict, **chosen: object) -> tuple[float | None, int, int]:
     """Largest error of the chosen row, how many of its cases have a status other than OK, and of how many."""
     row = next(row for row in report["worst"] if chosen.items() <= row.items())
-    return row["error"], row["told"], row["cases"]
+    return row["error"], row["marked"], row["cases"]
 
 
 def page(report: dict, parsed: argparse.Namespace) -> str:
+    """The tables in Markdown, with how they were measured."""
     sizes, versions = ", ".join(map(str, parsed.nodes)), report["versions"]
     lines = [
         "How many digits of a flow network's potentials are right when its conductances spread over decades.",
         "Entries are the largest relative error of any node's potential, the worst of "
         f"{len(parsed.nodes) * parsed.seeds} random",
         f"graphs (N = {sizes}, M = 2 N, {parsed.seeds} of each), once driven by a current and once by",
-        "a held voltage. The truth is exact rational arithmetic on the very numbers that the solver got.",
+        "a held voltage. The reference is exact rational arithmetic on the same numbers that the solver got.",
         "Where a status marked some solutions as inaccurate or not positive definite, their number follows",
         "the worst of the others. A potential below the smallest normal number of",
         "its precision, 1e-38 in float32, comes out as zero and counts as an error of 1.",
@@ -208,17 +210,18 @@ def page(report: dict, parsed: argparse.Namespace) -> str:
         for decades in parsed.decades:
             cells = []
             for solver, dtype in columns:
-                error, told, number = worst(
+                error, marked, number = worst(
                     report, distribution=distribution, decades=decades, solver=solver, dtype=dtype
                 )
                 cell = "–" if error is None else f"{error:.0e}"
-                cells.append(f"{cell} ({told} of {number} marked)" if told else cell)
+                cells.append(f"{cell} ({marked} of {number} marked)" if marked else cell)
             lines.append(f"| {decades} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
 def plot(report: dict) -> Figure:
+    """Largest errors against decades: solid float64, dashed float32."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     solvers = list(dict.fromkeys(row["solver"] for row in report["worst"]))
     decades = sorted({row["decades"] for row in report["worst"]})
@@ -233,7 +236,7 @@ def plot(report: dict) -> Figure:
                 axes.semilogy(decades, shown, f"C{i}o{style}", markersize=4, label=f"{solver}, {dtype}")
         axes.set(title=f"k {distribution}", xlabel="decades between the smallest and the largest k")
         axes.grid(alpha=0.3)
-    # Beyond 1 no digit is right; how far beyond says nothing.
+    # Beyond 1 no digit is right, however far beyond.
     figure.axes[0].set_ylim(top=10)
     figure.axes[0].set_ylabel("largest relative error of a potential")
     figure.axes[0].legend(fontsize=8, frameon=False, loc="upper left")

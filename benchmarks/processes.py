@@ -1,9 +1,9 @@
 """Weak scaling over processes, and what checkpoints cost: `python benchmarks/processes.py`.
 
-One process trains R realizations on one core; two processes train 2 R on two cores; and two that know nothing
-of one another train R each, which is the best that two cores allow. They are started in turn, several times,
-so that what else the machine does meets all. For checkpoints, the same training is timed with one every
-`--interval` seconds and with none, in turn.
+One process trains R realizations on one core; two joined processes train 2 R on two cores; and two
+independent processes train R each, which is the best that two cores allow. The three are timed in turn,
+several times, so that other load on the machine affects all alike. For checkpoints, the same training is
+timed in turn with one every `--interval` seconds and with none.
 """
 
 import argparse
@@ -43,9 +43,9 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--workloads", nargs="+", default=["W2", "W3"])
-    options.add_argument("--realizations", type=int, default=50, help="of each process")
-    options.add_argument("--rounds", type=int, default=5, help="in which both are started")
-    options.add_argument("--seconds", type=float, default=5.0, help="that a timed training lasts, about")
+    options.add_argument("--realizations", type=int, default=50, help="that each process trains")
+    options.add_argument("--rounds", type=int, default=5, help="of timings in turn")
+    options.add_argument("--seconds", type=float, default=5.0, help="that a timed training lasts, roughly")
     options.add_argument("--interval", type=float, default=10.0, help="seconds between two checkpoints")
     options.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "processes.json")
     options.add_argument("--child", help=argparse.SUPPRESS)
@@ -67,7 +67,7 @@ def scaling(name: str, parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def together(count: int, joined: bool, settings: dict[str, Any]) -> float:
-    """Realization-steps per second of so many processes, each on a core of its own, joined or apart."""
+    """Realization-steps per second of `count` processes, each on a core of its own, joined or independent."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -93,7 +93,10 @@ def child(
     interval: float | None = None,
     rounds: int = 1,
 ) -> dict[str, Any]:
-    """One process: what it trains in a second, alone or beside others; with and without checkpoints."""
+    """Measure in this process: its rate, or with an `interval`, its seconds with and without checkpoints.
+
+    `place` is the address, the number of processes and the rank of this one; None for a process alone.
+    """
     core = 0 if place is None else place[2]
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
     import jax
@@ -127,7 +130,7 @@ def child(
     # All processes train as many steps.
     steps = 200 + int(global_max([2000 * seconds / (train(2200) - short)])[0])
     if interval is None:
-        # What is the same for any number of steps is not what is measured.
+        # The difference leaves out what any number of steps costs once.
         short, long = train(200), train(steps)
         return {"rate": realizations * (steps - 200) / (long - short)}
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +140,7 @@ def child(
 
 
 def overhead(name: str, parsed: argparse.Namespace) -> dict[str, Any]:
-    """What share of its time training takes longer with checkpoints."""
+    """By what fraction checkpoints lengthen training: the median over rounds, and every round."""
     settings = {
         "name": name,
         "realizations": parsed.realizations,

@@ -59,14 +59,20 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options.add_argument("--nodes", type=int, nargs="*", default=NODES, help="sizes of the flow networks")
-    options.add_argument("--ensemble", type=int, default=50, help="realizations beside a single one")
+    options.add_argument(
+        "--ensemble", type=int, default=50, help="realizations of the ensemble, timed beside a single network"
+    )
     options.add_argument("--realizations", type=int, nargs="*", default=REALIZATIONS)
-    options.add_argument("--workloads", nargs="*", default=("W1", "W2", "W3"), help="against realizations")
+    options.add_argument(
+        "--workloads", nargs="*", default=("W1", "W2", "W3"), help="timed against realizations"
+    )
     options.add_argument("--contenders", nargs="+", default=(*SOLVERS, *BASELINES))
     options.add_argument("--dtype", default="float64", choices=("float64", "float32"))
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=0.5, help="of one round")
-    options.add_argument("--seconds-at-most", type=float, default=30.0, help="of one step")
+    options.add_argument(
+        "--seconds-at-most", type=float, default=30.0, help="of one step, after which a contender stops"
+    )
     options.add_argument("--memory-at-most", type=float, default=8.0, help="GiB")
     options.add_argument("--cores", type=int, default=1)
     options.add_argument("--seed", type=int, default=0)
