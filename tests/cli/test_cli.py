@@ -43,7 +43,7 @@ def files(folder):
 
 
 def test_version_is_that_of_the_package(capsys):
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         cli.main(["--version"])
     assert capsys.readouterr().out == f"jaxphys {jp.__version__}\n"
 

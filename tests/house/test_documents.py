@@ -32,6 +32,8 @@ MODULES = [
 ]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+# Beside the pages of the site: for those who work on jaxphys.
+FOR_DEVELOPERS = ["CONTRIBUTING.md", "tests/README.md", "benchmarks/README.md", "docs/architecture.md"]
 
 # Commands by how they begin → why they do not run here.
 NOT_RUN = {
@@ -261,6 +263,40 @@ def test_the_speed_table_is_what_was_measured():
         measured = workload["us_per_step"], workload["us_per_step_numpy_loop"] / 1e3, workload["ratio"]
         for text, value in zip(row, measured, strict=True):
             assert abs(float(text) - value) <= 0.51 * 10 ** -len(text.partition(".")[2])
+
+
+def dead_ends(name):
+    """Links of a page, and paths between its backticks, that lead nowhere.
+
+    A path between backticks may begin at the root, beside the page, in `jaxphys` or `tests`, or in one of
+    their folders.
+    """
+    page = ROOT / name
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    found = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    folders = [ROOT / "jaxphys", ROOT / "tests"]
+    inside = [path for folder in folders for path in folder.iterdir() if path.is_dir()]
+    # What an option takes may be yet to be written.
+    codes = [re.sub(r"--\S+\s+\S+", "", code) for code in re.findall(r"`([^`]+)`", text)]
+    for word in " ".join(codes).split():
+        is_path = re.fullmatch(r"([\w-]+/)*([\w-]+\.(py|md)|[\w-]+/)", word)
+        if is_path and not any((place / word).exists() for place in (ROOT, page.parent, *folders, *inside)):
+            found.append(word)
+    return found
+
+
+@pytest.mark.parametrize("name", FOR_DEVELOPERS)
+def test_pages_for_developers_name_what_there_is(name):
+    assert dead_ends(name) == []
+
+
+def test_dead_ends_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](a.md) [b](page.md), `tests/helpers.py`, `python rules.py`, `flow.py --out b.md`, `experiments/`"
+    )
+    assert dead_ends(page) == ["a.md", "flow.py", "experiments/"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
