@@ -1,7 +1,9 @@
 """What belongs into the repository: every tracked file is of a kind that a rule expects, and no larger."""
 
+import re
 import shutil
 import subprocess
+import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -77,3 +79,23 @@ def test_rules_are_no_longer_than_they_need_be():
             assert any(
                 fnmatchcase(name, each) for name in names.splitlines() for each in patterns.split("|")
             ), patterns
+
+
+def test_every_example_is_in_the_wheel():
+    """`jaxphys examples` lists in an installed package what it lists in a checkout."""
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
+    examples = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "examples").glob("*.toml"))]
+    assert hatch["build"]["targets"]["wheel"]["force-include"] == {
+        path: f"jaxphys/{path}" for path in examples
+    }
+
+
+def test_versions_of_python_are_those_of_ci():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    tested = re.findall(r'"(3\.\d+)"', re.search(r"^\s+python: (\[.*\])$", workflow, re.MULTILINE)[1])
+    prefix = "Programming Language :: Python :: "
+    assert [prefix + version for version in tested] == [
+        each for each in project["classifiers"] if each.startswith(prefix + "3.")
+    ]
+    assert project["requires-python"] == f">={tested[0]}"
