@@ -223,12 +223,22 @@ def _contrast(values: Float[Array, " n"]) -> Float[Array, ""]:
 
 
 def random_frames(key: Key[Array, ""], count: int, size: int, dtype: jnp.dtype) -> Float[Array, "c n n"]:
-    """Uniformly random orthogonal matrices, up to signs of columns, which do not change `with_spectrum`."""
+    """Uniformly random orthogonal matrices, up to signs of columns, which do not change `with_spectrum`.
+
+    **Arguments**: `key`: of the draw. `count`, `size`: how many matrices, and of how many rows. `dtype`:
+    theirs.
+
+    **Returns** `(count, size, size)`, from QR factorisations of standard normal matrices.
+    """
     return jnp.linalg.qr(jax.random.normal(key, (count, size, size), dtype))[0]
 
 
 def with_spectrum(values: Float[Array, " n"], frames: Float[Array, "c n n"]) -> Float[Array, "c n n"]:
-    """Symmetric matrices `Q diag(values) Qᵀ`, one for each orthogonal matrix Q of `frames`."""
+    """Symmetric matrices `Q diag(values) Qᵀ`, one for each orthogonal matrix Q of `frames`.
+
+    **Arguments**: `values`: `(n,)`, the eigenvalues of all. `frames`: `(c, n, n)`, whose columns are the
+    eigenvectors. **Returns** `(c, n, n)`, in the units of `values`.
+    """
     return (frames * values) @ jnp.swapaxes(frames, 1, 2)
 
 

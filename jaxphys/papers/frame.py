@@ -175,7 +175,11 @@ def ensemble_dataset(name: str, run: Run, **variables: tuple[str | tuple[str, ..
 
 
 def prefixed(dataset: xr.Dataset, name: str) -> xr.Dataset:
-    """The dataset with `name_` before every variable, axis and attribute; `part` undoes it."""
+    """The dataset with `name_` before every variable, axis and attribute; `part` undoes it.
+
+    So the datasets of several ensembles can be merged. The name of no other ensemble in the dataset may begin
+    with `name_`.
+    """
     renamed = dataset.rename({old: f"{name}_{old}" for old in (*dataset.variables, *dataset.dims)})
     renamed.attrs = {f"{name}_{key}": value for key, value in dataset.attrs.items()}
     return renamed

@@ -46,7 +46,7 @@ def inspect_file(
     values: str | None = None,
     unweighted: bool = False,
     matrix: str | None = None,
-    **options: Any,
+    **options: Any,  # Checked where they go, by `inspect_network` or `inspect_responses`.
 ) -> Findings:
     """Inspect what a file holds: a network, measured responses, or (`.pdb`, `.ent`, `.cif`) a protein.
 

@@ -148,7 +148,13 @@ def ordered(table: dict[str, Statistic]) -> list[str]:
 
 
 def finite_text(value: float, form: str = "") -> str:
-    """A number for readers as `number_text` or in a `form` such as `"{:.1f}"`; a dash if it is not finite."""
+    """A number for readers as `number_text` or in a `form` such as `"{:.1f}"`; a dash if it is not finite.
+
+    A minus is a minus sign in either case.
+
+    >>> finite_text(-1.25, "{:.1f}"), finite_text(float("nan"))
+    ('−1.2', '–')
+    """
     if not math.isfinite(value):
         return "–"
     return form.format(value).replace("-", "−") if form else number_text(value)
@@ -254,7 +260,7 @@ def _mark_rows(axes: Axes, findings: Findings) -> None:
         axes.text(findings.network.num_nodes - 0.5, node, letter, ha="left", va="center", **_disc(color))
 
 
-def _disc(color: str) -> dict[str, Any]:
+def _disc(color: str) -> dict[str, Any]:  # Keywords of matplotlib, each of a type of its own.
     """Options of `Axes.text` for a letter in a disc."""
     face = {"boxstyle": "circle,pad=0.15", "facecolor": color, "edgecolor": INK}
     return {"fontsize": 8, "weight": "bold", "bbox": face, "clip_on": False}

@@ -178,7 +178,10 @@ def _line_pieces(
 
 
 def map_figure(drawing: Drawing, panels: int) -> Figure:
-    """A figure for `panels` maps side by side, as high as the shape of the network asks for."""
+    """A figure for `panels` maps side by side, as high as the shape of the network asks for.
+
+    `drawing`: where the nodes lie. Empty; its layout leaves room for a colour bar and legends.
+    """
     width, height = np.ptp(drawing.places, axis=0)
     shape = float(np.clip(height / width if width > 0 else 1.0, 0.35, 1.2))
     size = (6.2, 1.0 + 4.6 * shape) if panels == 1 else (9.4, 1.2 + 3.9 * shape)
@@ -286,7 +289,10 @@ def node_size(drawing: Drawing) -> float:
 def draw_node_values(
     axes: Axes, drawing: Drawing, values: Float[np.ndarray, " N"], scale: Scale
 ) -> PathCollection:
-    """Nodes as dots in the colours of their values, `(N,)`. What is returned goes to `color_bar`."""
+    """Nodes as dots in the colours of their values, `(N,)`. What is returned goes to `color_bar`.
+
+    `drawing`: where the nodes lie. `scale`: from values to colours. Dots are the smaller the more there are.
+    """
     x, y = drawing.places.T
     size = float(np.clip(5000 / len(values), 6, 70))
     dots = axes.scatter(x, y, c=scale.shown(values), s=size, cmap=scale.colors, norm=scale.norm, zorder=3)
@@ -331,7 +337,10 @@ def mark_nodes(
 
 
 def draw_matrix(axes: Axes, matrix: Float[np.ndarray, "N N"], scale: Scale) -> AxesImage:
-    """A matrix between nodes, numbered from 0, in the colours of a scale; returns what `color_bar` takes."""
+    """A matrix between nodes, numbered from 0, in the colours of a scale; returns what `color_bar` takes.
+
+    `matrix`: `(N, N)`, the first row on top. `scale`: from values to colours.
+    """
     image = axes.imshow(scale.shown(matrix), cmap=scale.colors, norm=scale.norm, interpolation="nearest")
     axes.set(xlabel="node", ylabel="node")
     for axis in (axes.xaxis, axes.yaxis):
@@ -343,7 +352,14 @@ def draw_matrix(axes: Axes, matrix: Float[np.ndarray, "N N"], scale: Scale) -> A
 def symmetric(
     ends: Int[np.ndarray, "M 2"], values: Float[np.ndarray, " M"], num_nodes: int
 ) -> Float[np.ndarray, "N N"]:
-    """Values of edges, which join the nodes `ends`, as a symmetric matrix `(N, N)`; 0 where no edge is."""
+    """Values of edges, which join the nodes `ends`, as a symmetric matrix `(N, N)`; 0 where no edge is.
+
+    **Arguments**: `ends`: `(M, 2)` nodes, from 0. `values`: `(M,)`; of edges side by side the last one
+    counts. `num_nodes`: N. An edge from a node to itself stands on the diagonal.
+
+    >>> symmetric(np.array([[0, 1], [1, 1]]), np.array([2.0, 5.0]), 2).tolist()
+    [[0.0, 2.0], [2.0, 5.0]]
+    """
     matrix = np.zeros((num_nodes, num_nodes))
     rows, columns = ends.T
     matrix[rows, columns] = matrix[columns, rows] = values

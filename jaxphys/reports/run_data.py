@@ -12,7 +12,10 @@ from jaxphys.reports.pictures import Drawing, drawing, quantiles
 
 
 def variable(dataset: xr.Dataset, name: str) -> np.ndarray:
-    """The values of a variable; raises `InputError` if it is missing."""
+    """The values of a variable; raises `InputError` if it is missing.
+
+    `dataset`: a run. `name`: of the variable. **Returns** an array with the variable's axes.
+    """
     if name not in dataset:
         raise InputError(f"Dataset must hold `{name}` for this, but it does not.")
     return np.asarray(dataset[name].values)

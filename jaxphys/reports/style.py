@@ -121,7 +121,7 @@ def color_bar(
     label: str,
     *,
     size: int = 9,
-    **options: Any,
+    **options: Any,  # Keywords of matplotlib, here and below, each of a type of its own.
 ) -> Colorbar:
     """The colour bar of something drawn, beside the axes that it belongs to.
 

@@ -69,7 +69,10 @@ class AbstractPlannedSolver(AbstractSolver):
 
 
 def to_last_axis(is_batched: bool, array: Array) -> Array:
-    """The array with its realizations, on the first axis where `is_batched`, on the last; else `(..., 1)`."""
+    """The array with its realizations, on the first axis where `is_batched`, on the last; else `(..., 1)`.
+
+    `(B, ...)` becomes `(..., B)`; an array that all realizations share gets a last axis of length 1.
+    """
     return jnp.moveaxis(array, 0, -1) if is_batched else array[..., None]
 
 
@@ -218,7 +221,15 @@ def loop(
     *,
     reverse: bool = False,
 ) -> tuple[Carry, PyTree[Array]]:
-    """`lax.scan` of `body(carry, level)` over the first axis of `levels`, written out where that is 1."""
+    """`lax.scan` of `body(carry, level)` over the first axis of `levels`, written out where that is 1.
+
+    **Arguments**
+
+    - `body`: takes what is carried and one level, returns both anew. `carry`: to begin with.
+    - `levels`: a tree of arrays with one first axis. `reverse`: from the last level to the first.
+
+    **Returns** what is carried in the end, and the results of all levels, stacked in the order of `levels`.
+    """
     if jax.tree.leaves(levels)[0].shape[0] > 1:
         return jax.lax.scan(body, carry, levels, reverse=reverse)
     carry, result = body(carry, jax.tree.map(lambda array: array[0], levels))

@@ -199,7 +199,10 @@ def core_inlets(plan: Elimination, cores: np.ndarray, zero: int, d: int) -> tupl
 
 
 def by_turn(plan: Elimination, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of nodes, `(p,)` each, the one eliminated first in front; kept nodes come last, by number."""
+    """Pairs of nodes, `(p,)` each, the one eliminated first in front; kept nodes come last, by number.
+
+    `plan`: the order of elimination. `first`, `second`: the nodes of p pairs, in either order.
+    """
     pivots = np.concatenate([np.asarray(stage.pivots).ravel() for stage in plan.stages] or [np.zeros(0, int)])
     pivots = pivots[pivots < plan.num_nodes]
     turn = plan.num_nodes + np.arange(plan.num_nodes)

@@ -250,7 +250,7 @@ class AbstractSolver(eqx.Module):
 
 
 def check_planned_for(
-    network: Any,
+    network: Any,  # Whatever was handed in: what it has is asked below.
     task: Any,
     structures: tuple[str, ...] | None = None,
     must: str = "",

@@ -150,5 +150,10 @@ def _terms(hessian: Float[Array, "n n"], constraints: AnyConstraints) -> Float[A
 
 
 def pivot_error_bound(lower: Float[Array, "m m"], terms: Float[Array, " m"]) -> Float[Array, ""]:
-    """A rounding error of the terms of every diagonal entry, over its pivot."""
+    """A rounding error of the terms of every diagonal entry, over its pivot.
+
+    `lower`: the Cholesky factor, `(m, m)`. `terms`: `(m,)`, the size of the terms that cancel in each
+    diagonal entry. **Returns** the largest quotient: near 1 and above, rounding may have made the matrix
+    definite.
+    """
     return jnp.finfo(lower.dtype).eps * jnp.max(terms / jnp.diagonal(lower) ** 2, initial=0.0)

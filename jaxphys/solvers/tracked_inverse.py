@@ -139,7 +139,11 @@ def follow(
 def followed(
     inverse: Float[Array, "n n B"], pushed: Float[Array, "m n B"], pulled: Float[Array, "m n B"]
 ) -> Float[Array, "n n B"]:
-    """The inverse after a step, `G - Yᵀ S Y`, from Y (`pushed`) and S Y (`pulled`) of `follow`."""
+    """The inverse after a step, `G - Yᵀ S Y`, from Y (`pushed`) and S Y (`pulled`) of `follow`.
+
+    `inverse`: G before it, `(n, n, B)`. `pushed`, `pulled`: `(m, n, B)`. All arrays have the B realizations
+    on the last axis.
+    """
     return inverse - sum(y[:, None] * z[None] for y, z in zip(pushed, pulled, strict=True))
 
 

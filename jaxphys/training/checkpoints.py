@@ -267,7 +267,13 @@ def _header(first: _Json) -> Header:
 
 
 def regular(steps: int, every: int) -> Int[np.ndarray, " T"]:
-    """Records every so many steps: ascending, from 0 to `steps`, which is always one."""
+    """Records every so many steps: ascending, from 0 to `steps`, which is always one.
+
+    `steps`: of the whole run. `every`: how many steps lie between two records; fewer before the last one.
+
+    >>> regular(10, 4).tolist()
+    [0, 4, 8, 10]
+    """
     return np.unique(np.asarray([*range(0, steps, every), steps], dtype=int))
 
 

@@ -124,7 +124,11 @@ def own_places(mesh: Mesh) -> list[int]:
 
 
 def spread(mesh: Mesh, trees: Sequence[T]) -> T:
-    """Trees of arrays that lead with realizations, one for each of this process's places, as one over all."""
+    """Trees of arrays that lead with realizations, one for each of this process's places, as one over all.
+
+    `mesh`: of all devices. `trees`: of one structure and of like shapes, in the order of `own_places`. Random
+    keys are arrays, too; what is no array is taken from the first tree.
+    """
     sharding = NamedSharding(mesh, _EACH)
 
     def whole(*parts: PyTree) -> PyTree:
@@ -141,7 +145,11 @@ def spread(mesh: Mesh, trees: Sequence[T]) -> T:
 
 
 def own_parts(mesh: Mesh, tree: PyTree[Array]) -> list[PyTree[np.ndarray]]:
-    """The way back from arrays over all devices: a tree of NumPy arrays for each of this process's places."""
+    """The way back from arrays over all devices: a tree of NumPy arrays for each of this process's places.
+
+    `mesh`: of all devices. `tree`: of arrays that lead with realizations, as `on_each_device` returns them.
+    Of random keys the plain numbers are returned.
+    """
     devices = [mesh.devices.flat[place] for place in own_places(mesh)]
 
     def on(device: jax.Device, array: Array) -> np.ndarray:
@@ -189,7 +197,11 @@ def global_max(values: Sequence[float | int] | np.ndarray) -> np.ndarray:
 
 
 def gathered(mesh: Mesh, trees: Sequence[T]) -> list[T]:
-    """Each place's tree of NumPy arrays on every process; `trees` are those of this process's places."""
+    """Each place's tree of NumPy arrays on every process; `trees` are those of this process's places.
+
+    Every process must call it. `mesh`: of all devices. `trees`: of one structure and of like shapes on all
+    processes. **Returns** one for each place of the mesh, in order.
+    """
     if jax.process_count() == 1:
         return list(trees)
     whole = multihost_utils.process_allgather(spread(mesh, trees), tiled=True)

@@ -52,7 +52,11 @@ class Proposal(eqx.Module):
 
 
 def unsolved(network: AbstractNetwork, task: Task) -> Memory:
-    """The memory of one realization before anything is solved: zeros, and stale."""
+    """The memory of one realization before anything is solved: zeros, and stale.
+
+    `network`, `task`: one network of n coordinates and its task of s terminals and o outputs, for shapes and
+    dtype; the memory has m = s + o columns.
+    """
     n, terminals, outputs = network.num_coordinates, len(task.force), len(task.readout)
     zeros = jnp.zeros((n, n), network.k.dtype)
     columns = jnp.zeros((terminals + outputs, n), network.k.dtype)
@@ -256,6 +260,10 @@ def _axes(batched: PyTree[bool]) -> PyTree[int | None]:
 
 
 def solved_columns(network: AbstractNetwork, task: Task) -> tuple[Float[Array, "m n"], Response]:
-    """States of all drives and outputs by dense algebra, one below the other, and the response they make."""
+    """States of all drives and outputs by dense algebra, one below the other, and the response they make.
+
+    `network`, `task`: one network of n coordinates and its task of s terminals and o outputs. **Returns** `(s
+    + o, n)` states, in the units of the network's coordinates, and the response.
+    """
     response = respond(network, task, solver=Dense())
     return jnp.concatenate([response.drive, response.adjoint]), response

@@ -66,7 +66,11 @@ WALLS = 0.05
 
 
 def low_share(one: Imprint, fraction: float = 0.01) -> np.ndarray:
-    """Share with a relative conductance below 1 among the most susceptible `fraction` of edges, `(R,)`."""
+    """Share with a relative conductance below 1 among the most susceptible `fraction` of edges, `(R,)`.
+
+    `one`: the imprints of R realizations. Below 1 an edge conducts less than the
+    mean of its neighbours (Guzman et al. (2024), fig. 8).
+    """
 
     def share(values: np.ndarray, relative: np.ndarray) -> float:
         return float(np.mean(relative[largest(values, fraction)] < 1))
@@ -311,7 +315,11 @@ def draw_blockers(dataset: xr.Dataset) -> Figure:
 
 
 def corridors(one: xr.Dataset, currents: np.ndarray, walls: np.ndarray) -> np.ndarray:
-    """Edges beside walls, but no walls, that are among the 15 % of most current; all arguments by edge."""
+    """Edges beside walls, but no walls, that are among the 15 % of most current; all arguments by edge.
+
+    **Arguments**: `one`: the ensemble as a dataset, for its `edges`. `currents`: `(M,)` absolute values.
+    `walls`: `(M,)`, true where an edge belongs to a wall. **Returns** `(M,)` booleans.
+    """
     edges = one["edges"].values
     beside = np.isin(edges, np.unique(edges[walls])).any(axis=1)
     return largest(currents, 0.15) & beside & ~walls

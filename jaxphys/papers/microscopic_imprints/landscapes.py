@@ -78,13 +78,19 @@ def imprint_variables(found: Learned, after: Imprint, before: Imprint) -> Variab
 
 
 def dataset_of(name: str, settings: Settings) -> xr.Dataset:
-    """The ensemble of one of the tasks in `RECIPES` with its imprints, as a part `name` of a dataset."""
+    """The ensemble of one of the tasks in `RECIPES` with its imprints, as a part `name` of a dataset.
+
+    Learned anew only where no other figure of these `settings` did so before.
+    """
     found = learned(name, settings)
     return ensemble_dataset(name, found.run, **imprint_variables(found, *imprinted(name, settings)))
 
 
 def controls_text(after: Imprint, before: Imprint) -> str:
-    """What the `agreement` is in untrained networks and by chance, for the condition of a claim."""
+    """What the `agreement` is in untrained networks and by chance, for the condition of a claim.
+
+    `after`, `before`: the imprints of the same networks after learning and before.
+    """
     areas, size = agreement(before), after.stiffness.shape[1]
     exceed = 100 * np.mean(agreement(after) > areas)
     return (
@@ -374,7 +380,11 @@ def draw_response(axes: Axes, one: xr.Dataset, matrix: np.ndarray) -> None:
 
 
 def draw_scatter(axes: Axes, one: xr.Dataset) -> None:
-    """Entries of every stiff mode against the susceptibility, edge by edge."""
+    """Entries of every stiff mode against the susceptibility, edge by edge.
+
+    `one`: an ensemble with `stiff_modes`, `(s, M)` of its first realization, and `susceptibility`, `(R, M)`.
+    Both axes are logarithmic; values below 1e-6 are not shown.
+    """
     modes, values = one["stiff_modes"].values, one["susceptibility"].values[0]
     for number, mode in enumerate(modes):
         axes.plot(
@@ -438,7 +448,11 @@ def _bins(one: xr.Dataset) -> np.ndarray:
 
 
 def draw_spectra(axes: Axes, one: xr.Dataset, stiff: int) -> None:
-    """Sizes of the eigenvalues of the cost Hessian, before and after, with a line behind the `stiff` ones."""
+    """Sizes of the eigenvalues of the cost Hessian, before and after, with a line behind the `stiff` ones.
+
+    `one`: an ensemble with `cost_eigenvalues` and `cost_eigenvalues_untrained`, `(R, M)`; their medians over
+    realizations are shown by rank.
+    """
     for key, color, label in (("_untrained", GREY, "before"), ("", ACCENTS[0], "after")):
         values = np.abs(one[f"cost_eigenvalues{key}"].values)
         values = np.median(-np.sort(-values, axis=1), axis=0)
@@ -450,7 +464,11 @@ def draw_spectra(axes: Axes, one: xr.Dataset, stiff: int) -> None:
 
 
 def draw_controls(axes: Axes, one: xr.Dataset) -> None:
-    """`agreement` of trained networks beside that of the same networks before training."""
+    """`agreement` of trained networks beside that of the same networks before training.
+
+    `one`: an ensemble with `stiffness` and `susceptibility`, `(R, M)`, and the same `_untrained`. A line
+    joins the two values of each network; boxes show their quartiles.
+    """
     areas = []
     for key in ("_untrained", ""):
         positive = stiffest(one[f"stiffness{key}"].values)

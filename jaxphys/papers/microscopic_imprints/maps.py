@@ -75,7 +75,10 @@ def draw_field(
 
 
 def draw_voltages(axes: Axes, one: xr.Dataset, voltages: Float[np.ndarray, " N"]) -> None:
-    """Voltages of nodes as colours between them, with a colour bar; no colour where no bond spans the gap."""
+    """Voltages of nodes as colours between them, with a colour bar; no colour where no bond spans the gap.
+
+    `one`: an ensemble with `positions`, `(N, 2)`. `voltages`: `(N,)`, in the units of the task.
+    """
     x, y = one["positions"].values.T
     mesh = Triangulation(x, y)
     # No colour across gaps that no bond spans.
@@ -90,7 +93,10 @@ def draw_voltages(axes: Axes, one: xr.Dataset, voltages: Float[np.ndarray, " N"]
 
 
 def draw_sectors(axes: Axes, one: xr.Dataset, labels: Int[np.ndarray, " N"]) -> None:
-    """Nodes coloured by sector, and the edges within sectors."""
+    """Nodes coloured by sector, and the edges within sectors.
+
+    `one`: an ensemble on one graph. `labels`: `(N,)`, the number of each node's sector, from 0.
+    """
     place = drawing_of_ensemble(one)
     first, second = labels[place.ends].T
     # The largest sectors take the colours that differ most.
@@ -107,7 +113,10 @@ def draw_sectors(axes: Axes, one: xr.Dataset, labels: Int[np.ndarray, " N"]) -> 
 def draw_walls(
     axes: Axes, one: xr.Dataset, chosen: Bool[np.ndarray, " M"], color: str = INK, width: float = 2.0
 ) -> None:
-    """A short bar across each chosen bond, `width` points wide: what holds the current back there."""
+    """A short bar across each chosen bond, `width` points wide: what holds the current back there.
+
+    `one`: an ensemble on one graph. `chosen`: `(M,)` booleans, by edge. `color`: that of all bars.
+    """
     place = drawing_of_ensemble(one)
     ends = place.places[place.ends[chosen]]
     middle, along = ends.mean(axis=1), ends[:, 1] - ends[:, 0]

@@ -45,7 +45,10 @@ def precision(scores: Float[np.ndarray, " M"], positive: Bool[np.ndarray, " M"])
 
 
 def rank_correlation(first: Float[np.ndarray, " M"], second: Float[np.ndarray, " M"]) -> float:
-    """Spearman's ρ of two fields on the same edges, between -1 and 1."""
+    """Spearman's ρ of two fields on the same edges, between -1 and 1.
+
+    `first`, `second`: `(M,)`, in any units: only the order of their entries counts. NaN if one is constant.
+    """
     return float(scipy.stats.spearmanr(first, second).statistic)
 
 
@@ -70,7 +73,10 @@ def chance(number: int, size: int, probability: float = 0.001) -> float:
 
 
 def only(values: Float[ArrayLike, " R"], chosen: Bool[np.ndarray, " R"]) -> Float[np.ndarray, " R"]:
-    """Values of the chosen realizations, and NaN for all others, which `measured` leaves out."""
+    """Values of the chosen realizations, and NaN for all others, which `measured` leaves out.
+
+    `values`: `(R,)`. `chosen`: `(R,)` booleans.
+    """
     return np.where(chosen, np.asarray(values, dtype=float), np.nan)
 
 
@@ -80,5 +86,8 @@ def each(measure: Callable[..., float], *fields: np.ndarray) -> Float[np.ndarray
 
 
 def stiffest(stiffness: Float[np.ndarray, "R M"], fraction: float = 0.05) -> Bool[np.ndarray, "R M"]:
-    """The stiffest `fraction` of the edges of every realization, as `largest` has it."""
+    """The stiffest `fraction` of the edges of every realization, as `largest` has it.
+
+    `stiffness`: `(R, M)`. **Returns** `(R, M)` booleans.
+    """
     return np.stack([largest(row, fraction) for row in stiffness])

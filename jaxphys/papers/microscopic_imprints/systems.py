@@ -79,7 +79,11 @@ class Placement:
 
 
 def packings(settings: Settings, count: int) -> list[Packing]:
-    """The first `count` packings of a seed; how many are asked for does not change them."""
+    """The first `count` packings of a seed; how many are asked for does not change them.
+
+    Discs in an open box, each of `PARTICLES` particles cut down to `NODES` nodes. They are packed once for
+    each number asked for.
+    """
     return _packings(settings.seed, count, PARTICLES, NODES)
 
 
@@ -259,13 +263,19 @@ def _field(network: FlowNetwork, task: Task) -> Float[Array, " M"]:
 def starts(
     network: FlowNetwork, count: int, generator: np.random.Generator, low: float = 1.0, high: float = 1.1
 ) -> FlowNetwork:
-    """`count` copies of a network with initial conductances drawn between `low` and `high`, stacked."""
+    """`count` copies of a network with initial conductances drawn between `low` and `high`, stacked.
+
+    Uniform and independent for every edge and copy, in simulation units. `generator`: of these draws.
+    """
     k = generator.uniform(low, high, (count, network.num_edges))
     return stack([network.with_k(jnp.asarray(one)) for one in k])
 
 
 def make_task(name: str, network: FlowNetwork, generator: np.random.Generator) -> tuple[Task, Placement]:
-    """One of the four tasks of the main text, by its name in `RECIPES`, at random terminals."""
+    """One of the four tasks of the main text, by its name in `RECIPES`, at random terminals.
+
+    `network`: one network. `generator`: of the terminals. **Returns** the task, and where its terminals lie.
+    """
     match name:
         case "regression":
             return regression_task(network, TWO_TARGETS, generator)
@@ -383,31 +393,47 @@ def _imprints(network: FlowNetwork, task: Task, ground: Boundary, stiff: int) ->
 
 @computed_once(maxsize=8)
 def imprinted(name: str, settings: Settings) -> tuple[Imprint, Imprint]:
-    """Imprints in the ensemble of `learned`, after learning and before."""
+    """Imprints in the ensemble of `learned`, after learning and before.
+
+    `name`: of the task in `RECIPES`. Computed once for all figures of the same `settings`.
+    """
     found = learned(name, settings)
     return before_and_after(found.run, found.placement, STIFF[name])
 
 
 def before_and_after(run: Run, placement: Placement, stiff: int) -> tuple[Imprint, Imprint]:
-    """Imprints, with `stiff` modes, in a trained ensemble on one graph, and in the same networks before."""
+    """Imprints, with `stiff` modes, in a trained ensemble on one graph, and in the same networks before.
+
+    `run`: as trained. `placement`: where the terminals of its task lie. **Returns** those after learning
+    first.
+    """
     grounds = stack([placement.ground(trained_pair(run, 0)[0])] * len(run.cost))
     before = run.network.with_k(run.initial_k)
     return imprints(run.network, run.task, grounds, stiff), imprints(before, run.task, grounds, stiff)
 
 
 def trained_pair(run: Run, realization: int) -> tuple[FlowNetwork, Task]:
-    """The trained network of one realization, and its task."""
+    """The trained network of one realization, and its task.
+
+    `run`: of an ensemble. `realization`: its number, from 0.
+    """
     pair: tuple[FlowNetwork, Task] = member((run.network, run.task), realization)
     return pair
 
 
 def selected(tree: T, which: slice | Int[np.ndarray, " r"]) -> T:
-    """Several realizations of an ensemble, an ensemble again: a network, a task, or any tuple of these."""
+    """Several realizations of an ensemble, an ensemble again: a network, a task, or any tuple of these.
+
+    `tree`: arrays of it lead with realizations. `which`: a slice, or `(r,)` numbers from 0.
+    """
     # JAX does not say that a map keeps the structure.
     found: T = jax.tree.map(lambda leaf: leaf[which], tree)
     return found
 
 
 def states(run: Run, realization: int = 0) -> Float[Array, "s N"]:
-    """Voltages of one trained network for one unit of each input terminal."""
+    """Voltages of one trained network for one unit of each input terminal.
+
+    `realization`: its number in the `run`, from 0. **Returns** `(s, N)`, a row for each of s terminals.
+    """
     return respond(*trained_pair(run, realization)).drive

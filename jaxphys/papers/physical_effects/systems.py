@@ -52,7 +52,10 @@ def node_network(key: Key[Array, ""], num_nodes: int = 20) -> NodeNetwork:
 
 
 def node_pair(key: Key[Array, ""], num_tasks: int = 1, num_nodes: int = 20) -> Pair:
-    """A node network and `num_tasks` random linear tasks of one output each (eq. A1)."""
+    """A node network and `num_tasks` random linear tasks of one output each (eq. A1).
+
+    `key`: of all draws. The network is that of `node_network`, with `num_nodes` nodes.
+    """
     network = node_network(key, num_nodes)
     return network, random_linear(network, num_tasks, jax.random.fold_in(key, 1))
 
@@ -129,7 +132,11 @@ def ensemble(
     *arguments: P.args,
     **options: P.kwargs,
 ) -> Pair:
-    """Networks and tasks, stacked: `pair(key, *arguments, **options)` for each of R keys."""
+    """Networks and tasks, stacked: `pair(key, *arguments, **options)` for each of R keys.
+
+    `pair`: one of `PAIRS`, or any function that makes a network and its task of a key; the networks must have
+    arrays of the same shapes.
+    """
     networks, tasks = zip(*(pair(key, *arguments, **options) for key in keys), strict=True)
     return stack(networks), stack(tasks)
 
@@ -266,7 +273,10 @@ class Trained:
 
 @computed_once(maxsize=8)
 def single_task(kind: Kind, settings: Settings) -> Trained:
-    """Networks of one kind that learn one task each, fifty at full scale: those of figs 2, 3 and 4."""
+    """Networks of one kind that learn one task each, fifty at full scale: those of figs 2, 3 and 4.
+
+    Trained for 3000 steps, or until the cost is below `REST`; once for all figures of the same `settings`.
+    """
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
     network, task = ensemble(PAIRS[kind], keys)
     run = train_adaptively(network, task, settings.steps(3000), RECORDS)
@@ -275,7 +285,10 @@ def single_task(kind: Kind, settings: Settings) -> Trained:
 
 @computed_once(maxsize=3)
 def small_steps(kind: Kind, settings: Settings) -> Trained:
-    """The networks of `single_task`, trained in steps no longer than 1 in k, which first order can follow."""
+    """The networks of `single_task`, trained in steps no longer than 1 in k, which first order can follow.
+
+    For 400 steps, of which every second one is recorded; once for all figures of the same `settings`.
+    """
     keys = jax.random.split(settings.key(f"single {kind}"), settings.realizations(50))
     network, task = ensemble(PAIRS[kind], keys)
     steps = settings.steps(400)
