@@ -224,6 +224,8 @@ def _dependence(dtype: np.dtype) -> float:
 
 
 def _check_task(arrays: dict[str, np.ndarray], n: int, boundary: Boundary) -> None:
+    for name, array in arrays.items():
+        require(array.ndim > 0, name, "hold rows of numbers", f"it is the number {array}")
     s, r, o = len(arrays["force"]), len(arrays["inputs"]), len(arrays["readout"])
     require(r > 0 and o > 0 and s > 0, "inputs", "hold at least one sample", "the task is empty")
     shapes = {

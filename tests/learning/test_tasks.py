@@ -385,6 +385,15 @@ def test_the_cosine_of_faint_outputs():
     )
 
 
+def test_numbers_in_place_of_rows_are_refused():
+    boundary = jp.Boundary(flow(), ground=[0])
+    arrays = {"readout": np.eye(boundary.rows.shape[1])[1:2], "targets": [[1.0]]}
+    for name in ("force", "values"):
+        for number in (3.0, np.float64(3.0)):
+            wrong = arrays | {name: number}
+            assert_refused(name, jp.Task, boundary, **wrong, saying="it is the number 3.0")
+
+
 def test_accuracy_needs_classes(random):
     network = flow()
     boundary = jp.Boundary(network, ground=[0])
