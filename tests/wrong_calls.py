@@ -38,6 +38,7 @@ SINGLE = jp.FlowNetwork(GRAPH, k=np.ones(5, np.float32))
 SINGLE_TASK = jp.allostery(SINGLE, jp.Boundary(SINGLE, ground=[0]), [1], [2], response=0.1)
 RUN = jp.train(NETWORK, TASK, steps=1)
 FOLDER = tempfile.mkdtemp()
+WORDS = {"tag": "t", "name": "n", "strength": "k", "strengths": "k", "coordinate": "x", "force": "f"}
 
 
 def train(*pair, **arguments):
@@ -225,6 +226,10 @@ CALLS = {
     "resume a folder": call(jp.Checkpointing, FOLDER, resume=FOLDER),
     "checkpoint_seconds a text": call(jp.Checkpointing, FOLDER, "1 min"),
     "checkpoint_seconds negative": call(jp.Checkpointing, FOLDER, -1.0),
+    "structure misspelt": call(jp.NetworkKind, **WORDS, structure="laplace"),
+    "null_models misspelt": call(jp.NetworkKind, **WORDS, null_models=("shufled",)),
+    "null_models a text": call(jp.NetworkKind, **WORDS, null_models="smooth"),
+    "parts a text": call(jp.NetworkKind, **WORDS, parts="length"),
     "network and task swapped": train(TASK, NETWORK),
     "network a list": train([NETWORK] * 3, [TASK] * 3),
     "network a graph": train(GRAPH, TASK),

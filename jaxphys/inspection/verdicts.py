@@ -23,10 +23,10 @@ from jaxphys.inspection.statistics import (
     statistics_of_graphs,
     zero_modes,
 )
+from jaxphys.networks.kinds import NULL_MODELS
 from jaxphys.networks.physics import AbstractNetwork, FlowNetwork, check_single
 from jaxphys.networks.topology import Topology, from_edges
 
-NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
 # Statistics that training raises (+1) or lowers (-1). The others can only show that a network is unusual.
 _OF_EDGES = {"imprint": 1, "imprint_of_ranks": 1}
 _OF_MODES = {"softness": 1, "contrast": 1, "effective_conductance": 1, "effective_dimension": -1}

@@ -1,10 +1,15 @@
 """What a kind of network says of itself: one record on each class, read by files, reports and solvers."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from jaxphys._checks import described, require
 
 CouplingStructure = Literal["general", "pairwise", "laplacian", "matrix"]
 """How the entries of k make the Hessian, see `NetworkKind.structure`."""
+
+NULL_MODELS = ("shuffled", "redrawn", "smooth", "rewired")
+"""Ways to draw k, or the graph too, of a network that was not trained, see `jaxphys.inspect_network`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +39,10 @@ class NetworkKind:
     - `parts`: names of the attributes that it is made of beside `topology` and `k`: texts, numbers, and
       arrays with a row for every entry of k. They are saved under these names, and handed to
       `AbstractNetwork.from_parts` by them.
-    - `null_models`: with what `jaxphys.inspect_network` may compare it.
+    - `null_models`: with what `jaxphys.inspect_network` may compare it: some of "shuffled", "redrawn",
+      "smooth" and "rewired".
+
+    Raises `InputError` on a structure or a null model that there is not, and where `parts` are no names.
     """
 
     tag: str
@@ -51,6 +59,19 @@ class NetworkKind:
     structure: CouplingStructure = "general"
     parts: tuple[str, ...] = ()
     null_models: tuple[str, ...] = ("shuffled", "redrawn")
+
+    def __post_init__(self) -> None:
+        structures = get_args(CouplingStructure)
+        is_known = self.structure in structures
+        require(is_known, "structure", f"be among {', '.join(structures)}", f"it is {self.structure!r}")
+        for name, choices in (("parts", None), ("null_models", NULL_MODELS)):
+            names = getattr(self, name)
+            # One text would be read letter by letter.
+            are_names = isinstance(names, tuple) and all(isinstance(each, str) for each in names)
+            require(are_names, name, "be a tuple of names", f"it is {described(names)}")
+            unknown = [] if choices is None else sorted(set(names) - set(choices))
+            must = f"be among {', '.join(NULL_MODELS)}"
+            require(not unknown, name, must, f"it names {', '.join(unknown)}")
 
     @property
     def is_laplacian(self) -> bool:
