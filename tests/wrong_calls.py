@@ -220,6 +220,7 @@ CALLS = {
     "block a float": call(jp.Devices, block=1.0),
     "mesh devices": call(jp.Devices, mesh=jax.devices()),
     "mesh a number": call(jp.Devices, mesh=2),
+    "mesh of another axis": call(jp.Devices, mesh=jax.sharding.Mesh(np.array(jax.devices()), ("data",))),
     "checkpoint True": train(checkpoint=True),
     "checkpoint a file": call(jp.Checkpointing, __file__),
     "resume without a checkpoint": train(resume=True),

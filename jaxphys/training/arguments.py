@@ -33,6 +33,7 @@ from jaxphys.learning.rules import AbstractRule
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 from jaxphys.training.descent import Descent, check_optimizer
+from jaxphys.training.devices import AXIS
 from jaxphys.training.integrator import AbstractIntegrator
 from jaxphys.training.steps import Functional
 
@@ -154,7 +155,10 @@ class Devices:
 
     def __post_init__(self) -> None:
         if self.mesh is not None:
-            check_kind("mesh", self.mesh, Mesh, "a mesh of devices from `realization_mesh`")
+            what = "a mesh of devices from `realization_mesh`"
+            check_kind("mesh", self.mesh, Mesh, what)
+            axes = self.mesh.axis_names
+            require(axes == (AXIS,), "mesh", f"be {what}", f"its axes are {', '.join(axes)}")
         if self.block is not None:
             check_count("block", self.block)
 

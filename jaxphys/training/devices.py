@@ -20,8 +20,8 @@ from jaxphys._checks import InputError, described, require
 
 T = TypeVar("T")
 
-_AXIS = "realization"
-_EACH, _ALL = PartitionSpec(_AXIS), PartitionSpec()
+AXIS = "realization"
+_EACH, _ALL = PartitionSpec(AXIS), PartitionSpec()
 
 # Realizations that one device works on at once: what they need stays in the caches of a core, and fills a
 # GPU.
@@ -99,7 +99,7 @@ def realization_mesh(devices: object = None) -> Mesh:
     chosen = list(devices) if isinstance(devices, Iterable) else []
     is_list = len(chosen) > 0
     require(is_list, "devices", "be a list of devices, as `jax.devices()`", f"it is {described(devices)}")
-    return Mesh(np.array(chosen), (_AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def default_block(realizations: int) -> int:

@@ -54,6 +54,7 @@ def test_every_mistake_is_refused_in_one_sentence(endings):
         ("null_models misspelt", r"`null_models` must be among shuffled, .*, but it names shufled"),
         ("null_models a text", r"`null_models` must be a tuple of names, but it is 'smooth'"),
         ("parts a text", r"`parts` must be a tuple of names, but it is 'length'"),
+        ("mesh of another axis", r"`mesh` must be a mesh of devices from `realization_mesh`.*axes are data"),
         ("network and task swapped", r"`network` must be a network.*, but it is a Task"),
         ("network a list", r"`network` must be a network, or an ensemble of `jp\.stack`, but it is a list"),
         ("task of another network", r"`task` must be made for this network of 4 coordinates.*one of 8"),
