@@ -162,6 +162,8 @@ CALLS = {
     "record_every a text": call(jp.Record, every="all"),
     "record_steps a number": call(jp.Record, steps=5),
     "record_steps floats": call(jp.Record, steps=[0.5]),
+    "record_steps True": call(jp.Record, steps=[True]),
+    "record_steps nested": call(jp.Record, steps=[[1]]),
     "record_steps beyond": train(record=jp.Record(steps=[5])),
     "key a number": call(jp.Sampling, key=0),
     "key a NumPy generator": call(jp.Sampling, key=np.random.default_rng(0)),
@@ -231,6 +233,14 @@ CALLS = {
     "null_models misspelt": call(jp.NetworkKind, **WORDS, null_models=("shufled",)),
     "null_models a text": call(jp.NetworkKind, **WORDS, null_models="smooth"),
     "parts a text": call(jp.NetworkKind, **WORDS, parts="length"),
+    "optimizer within an optimizer": call(jp.Descent, jp.Descent()),
+    "optimizers too few": train(NETWORKS, TASKS, optimizer=[jp.Descent()]),
+    "optimizers of optax": train(
+        NETWORKS, TASKS, optimizer=[jp.Descent(optax.sgd(rate)) for rate in (0.1, 0.2, 0.3)]
+    ),
+    "rules of two kinds": train(
+        NETWORKS, TASKS, rule=[jp.ExactGradient(), jp.ExactGradient(), jp.CoupledLearning()]
+    ),
     "network and task swapped": train(TASK, NETWORK),
     "network a list": train([NETWORK] * 3, [TASK] * 3),
     "network a graph": train(GRAPH, TASK),

@@ -221,7 +221,7 @@ def terminal_rows(
             require(
                 network.dimension == 1 or directions is not None,
                 "directions",
-                "give a unit vector for each node of a spring network",
+                "give a unit vector for each node, which has several coordinates",
                 "there are none",
             )
             direction = np.ones((1, 1)) if directions is None else directions[i : i + 1]

@@ -308,7 +308,8 @@ def _own_and_shared(name: str, given: object, realizations: int) -> tuple[Any, A
     # An optax transformation is a tuple, too.
     if not isinstance(given, list) and type(given) is not tuple:
         return None, given
-    require(len(given) == realizations, name, f"hold {realizations} of them", f"it holds {len(given)}")
+    must = f"hold {name}s for as many realizations as the network has, {realizations}"
+    require(len(given) == realizations, name, must, f"it holds {len(given)}")
     numbers = own_numbers(name, given)
     # With its numbers as arrays: others need no other program.
     return numbers, eqx.combine(jax.tree.map(lambda leaf: leaf[0], numbers), given[0])
@@ -325,7 +326,14 @@ def own_numbers(name: str, modules: Sequence[_Module]) -> _Module:
             return cast(_Module, stack(numbers))
     except InputError:
         pass
-    raise InputError(f"Argument `{name}` must hold {name}s that differ in numbers alone, but these do not.")
+    cure = (
+        "; share one optax transformation, and give each `Descent` a `rate` of its own"
+        if any(transformation_of(module) is not None for module in modules)
+        else ""
+    )
+    raise InputError(
+        f"Argument `{name}` must hold {name}s that differ in numbers alone, but these do not{cure}."
+    )
 
 
 def own_keys(key: Key[Array, ""], numbers: Sequence[int]) -> Key[Array, " R"]:

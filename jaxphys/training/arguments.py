@@ -70,10 +70,12 @@ class Record:
         if self.every is not None:
             check_count("every", self.every)
         if self.steps is not None:
-            require(np.ndim(self.steps) == 1, "steps", "be a list of steps", _it_is(self.steps))
+            axes = np.ndim(self.steps)
+            found = f"it has {axes} axes" if axes > 1 else _it_is(self.steps)
+            require(axes == 1, "steps", "be a list of steps", found)
             for step in np.asarray(self.steps).tolist():
                 # Where they may lie is known to `train`.
-                require(isinstance(step, int), "steps", "hold whole numbers", f"it holds {step!r}")
+                require(type(step) is int, "steps", "hold whole numbers", f"it holds {step!r}")
             require(self.every is None, "steps", "be None beside `every`", "both are set")
         if self.functionals is not None:
             _check_functionals("functionals", self.functionals)
@@ -210,7 +212,7 @@ def as_integrator(optimizer: Any) -> AbstractIntegrator:
     return Descent(optimizer)
 
 
-def transformation_of(integrator: AbstractIntegrator) -> optax.GradientTransformation | None:
+def transformation_of(integrator: eqx.Module) -> optax.GradientTransformation | None:
     """The optax transformation that makes all of an integrator's updates; None if there is no such."""
     return getattr(integrator, "optimizer", None)
 

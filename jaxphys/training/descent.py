@@ -62,9 +62,13 @@ _PLAIN = optax.sgd(1.0)
 _with_extra_arguments = lru_cache(optax.with_extra_args_support)
 
 
-def check_optimizer(name: str, value: Any) -> None:
-    """Raise `InputError` unless a value is an optax transformation."""
-    what = "an optax transformation, as `optax.sgd(0.1)`, or an integrator, as `Descent()`"
+def check_optimizer(name: str, value: Any, *, or_integrator: bool = True) -> None:
+    """Raise `InputError` unless a value is an optax transformation.
+
+    `or_integrator`: whether the message says that an integrator would do as well.
+    """
+    what = "an optax transformation, as `optax.sgd(0.1)`"
+    what += ", or an integrator, as `Descent()`" if or_integrator else ""
     called = getattr(value, "__name__", "")
     cure = ""
     if called and getattr(optax, called, None) is value:
@@ -80,7 +84,7 @@ def check_optimizer(name: str, value: Any) -> None:
 def _transformation(value: Any) -> optax.GradientTransformationExtraArgs:
     if value is None:
         value = _PLAIN
-    check_optimizer("optimizer", value)
+    check_optimizer("optimizer", value, or_integrator=False)
     return _with_extra_arguments(value)
 
 

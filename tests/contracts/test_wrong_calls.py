@@ -55,6 +55,18 @@ def test_every_mistake_is_refused_in_one_sentence(endings):
         ("null_models a text", r"`null_models` must be a tuple of names, but it is 'smooth'"),
         ("parts a text", r"`parts` must be a tuple of names, but it is 'length'"),
         ("mesh of another axis", r"`mesh` must be a mesh of devices from `realization_mesh`.*axes are data"),
+        ("record_steps True", r"`steps` must hold whole numbers, but it holds True"),
+        ("record_steps nested", r"`steps` must be a list of steps, but it has 2 axes"),
+        (
+            "optimizer within an optimizer",
+            r"must be an optax transformation, as `[^`]*`, but it is a",
+        ),
+        (
+            "optimizers too few",
+            r"`optimizer` must hold .* as the network has, 3, but it holds 1",
+        ),
+        ("optimizers of optax", r"differ in numbers alone.*share one optax .* give each `Descent` a `rate`"),
+        ("rules of two kinds", r"`rule` must hold rules that differ in numbers alone, but these do not\.$"),
         ("network and task swapped", r"`network` must be a network.*, but it is a Task"),
         ("network a list", r"`network` must be a network, or an ensemble of `jp\.stack`, but it is a list"),
         ("task of another network", r"`task` must be made for this network of 4 coordinates.*one of 8"),
