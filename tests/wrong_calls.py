@@ -41,6 +41,16 @@ FOLDER = tempfile.mkdtemp()
 WORDS = {"tag": "t", "name": "n", "strength": "k", "strengths": "k", "coordinate": "x", "force": "f"}
 
 
+class CostOfEachOutput(jp.AbstractCost):
+    def __call__(self, outputs, targets, weights):
+        return weights * (outputs - targets) ** 2
+
+
+class UncheckedDescent(jp.Descent):
+    def check(self, network, task, rule, batch_size):
+        pass
+
+
 def train(*pair, **arguments):
     return lambda: jp.train(*(pair or (NETWORK, TASK)), **{"steps": 2, **arguments})
 
@@ -241,6 +251,15 @@ CALLS = {
     "rules of two kinds": train(
         NETWORKS, TASKS, rule=[jp.ExactGradient(), jp.ExactGradient(), jp.CoupledLearning()]
     ),
+    "cost of each output": call(
+        jp.Task,
+        BOUNDARY,
+        readout=NETWORK.node_rows([1]),
+        targets=[[0.1]],
+        force=NETWORK.node_rows([2]),
+        cost=CostOfEachOutput(),
+    ),
+    "integrator without an answer": train(optimizer=UncheckedDescent()),
     "network and task swapped": train(TASK, NETWORK),
     "network a list": train([NETWORK] * 3, [TASK] * 3),
     "network a graph": train(GRAPH, TASK),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxphys._checks import check_kind, refuse, require, to_array
+from jaxphys._checks import check_kind, described, refuse, require, to_array
 from jaxphys.equilibrium import Boundary
 from jaxphys.learning.costs import AbstractCost, SquaredError
 
@@ -38,8 +38,8 @@ class Task(eqx.Module):
     - `dependent`: whether outputs follow from one another whatever the network (the three drops around a
       triangle, or a node read twice). Found from the readout and what is held.
 
-    Raises `InputError` on an empty task, shapes that do not fit, values that are not finite, or an
-    output that is also held.
+    Raises `InputError` on an empty task, shapes that do not fit, values that are not finite, an
+    output that is also held, or a cost that is not one number for each sample.
     """
 
     boundary: Boundary
@@ -82,6 +82,8 @@ class Task(eqx.Module):
         if weights is not None:
             arrays["weights"] = to_array("weights", weights, dtype)
         _check_task(arrays, n, boundary)
+        if cost is not None:
+            _check_cost(cost, jax.ShapeDtypeStruct(arrays["targets"].shape[-1:], dtype))
         require(reduction in ("sum", "mean"), "reduction", 'be "sum" or "mean"', f"it is {reduction!r}")
         self.boundary = boundary
         self.force = jnp.asarray(arrays["force"])
@@ -221,6 +223,14 @@ def _are_dependent(readout: Array, boundary: Boundary) -> bool:
 def _dependence(dtype: np.dtype) -> float:
     """Squared sine of the angle below which an output counts as following from others."""
     return float(np.finfo(dtype).eps) ** 0.8
+
+
+def _check_cost(cost: AbstractCost, sample: jax.ShapeDtypeStruct) -> None:
+    """A cost of each output would be summed into a number whose gradient does not exist."""
+    found = jax.eval_shape(cost, sample, sample, sample)
+    shape = getattr(found, "shape", None)
+    but = described(found) if shape is None else f"an array of shape {shape}"
+    require(shape == (), "cost", "return one number for each sample", f"{type(cost).__name__} returns {but}")
 
 
 def _check_task(arrays: dict[str, np.ndarray], n: int, boundary: Boundary) -> None:

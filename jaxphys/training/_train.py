@@ -433,9 +433,13 @@ def make_plan(
         record_steps = np.union1d(after, record_steps)
     check_batches(task, batch_size, stop_cost)
     rule = rule or ExactGradient()
+    planned = integrator.check(network, task, rule, batch_size)
+    found = f"that of {type(integrator).__name__} returns {described(planned)}"
+    is_one = isinstance(planned, AbstractIntegrator)
+    require(is_one, "optimizer", "have a `check` that returns an integrator, as itself", found)
     options = Options(
         rule,
-        integrator.check(network, task, rule, batch_size),
+        planned,
         dict(record.functionals or {}),
         batch_size,
         np.asarray(-np.inf if stop_cost is None else stop_cost, network.k.dtype),
