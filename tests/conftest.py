@@ -37,13 +37,6 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 pytest.register_assert_rewrite("helpers", "oracles", "systems")
 
 
-def pytest_collection_finish(session):
-    """Spare the garbage collector what stays: it runs often while programs are traced."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
 def pytest_collection_modifyitems(config, items):
     if not SINGLE_PRECISION:
         return
