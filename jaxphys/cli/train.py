@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -107,7 +108,7 @@ def _run_into(parsed: argparse.Namespace, train: "Callable[[RunOptions], Summary
     from jaxphys.training.host_loop import Stopped
 
     is_first = jax.process_index() == 0
-    again = f"jaxphys train {parsed.config} --out {parsed.out} --resume"
+    again = resume_command(parsed)
     with _Interruption() as interruption, _Console(parsed.json) as console:
         options = RunOptions(parsed.resume, parsed.force, str(parsed.config), interruption.flag, console.show)
         try:
@@ -141,6 +142,13 @@ def _run_into(parsed: argparse.Namespace, train: "Callable[[RunOptions], Summary
         for line in summary.lines:
             print(line)
     return 0 if summary.succeeded else 1
+
+
+def resume_command(parsed: argparse.Namespace) -> str:
+    """The command that goes on with an interrupted run, as a shell reads it: of the same config and output."""
+    changed = ["--set", *parsed.set] if parsed.set else []
+    words = ["jaxphys", "train", str(parsed.config), "--out", str(parsed.out), *changed, "--resume"]
+    return shlex.join(words)
 
 
 def _find_config(parsed: argparse.Namespace) -> None:
