@@ -145,7 +145,7 @@ def _run_into(parsed: argparse.Namespace, train: "Callable[[RunOptions], Summary
 
 
 def resume_command(parsed: argparse.Namespace) -> str:
-    """The command that goes on with an interrupted run, as a shell reads it: of the same config and output."""
+    """The command that goes on with an interrupted run, as a shell reads it."""
     changed = ["--set", *parsed.set] if parsed.set else []
     words = ["jaxphys", "train", str(parsed.config), "--out", str(parsed.out), *changed, "--resume"]
     return shlex.join(words)
