@@ -106,9 +106,16 @@ def save_network(network: AbstractNetwork, path: Path | str, **facts: Any) -> No
 
     Nodes have `id` (their number, or their name) and, where known, `pos`; edges `source`, `target`, `k`, in
     the order of `k`. A node network's diagonal entries are self-loops. `graph` holds `kind`, and any `facts`.
-    Raises `InputError` for an ensemble.
+    Raises `InputError` for an ensemble, and on a path that does not end in .json: `load_network` goes by that
+    (`export_network` writes other formats).
     """
     check_single(network)
+    suffix = Path(path).suffix
+    if suffix.lower() != ".json":
+        raise InputError(
+            f"File {path}: it would hold JSON and must end in .json, but ends in {suffix!r}; "
+            "`export_network` writes .npz, .csv and .graphml."
+        )
     graph: dict[str, Any] = {"kind": network.kind.tag, **facts}
     names: Sequence[str | int] = range(network.num_nodes) if network.names is None else network.names
     nodes: list[dict[str, Any]] = [{"id": name} for name in names]

@@ -653,3 +653,11 @@ def test_only_input_errors_come_from_broken_runs(tmp_path, spring_run):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.stdout.endswith("done\n"), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", ["network.npz", "network.csv", "run.nc", "network"])
+def test_json_under_another_name_is_not_written(tmp_path, name):
+    """It could not be read again, and may be a run that is in the way."""
+    with pytest.raises(jp.InputError, match=rf"^File .*{name}: it would hold JSON.*`export_network`"):
+        jp.io.save_network(jp.FlowNetwork(jp.square_lattice((2, 2))), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
