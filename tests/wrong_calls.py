@@ -234,6 +234,7 @@ CALLS = {
     "mesh a number": call(jp.Devices, mesh=2),
     "mesh of another axis": call(jp.Devices, mesh=jax.sharding.Mesh(np.array(jax.devices()), ("data",))),
     "checkpoint True": train(checkpoint=True),
+    "checkpoint of no name": call(jp.Checkpointing, ""),
     "checkpoint a file": call(jp.Checkpointing, __file__),
     "resume without a checkpoint": train(resume=True),
     "resume a folder": call(jp.Checkpointing, FOLDER, resume=FOLDER),

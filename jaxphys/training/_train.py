@@ -108,7 +108,7 @@ def stack(realizations: Sequence[Any]) -> Any:
     except (ValueError, TypeError) as error:
         raise InputError(
             "Argument `realizations` must have equal shapes and settings to be stacked, but they differ "
-            f"({str(error).splitlines()[0]})."
+            f"({str(error).splitlines()[0].rstrip('.')})."
         ) from None
 
 

@@ -127,6 +127,8 @@ class Checkpointing:
 
     def __post_init__(self) -> None:
         check_kind("folder", self.folder, str | Path, "the path of a folder")
+        # An empty path is the working directory, which nobody who writes it means.
+        require(str(self.folder).strip(), "folder", "name a folder", f"it is {self.folder!r}")
         path = Path(self.folder)
         require(not path.exists() or path.is_dir(), "folder", "name a folder", f"{path} is a file")
         check_number("seconds", self.seconds)

@@ -67,6 +67,7 @@ def test_every_mistake_is_refused_in_one_sentence(endings):
         ),
         ("optimizers of optax", r"differ in numbers alone.*share one optax .* give each `Descent` a `rate`"),
         ("rules of two kinds", r"`rule` must hold rules that differ in numbers alone, but these do not\.$"),
+        ("checkpoint of no name", r"`folder` must name a folder, but it is ''"),
         ("cost of each output", r"`cost` must return one number.*CostOfEachOutput returns an array of shape"),
         ("integrator without an answer", r"`optimizer`.*that of UncheckedDescent returns None"),
         ("network and task swapped", r"`network` must be a network.*, but it is a Task"),
