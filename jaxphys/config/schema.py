@@ -132,7 +132,7 @@ class Flow:
     """A flow or resistor network."""
 
     kind: Literal["flow"] = _key("flow", "this table")
-    graph: Graph = _key(ErdosRenyi, "who touches whom")
+    graph: Graph = _key(ErdosRenyi, "which nodes are joined")
     initial: Initial = _key(Constant, "initial conductances")
 
 
@@ -141,7 +141,7 @@ class Spring:
     """A central-force spring network; random graphs are drawn until rigid."""
 
     kind: Literal["spring"] = _key("spring", "this table")
-    graph: Graph = _key(_rigid, "who touches whom; by default 40 nodes and 120 edges")
+    graph: Graph = _key(_rigid, "which nodes are joined; by default 40 nodes and 120 edges")
     initial: Initial = _key(Constant, "initial spring constants")
     dimension: Literal[2, 3] = _key(2, "dimension of space, for graphs that are placed at random")
     law: Literal["central", "vector"] = _key("central", "strain: extension of the bond, or whole difference")

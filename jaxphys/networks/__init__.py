@@ -1,4 +1,4 @@
-"""Who touches whom, and what an edge costs: graphs, the physics on them, and where both come from."""
+"""Which nodes are joined, and what an edge costs: graphs, the physics on them, and where both come from."""
 
 from jaxphys.networks.elastic import elastic_network, read_structure
 from jaxphys.networks.generators import complete_graph, erdos_renyi, square_lattice, triangular_lattice

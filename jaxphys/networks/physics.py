@@ -255,8 +255,8 @@ class AbstractNetwork(eqx.Module):
         """The network that was taken apart into `topology`, `k` and `parts()`, as files do.
 
         By default the class is called with these by name, so that a plain equinox module needs no method of
-        its own. Arrays come as JAX arrays of finite numbers, of which nobody knows more: a class refuses what
-        is no use to it, nodes that there are not, by `InputError`.
+        its own. Arrays come as JAX arrays of finite numbers. Nothing else of them is checked: a class refuses
+        by `InputError` what does not fit it, as nodes that do not exist.
         """
         return cls(topology=topology, k=k, **parts)  # type: ignore[call-arg]
 

@@ -1,4 +1,4 @@
-"""Who touches whom: edges, positions, components. The only room that knows networkx."""
+"""Which nodes are joined: edges, positions, components. The only room that knows networkx."""
 
 import dataclasses
 import difflib

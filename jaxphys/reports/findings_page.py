@@ -104,7 +104,7 @@ def _graph_of(graph: Path | str, path: Path, found: NetworkFile | ResponseFile) 
     """The graph of a file, its nodes in the order in which another file names them."""
     with about(path):
         require(isinstance(found, ResponseFile), "graph", "come with measured responses", "this is a network")
-    # Who touches whom is all that is asked of it.
+    # It says no more than which nodes are joined.
     named = read_network(graph, unweighted=True)
     with about(Path(graph)):
         network = named.network

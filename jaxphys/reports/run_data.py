@@ -77,7 +77,7 @@ def drawing_of(dataset: xr.Dataset, realization: int, ends: np.ndarray) -> Drawi
     return drawing(ends, nodes, positions=positions, box=box, layout=layout)
 
 
-# Of networks whose class nobody knows.
+# Of networks whose class is not registered.
 _UNKNOWN = NetworkKind(
     tag="",
     name="network",

@@ -115,7 +115,7 @@ def follow_events(
                 options.report(event)
             match event:
                 case Started(plan):
-                    # Nobody writes before the folder is there.
+                    # No process writes before the folder is there.
                     raise_on_all_processes(partial(start, plan.size) if is_first else _nothing)
                 case Interrupted():
                     raise Stopped
@@ -163,7 +163,7 @@ def start_folder(folder: Path, text: str, *, keep: bool) -> None:
         for path in found:
             path.unlink()  # of a link the link alone
         emptied = {parent for path in found for parent in _between(folder, path)}
-        # They go only if nobody else keeps anything in them.
+        # They are removed only where nothing else lies in them.
         for path in sorted({*emptied, *(folder / name for name in _FOLDERS)}, reverse=True):
             with contextlib.suppress(OSError):
                 path.rmdir()

@@ -481,5 +481,5 @@ def record_schedule(
 
 
 def default_spacing(steps: int) -> int:
-    """Steps between records where nobody says: about a hundred records."""
+    """Steps between records where none are given: about a hundred records."""
     return max(1, steps // 100)

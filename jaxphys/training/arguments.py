@@ -1,7 +1,7 @@
 """What `train` is handed, looked at in one place and before any compute.
 
 Python lets anything be handed in; what is wrong shows up deep inside a compiled program, as an error about
-things that nobody passed.
+things that were not passed.
 """
 
 import inspect
@@ -127,7 +127,7 @@ class Checkpointing:
 
     def __post_init__(self) -> None:
         check_kind("folder", self.folder, str | Path, "the path of a folder")
-        # An empty path is the working directory, which nobody who writes it means.
+        # An empty path is the working directory, which an empty text hardly means.
         require(str(self.folder).strip(), "folder", "name a folder", f"it is {self.folder!r}")
         path = Path(self.folder)
         require(not path.exists() or path.is_dir(), "folder", "name a folder", f"{path} is a file")

@@ -1,7 +1,7 @@
 """Events of a training for its caller: small frozen records, in the order in which they come.
 
 `Planned`, `Started`, then `Progress` between any two calls of the compiled program and `BlocksDone` after the
-last one of a round, and `Finished` at the end; or `Interrupted`, with all saved, where somebody asked for it.
+last one of a round, and `Finished` at the end; or `Interrupted`, with all saved, where that was requested.
 The caller who iterates over them decides what is shown, written and kept; where it stops, all is saved.
 """
 

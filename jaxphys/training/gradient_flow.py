@@ -123,17 +123,17 @@ class GradientFlow(AbstractIntegrator):
         attempt = partial(self._attempt, problem, method, controller)
         price = method.tableau.num_stages - 1
 
-        def wants_more(carry: _Carry) -> Bool[Array, ""]:
+        def is_unfinished(carry: _Carry) -> Bool[Array, ""]:
             state, left = carry
             return (left > 0) & problem.is_active(state)
 
-        def can_pay(carry: _Carry) -> Bool[Array, ""]:
+        def may_measure(carry: _Carry) -> Bool[Array, ""]:
             return carry[0].evaluations + price <= self.max_evaluations
 
         carry = (state, (end - begin).astype(state.k.dtype))
-        carry = jax.lax.while_loop(lambda carry: wants_more(carry) & can_pay(carry), attempt, carry)
+        carry = jax.lax.while_loop(lambda carry: is_unfinished(carry) & may_measure(carry), attempt, carry)
         state = carry[0]
-        broke = wants_more(carry) & ~can_pay(carry)
+        broke = is_unfinished(carry) & ~may_measure(carry)
         status = jnp.where(broke, Status.NOT_CONVERGED, state.status).astype(jnp.int32)
         return dataclasses.replace(state, status=status)
 

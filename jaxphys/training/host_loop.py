@@ -48,7 +48,7 @@ from jaxphys.training.solver_choice import BlockSolvers
 
 # Several processes agree after so many calls, or after so many seconds if calls are long.
 _QUIET_CALLS, _QUIET_SECONDS = 5, 5.0
-# Seconds that a call should take: nobody waits much longer for Ctrl-C.
+# Seconds that a call should take: Ctrl-C waits for its end.
 _CALL_SECONDS = 1.0
 # Of the memory that is free: other programs take some meanwhile, and no compiler knows of all.
 MEMORY_SHARE = 0.8
@@ -329,7 +329,7 @@ def _clear(saving: Saving | None) -> None:
     if saving is not None and not saving.is_resumed:
         if jax.process_index() == 0:
             saving.checkpoints.clear()
-        global_max([0])  # Nobody writes before what was there is gone.
+        global_max([0])  # No process writes before what was there is gone.
 
 
 def _rounds(

@@ -156,7 +156,7 @@ def is_active(
 def without_residual(estimate: Estimate) -> Estimate:
     """The estimate with a residual of zero.
 
-    Its status has taken note of the residual; where nobody reads it, some solvers need not compute it.
+    Its status has taken note of the residual; where it is not read, some solvers need not compute it.
     """
     return dataclasses.replace(estimate, residual=jnp.zeros_like(estimate.residual))
 

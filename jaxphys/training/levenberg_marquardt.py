@@ -193,7 +193,7 @@ class LevenbergMarquardt(AbstractIntegrator):
             going = (state.status == Status.OK) & (cost > problem.stop_cost)
             return going & (left > 0) & (damping <= self.largest_damping)
 
-        def wants_more(carry: _Carry) -> Bool[Array, ""]:
+        def is_unfinished(carry: _Carry) -> Bool[Array, ""]:
             _, near, damping, _, left = carry
             return is_active(near.estimate.cost, damping, left)
 
@@ -213,7 +213,7 @@ class LevenbergMarquardt(AbstractIntegrator):
         begins = is_active(state.estimate.cost, state.memory, steps)
         evaluations = state.evaluations + begins.astype(jnp.int32)
         carry = (state.k, linearize(state.k), state.memory, evaluations, steps)
-        k, near, damping, evaluations, _ = jax.lax.while_loop(wants_more, attempt, carry)
+        k, near, damping, evaluations, _ = jax.lax.while_loop(is_unfinished, attempt, carry)
         # A realization at rest keeps what it had measured, bit for bit.
         estimate = jax.tree.map(lambda new, old: jnp.where(begins, new, old), near.estimate, state.estimate)
         return TrainState(k, estimate, damping, state.status, evaluations)
