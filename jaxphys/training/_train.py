@@ -36,6 +36,7 @@ from jaxphys.training.arguments import (
     check_arguments,
     check_batches,
     check_compilable,
+    check_own,
     names_moved_arguments,
     transformation_of,
 )
@@ -97,6 +98,8 @@ def stack(realizations: Sequence[Any]) -> Any:
     require(is_list, "realizations", "be a list", f"it is {described(realizations)}")
     realizations = list(realizations)
     require(len(realizations) > 0, "realizations", "hold at least one", "it is empty")
+    kinds = sorted({type(each).__name__ for each in realizations})
+    require(len(kinds) == 1, "realizations", "be of one kind", f"there are {' and '.join(kinds)}")
 
     def stacked(*parts: Any) -> Any:
         if all(hasattr(part, "alike") for part in parts):
@@ -437,6 +440,7 @@ def make_plan(
     found = f"that of {type(integrator).__name__} returns {described(planned)}"
     is_one = isinstance(planned, AbstractIntegrator)
     require(is_one, "optimizer", "have a `check` that returns an integrator, as itself", found)
+    check_own(network, task, rule, planned, batch_size)
     options = Options(
         rule,
         planned,
