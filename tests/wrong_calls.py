@@ -155,6 +155,7 @@ CALLS = {
     "rate negative": call(jp.Descent, rate=-1.0),
     "rate zero": call(jp.Descent, rate=0),
     "rate a name": call(jp.Descent, rate="fast"),
+    "rate True": call(jp.Descent, rate=True),
     "rate None": call(jp.Descent, rate=None),
     "rate of too many": call(jp.Descent, rate=[0.1, 0.2]),
     "rate a schedule": call(jp.Descent, rate=lambda step: 0.1),

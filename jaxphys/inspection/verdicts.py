@@ -100,13 +100,7 @@ def inspect_network(
     verdict, reasons = _verdict(
         network, against(pools["shuffled"]), p_value, p_unusual, other, significance, 1 / (num_null + 1)
     )
-    facts = {
-        "p_training": p_value,
-        "num_null": num_null,
-        "significance": significance,
-        "seed": seed,
-        "free_modes": free,
-    }
+    facts = {"p_training": p_value, "num_null": num_null, "significance": significance, "seed": seed}
     return assembled(
         network,
         free,
@@ -116,7 +110,7 @@ def inspect_network(
         verdict,
         1.0 if other or _all_equal(network) else p_value,
         reasons,
-        facts,
+        facts | {"free_modes": free},
     )
 
 

@@ -90,7 +90,8 @@ def _transformation(value: Any) -> optax.GradientTransformationExtraArgs:
 
 def _rate(value: Any) -> Float[np.ndarray, ""]:
     """A rate as an array, so that another one needs no other program."""
-    require(value is not None and not callable(value), "rate", "be a number", f"it is {described(value)}")
+    is_number = value is not None and not callable(value) and not isinstance(value, bool)
+    require(is_number, "rate", "be a number", f"it is {described(value)}")
     array = to_array("rate", value, float)
     require(array.ndim == 0, "rate", "be a number", f"it has shape {array.shape}")
     require(bool(array > 0) and np.isfinite(array), "rate", "be positive and finite", f"it is {value}")
