@@ -17,11 +17,10 @@ export NPROC ?= 16
 # Threads of BLAS that wait for one another cost more than they save where test processes share the cores.
 export OPENBLAS_NUM_THREADS ?= 1
 
-# A tenth of the tests is compiled as users do, with all of XLA's optimisations, which the rest of the suite goes
-# without for time. What may differ: states, reactions and solvers with their derivatives, learning rules (the
-# certificate of one network), training, and runs that must end in the same bits.
-OPTIMIZED := tests/equilibrium tests/contracts/test_solvers.py tests/solvers/test_jax_regressions.py \
-  'tests/checks/test_certificate.py::test_everything_passes[flow]' \
+# Part of the tests is compiled as users do, with all of XLA's optimisations, which the rest of the suite goes
+# without for time. What may differ: states and reactions of all boundaries, training, and runs that must end in the
+# same bits.
+OPTIMIZED := tests/equilibrium tests/solvers/test_jax_regressions.py \
   $(addprefix tests/training/test_train.py::, test_training_is_plain_descent \
     test_one_network_is_an_ensemble_of_one test_blocks_change_nothing \
     test_an_interrupted_run_resumes_to_the_last_bit test_a_failure_is_isolated)

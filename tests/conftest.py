@@ -37,6 +37,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 pytest.register_assert_rewrite("helpers", "oracles", "systems")
 
 
+def pytest_ignore_collect(collection_path):
+    """In single precision, spare the import of modules all of whose tests are marked `float64`."""
+    if SINGLE_PRECISION and collection_path.suffix == ".py":
+        text = collection_path.read_text(encoding="utf-8")
+        if "\npytestmark = pytest.mark.float64\n" in text:
+            return True
+    return None
+
+
 def pytest_collection_modifyitems(config, items):
     if not SINGLE_PRECISION:
         return
