@@ -36,7 +36,6 @@ from jaxphys.training.arguments import (
     check_arguments,
     check_batches,
     check_compilable,
-    check_own,
     names_moved_arguments,
     transformation_of,
 )
@@ -440,7 +439,6 @@ def make_plan(
     found = f"that of {type(integrator).__name__} returns {described(planned)}"
     is_one = isinstance(planned, AbstractIntegrator)
     require(is_one, "optimizer", "have a `check` that returns an integrator, as itself", found)
-    check_own(network, task, rule, planned, batch_size)
     options = Options(
         rule,
         planned,

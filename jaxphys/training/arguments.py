@@ -5,8 +5,7 @@ things that were not passed.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -32,12 +30,11 @@ from jaxphys._checks import (
 )
 from jaxphys.learning import Task, check_pair
 from jaxphys.learning.rules import AbstractRule
-from jaxphys.learning.transforms import Bounds
 from jaxphys.networks.physics import AbstractNetwork
 from jaxphys.solvers import AbstractSolver
 from jaxphys.training.descent import Descent, check_optimizer
 from jaxphys.training.devices import AXIS
-from jaxphys.training.integrator import AbstractIntegrator, Problem, TrainState
+from jaxphys.training.integrator import AbstractIntegrator
 from jaxphys.training.steps import Functional
 
 
@@ -252,31 +249,6 @@ def check_compilable(
         _try_functional(name, functional, one, its_task)
 
 
-def check_own(
-    network: AbstractNetwork,
-    task: Task,
-    rule: AbstractRule,
-    integrator: AbstractIntegrator,
-    batch_size: int | None,
-) -> None:
-    """Raise `InputError` unless a rule and an integrator of the user's own keep to their protocols.
-
-    They are traced, not run, on one realization of stacked networks and tasks; `integrator` is what its
-    `check` returned.
-    """
-    one, its_task = (_first(tree, network.k.ndim) for tree in (network, task))
-    dtype = network.k.dtype
-    problem = Problem(
-        one, its_task, rule, None, Bounds(), jax.random.key(0), jnp.zeros((), dtype), batch_size
-    )
-    if _is_own(rule):
-        name = type(rule).__name__
-        with _said("rule", "give forces for each sample and output, and whether they were found", name):
-            eqx.filter_eval_shape(lambda problem: problem.measure(problem.network.k), problem)
-    if _is_own(integrator):
-        _try_integrator(problem, integrator)
-
-
 def check_ensemble(network: AbstractNetwork, task: Task) -> None:
     """Raise `InputError` unless these are one network and its task, or ensembles of as many of both."""
     check_pair(network, task, ensembles=True)
@@ -425,48 +397,6 @@ def _try_optimizer(optimizer: Any, network: AbstractNetwork) -> None:
         f"return an update for each of {network.k.shape[0]} edges",
         f"it returns {getattr(changed, 'shape', changed)}",
     )
-
-
-def _is_own(module: eqx.Module) -> bool:
-    """Whether a class is not of this package, whose own were traced by its tests."""
-    return type(module).__module__.partition(".")[0] != __name__.partition(".")[0]
-
-
-@contextmanager
-def _said(argument: str, must: str, name: str) -> Iterator[None]:
-    """Turn an error of the user's own code into one sentence that names it; the cause follows."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0][:160]
-        but = f"`{name}` fails ({type(error).__name__}: {line})"
-        raise InputError(f"Argument `{argument}` must {must}, but {but}.") from error
-
-
-def _try_integrator(problem: Problem, integrator: AbstractIntegrator) -> None:
-    """An integrator must begin with a memory of arrays, and return a state like the one it was given."""
-
-    def move(problem: Problem) -> tuple[TrainState, object]:
-        k, none = problem.network.k, jnp.zeros((), jnp.int32)
-        estimate = problem.measure(k)
-        state = TrainState(k, estimate, integrator.init(problem, estimate), estimate.status, none)
-        return state, integrator.advance(problem, state, none, none + 1)
-
-    name = type(integrator).__name__
-    with _said("optimizer", "advance a state as `AbstractIntegrator` says", name):
-        before, after = eqx.filter_eval_shape(move, problem)
-    arrays = all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(before.memory))
-    require(arrays, "optimizer", "carry a memory of arrays", f"`init` of {name} returns something else")
-    is_state = isinstance(after, TrainState)
-    given = "an array" if hasattr(after, "shape") else described(after)
-    found = f"`advance` of {name} returns {given}"
-    require(is_state, "optimizer", "return a `TrainState`", found)
-    layouts = (jax.tree.map(lambda leaf: (*leaf.shape, str(leaf.dtype)), state) for state in (before, after))
-    is_like = bool(eqx.tree_equal(*layouts))
-    found = f"`advance` of {name} changes shapes or dtypes"
-    require(is_like, "optimizer", "return a state like the one it was given", found)
 
 
 def _try_functional(name: str, functional: Callable[..., Any], network: Any, task: Any) -> None:

@@ -1,14 +1,12 @@
 """An integrator of one's own, by `Problem.settle`: bounds, rest, failure, random draws, resumption."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_identical, assert_refused
+from helpers import assert_identical
 
 import jaxphys as jp
-from jaxphys.learning.rules import Contrast
 
 # The same in either precision.
 pytestmark = pytest.mark.float64
@@ -89,48 +87,3 @@ def test_draws_belong_to_realizations_and_runs_go_on(tmp_path):
     trained(steps=2, **noisy, checkpoint=jp.Checkpointing(tmp_path))
     again = trained(**noisy, checkpoint=jp.Checkpointing(tmp_path, resume=True))
     assert_identical((again.network.k, again.cost), (whole.network.k, whole.cost))
-
-
-class Broken(Drift):
-    """Breaks its protocol in one way."""
-
-    how: str = ""
-
-    def init(self, problem, estimate):
-        return jnp.zeros(())
-
-    def advance(self, problem, state, begin, end):
-        return {"array": state.k, "wide": eqx.tree_at(lambda state: state.k, state, jnp.zeros(5))}[self.how]
-
-
-@pytest.mark.parametrize(
-    ("how", "saying"),
-    [
-        ("array", "`advance` of Broken returns an array"),
-        ("wide", "`advance` of Broken changes shapes or dtypes"),
-        ("nothing", "`Broken` fails"),
-    ],
-)
-def test_an_integrator_that_breaks_its_protocol_is_refused(how, saying):
-    assert_refused("optimizer", jp.train, *PAIR, steps=3, optimizer=Broken(0.1, how=how), saying=saying)
-
-
-class BrokenRule(jp.AbstractRule):
-    """Returns what its protocol does not say."""
-
-    how: str
-
-    def contrasts(self, response, task):
-        force = task.targets - response.outputs
-        if self.how == "alone":
-            return [Contrast(force)]
-        if self.how == "few":
-            return [Contrast(force[:, :0])], jnp.array(True)
-        return [Contrast(force if force.sum() > 0 else -force)], jnp.array(True)
-
-
-@pytest.mark.parametrize(
-    ("how", "saying"), [("alone", "expected 2, got 1"), ("few", "`BrokenRule` fails"), ("branch", "Tracer")]
-)
-def test_a_rule_that_breaks_its_protocol_is_refused(how, saying):
-    assert_refused("rule", jp.train, *PAIR, steps=3, rule=BrokenRule(how), saying=saying)
