@@ -114,9 +114,9 @@ class Checkpointing:
     - `folder`: gets a file for each block of realizations every so many `seconds`, at the end, and on the way
       out of an interruption, written in the background.
     - `resume`: go on from what the folder holds, bit for bit as if training had never stopped, on any number
-      of devices. With more `steps` than before it ends as one long run; unless `record` says otherwise,
-      records go on at the spacing that they began with, and with an integrator whose steps end at records,
-      those taken so far are kept.
+      of devices; a folder without checkpoints begins anew. With more `steps` than before it ends as one
+      long run; unless `record` says otherwise, records go on at the spacing that they began with, and with
+      an integrator whose steps end at records, those taken so far are kept.
 
     Raises `InputError` on values of other kinds, and where there is no folder to resume from.
     """
